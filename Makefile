@@ -1,0 +1,47 @@
+# What one types most; `make help` lists it. Everything happens in .venv, which sets itself up.
+PYTHON ?= python3
+STUDY ?= jobs/studies/digits.toml
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup tune test lint types check format constraints
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: .venv/.ready  ## .venv with ffnet and all it needs, at the versions of constraints.txt
+
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: ffnet needs Python 3.11 or later; try make PYTHON=python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable . --group dev
+	@touch $@
+
+tune: setup  ## run a study: the embedded digits, or STUDY=jobs/studies/cifar10.toml
+	$(BIN)/python jobs/tune.py $(STUDY)
+
+test: setup  ## all tests
+	$(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+check: lint types test  ## lint, types and tests: what CI runs
+
+format: setup  ## rewrite the code in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+constraints:  ## pin constraints.txt to what a new environment gets today
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable . --group dev
+	$(BIN)/pip freeze --all --exclude-editable > constraints.txt
+	touch .venv/.ready

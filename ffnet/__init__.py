@@ -1,0 +1,1 @@
+"""ffnet tunes feed-forward neural networks: Ray Tune schedules, TensorFlow trains, tables keep."""

@@ -1,0 +1,271 @@
+"""Reads data files: npz, IDX, Parquet and CIFAR-10's Python batches. `read(path)` tells which.
+
+Every reader gives the parts as they stand in the files; splitting and checking come after
+(`ffnet.data.load`). A file that is cut or of another kind raises InputError naming it.
+"""
+
+import gzip
+import hashlib
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ffnet.data import cache, cifar_batches, images
+from ffnet.errors import InputError
+
+Array = npt.NDArray[Any]
+LABELS = ("label", "labels", "y", "target", "class")
+ENCODED = ("img", "image")
+IDX_NAMES = {
+    part: (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte")
+    for part, prefix in (("train", "train"), ("test", "t10k"))
+}
+
+
+@dataclass(frozen=True)
+class Raw:
+    """What the files hold: part name ("train", perhaps "test") → (examples, labels)."""
+
+    parts: dict[str, tuple[Array, Array]]
+    files: tuple[Path, ...]
+    classes: tuple[str, ...] | None = None
+
+    def digest(self) -> str:
+        """SHA-256 over the contents of the files, in order."""
+        return hashlib.sha256("".join(map(cache.file_digest, self.files)).encode()).hexdigest()
+
+
+@contextmanager
+def reading(path: Path, kind: str) -> Iterator[None]:
+    """Turns whatever a damaged file raises into one InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (
+        OSError, EOFError, ValueError, KeyError, IndexError, MemoryError, struct.error,
+        zlib.error, zipfile.BadZipFile, pa.ArrowException, *cifar_batches.ERRORS,
+    ) as error:  # fmt: skip
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{path}: cannot be read as {kind} ({reason}); is the file complete?"
+        ) from None
+
+
+def read(path: Path) -> Raw | None:
+    """The data at `path`, or None when a folder holds nothing that ffnet can read.
+
+    Args:
+        path: a .npz or .parquet file, a cifar-10-python.tar.gz, or a folder with one of: Parquet
+            files (named after their part, or one alone), IDX files, CIFAR-10 batches, one npz.
+
+    Raises:
+        InputError: a file that is not what its name says, or a file of an unknown kind.
+    """
+    if path.is_dir():
+        return _read_folder(path)
+    if path.suffix == ".npz":
+        return read_npz(path)
+    if path.suffix == ".parquet":
+        return read_parquet({"train": [path]})
+    if path.name.endswith((".tar.gz", ".tgz")):
+        return _read_batches(path)
+    raise InputError(
+        f"{path}: data must be .npz, .parquet, a CIFAR-10 .tar.gz or a folder of files"
+    )
+
+
+def _read_folder(folder: Path) -> Raw | None:
+    if any((folder / name).exists() for name in cifar_batches.FILES):
+        return _read_batches(folder)
+    idx = _idx_files(folder)
+    if idx:
+        return read_idx(idx)
+    parquet = sorted(folder.glob("*.parquet"))
+    if parquet:
+        parts = {
+            part: [p for p in parquet if p.name.startswith(part)] for part in ("train", "test")
+        }
+        if not parts["train"] and len(parquet) == 1:
+            parts = {"train": parquet}
+        if not parts["train"]:
+            raise InputError(f"{folder}: Parquet files must be named train*.parquet, test*.parquet")
+        return read_parquet({part: files for part, files in parts.items() if files})
+    npz = sorted(folder.glob("*.npz"))
+    if len(npz) > 1:
+        raise InputError(f"{folder}: holds {len(npz)} npz files; give the path of one")
+    return read_npz(npz[0]) if npz else None
+
+
+def read_npz(path: Path) -> Raw:
+    """Arrays x_train, y_train, x_test, y_test (Keras' layout), or x and y alone."""
+    with reading(path, "npz"), path.open("rb") as opened:
+        file = np.load(opened, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("a single array, not an archive of arrays")
+        names = set(file.files)
+        if {"x_train", "y_train"} <= names:
+            parts = {"train": (file["x_train"], file["y_train"])}
+            if {"x_test", "y_test"} <= names:
+                parts["test"] = (file["x_test"], file["y_test"])
+        elif {"x", "y"} <= names:
+            parts = {"train": (file["x"], file["y"])}
+        else:
+            raise InputError(
+                f"{path}: needs arrays x and y, or x_train, y_train, x_test, y_test. "
+                f"Given: {', '.join(sorted(names)) or 'none'}"
+            )
+    return Raw(parts, (path,))
+
+
+def _idx_files(folder: Path) -> dict[str, tuple[Path, Path]]:
+    """Part → (images, labels), for the parts whose two files are there, gzipped or not."""
+    found = {}
+    for part, names in IDX_NAMES.items():
+        paths = [
+            next((p for p in (folder / n, folder / f"{n}.gz") if p.exists()), None) for n in names
+        ]
+        if paths[0] and paths[1]:
+            found[part] = (paths[0], paths[1])
+        elif any(paths):
+            missing = names[0] if paths[1] else names[1]
+            raise InputError(f"{folder}: {missing}[.gz] is missing beside its pair")
+    return found
+
+
+def read_idx(files: dict[str, tuple[Path, Path]]) -> Raw:
+    """IDX pairs of images and labels, as MNIST and Fashion-MNIST are published."""
+    if "train" not in files:
+        folder = next(iter(files.values()))[0].parent
+        raise InputError(f"{folder}: {IDX_NAMES['train'][0]}[.gz] is missing")
+    parts = {part: (read_idx_file(x), read_idx_file(y)) for part, (x, y) in files.items()}
+    return Raw(parts, tuple(path for pair in files.values() for path in pair))
+
+
+def read_idx_file(path: Path) -> Array:
+    """One IDX file of unsigned bytes: magic 0 0 8 rank, the sizes big-endian, the values."""
+    with reading(path, "IDX"):
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+        zeros, kind, rank = struct.unpack_from(">HBB", content)
+        if zeros or kind != 8:
+            raise ValueError("does not begin with the IDX magic of unsigned bytes")
+        shape = struct.unpack_from(f">{rank}I", content, 4)
+        values = np.frombuffer(content, np.uint8, offset=4 + 4 * rank)
+        return values.reshape(shape)
+
+
+def read_parquet(files: dict[str, list[Path]]) -> Raw:
+    """Parquet with a label column and encoded images, flat pixels or columns of features.
+
+    Args:
+        files: part → its files, read in order.
+    """
+    parts, classes = {}, None
+    for part, paths in files.items():
+        xs, ys, names = zip(*map(_read_parquet_file, paths), strict=True)
+        shapes = {x.shape[1:] for x in xs}
+        if len(shapes) > 1:
+            raise InputError(f"{paths[0].parent}: examples must have one shape. Given: {shapes}")
+        one = len(paths) == 1  # stays memory-mapped
+        parts[part] = (xs[0], ys[0]) if one else (np.concatenate(xs), np.concatenate(ys))
+        classes = classes or names[0]
+    return Raw(parts, tuple(path for paths in files.values() for path in paths), classes)
+
+
+def _read_parquet_file(path: Path) -> tuple[Array, Array, tuple[str, ...] | None]:
+    with reading(path, "Parquet"):
+        schema = pq.read_schema(path)
+        label = next((name for name in LABELS if name in schema.names), None)
+        if label is None:
+            raise InputError(
+                f"{path}: needs a label column, one of: {', '.join(LABELS)}. "
+                f"Given: {', '.join(schema.names)}"
+            )
+        encoded = next((n for n in ENCODED if n in schema.names and _is_encoded(schema, n)), None)
+        if encoded:
+            x, y = cache.decoded(path, lambda: _decode(path, encoded, label))
+        else:
+            table = pq.read_table(path)
+            y = table[label].to_numpy()
+            x = _flat(table.drop_columns([label]), path)
+    return x, y, _class_names(schema, label)
+
+
+def _is_encoded(schema: pa.Schema, name: str) -> bool:
+    kind = schema.field(name).type
+    return any(t(kind) for t in (pa.types.is_struct, pa.types.is_binary, pa.types.is_large_binary))
+
+
+def _decode(path: Path, column: str, label: str) -> tuple[Array, Array]:
+    table = pq.read_table(path, columns=[column, label])
+    encoded = table[column].combine_chunks()
+    if pa.types.is_struct(encoded.type):
+        encoded = encoded.field("bytes")
+    return images.decode(encoded.to_pylist(), path), table[label].to_numpy()
+
+
+def _flat(table: pa.Table, path: Path) -> Array:
+    """One list column (pixels or features), or every numeric column as a feature."""
+    lists = [n for n in table.column_names if pa.types.is_nested(table.schema.field(n).type)]
+    if len(lists) == 1:
+        column = table[lists[0]].combine_chunks()
+        rows = len(column)
+        values: Array = column.flatten().to_numpy(zero_copy_only=False)
+        if (
+            rows == 0
+            or len(values) % rows
+            or len(set(pa.compute.list_value_length(column).to_pylist())) > 1
+        ):
+            raise InputError(f"{path}: every list in column {lists[0]!r} must have one length")
+        return values.reshape(rows, *_pixel_shape(values, rows, table.schema.metadata))
+    wrong = [
+        f.name
+        for f in table.schema
+        if not (pa.types.is_integer(f.type) or pa.types.is_floating(f.type))
+    ]
+    if wrong or not table.column_names:
+        raise InputError(
+            f"{path}: needs an image column ({' or '.join(ENCODED)}), one list column, or numeric "
+            f"columns only. Given: {', '.join(wrong) or 'labels alone'}"
+        )
+    return np.stack([table[name].to_numpy() for name in table.column_names], axis=1)
+
+
+def _pixel_shape(values: Array, rows: int, metadata: dict[bytes, bytes] | None) -> tuple[int, ...]:
+    """The shape in the file's metadata (`shape`, JSON); square for bytes; else a vector."""
+    size = len(values) // rows
+    if metadata and b"shape" in metadata:
+        return tuple(json.loads(metadata[b"shape"]))
+    if values.dtype == np.uint8:
+        for channels in (1, 3):
+            side = round((size / channels) ** 0.5)
+            if side * side * channels == size:
+                return (side, side) if channels == 1 else (side, side, 3)
+    return (size,)
+
+
+def _class_names(schema: pa.Schema, label: str) -> tuple[str, ...] | None:
+    """Class names from the metadata that the Hugging Face hub writes, when there are any."""
+    info = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    names = info.get("info", {}).get("features", {}).get(label, {}).get("names")
+    return tuple(names) if names else None
+
+
+def _read_batches(path: Path) -> Raw:
+    with reading(path, "CIFAR-10 batches"):
+        parts = cifar_batches.read(path)
+    files = (path,) if path.is_file() else tuple(path / name for name in cifar_batches.FILES)
+    return Raw(parts, files)

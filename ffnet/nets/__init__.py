@@ -1,0 +1,1 @@
+"""Nets: from a NetSpec to scores."""

@@ -1,0 +1,1 @@
+"""Training: devices, data on the device, one loop."""

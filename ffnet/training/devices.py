@@ -1,0 +1,35 @@
+"""Gives TensorFlow the threads and GPUs that a trial holds, and no others."""
+
+import tensorflow as tf
+
+from ffnet.errors import InputError
+
+
+def configure(cpus: float, gpus: float) -> None:
+    """Set TensorFlow's threads and visible GPUs; must come before its first operation.
+
+    Both thread pools get as many threads as there are CPUs, for otherwise every trial would use
+    every core. Without GPUs all are hidden: Ray leaves them visible to such a trial. GPUs are
+    asked to grow their memory as needed, so that fractions of one can share it.
+
+    Args:
+        cpus: CPUs held; a fraction counts as one thread.
+        gpus: GPUs held; Ray has narrowed the visible ones to these already.
+
+    Raises:
+        InputError: GPUs are held, but this TensorFlow sees none.
+    """
+    threads = max(1, int(cpus))
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    if not gpus:
+        tf.config.set_visible_devices([], "GPU")
+        return
+    seen = tf.config.list_physical_devices("GPU")
+    if not seen:
+        raise InputError(
+            f"gpus = {gpus:g} needs a TensorFlow that sees one. Given: "
+            f"{[d.name for d in tf.config.list_physical_devices()]}; install ffnet[gpu]"
+        )
+    for gpu in seen:
+        tf.config.experimental.set_memory_growth(gpu, True)

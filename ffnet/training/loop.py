@@ -1,0 +1,97 @@
+"""The one training loop: `train` yields a Report after each interval; who iterates decides."""
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ffnet.study import TrialConfig
+from ffnet.training.trainer import Score, Trainer
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a trial stands after some steps.
+
+    Attributes:
+        step: steps trained since the start.
+        epoch: the same in epochs: examples seen / training examples.
+        train_loss: mean cross-entropy of the examples since the last report, each measured before
+            the step that learned from it.
+        batch_loss: that of the last batch alone.
+        validation: score on the validation part.
+        diverged: a loss was NaN or infinite; training has ended.
+        train_seconds, evaluate_seconds: time since the last report.
+    """
+
+    step: int
+    epoch: float
+    train_loss: float
+    batch_loss: float
+    validation: Score
+    diverged: bool
+    train_seconds: float
+    evaluate_seconds: float
+
+
+def train(
+    trainer: Trainer, config: TrialConfig, after: int = 0, points: Iterable[int] | None = None
+) -> Iterator[Report]:
+    """Train the trainer's net, yielding a report at each point.
+
+    Batches follow (seed, epoch) alone, so a net resumed `after` some steps sees those that it
+    would have seen.
+
+    Args:
+        trainer: holds the net, its weights set: fresh ones, or those saved `after` steps.
+        config: the trial.
+        after: steps trained already.
+        points: ascending steps at which to report; default: each `report_steps` or epoch, and
+            the end.
+    """
+    per_epoch = math.ceil(trainer.examples / config.training.batch_size)
+    end = config.epochs * per_epoch
+    if points is None:
+        interval = config.training.report_steps or per_epoch
+        points = [*range(interval, end, interval), end]
+    for point in points:
+        if point <= after:
+            continue
+        started = time.perf_counter()
+        total, last, seen = _run(trainer, config, range(after, point), per_epoch)
+        trained = time.perf_counter()
+        validation = trainer.evaluate(trainer.data.validation)
+        diverged = not (math.isfinite(total) and math.isfinite(validation.loss))
+        after = point
+        yield Report(
+            step=point,
+            epoch=point / per_epoch,
+            train_loss=total / seen,
+            batch_loss=last,
+            validation=validation,
+            diverged=diverged,
+            train_seconds=trained - started,
+            evaluate_seconds=time.perf_counter() - trained,
+        )
+        if diverged:
+            return
+
+
+def _run(
+    trainer: Trainer, config: TrialConfig, steps: range, per_epoch: int
+) -> tuple[float, float, int]:
+    """`Trainer.run` over steps that may lie in several epochs."""
+    total, last, seen = 0.0, 0.0, 0
+    step = steps.start
+    while step < steps.stop and math.isfinite(last):
+        epoch, first = divmod(step, per_epoch)
+        until = min(per_epoch, first + steps.stop - step)
+        part, last, more = trainer.run(
+            config.seed,
+            epoch,
+            range(first, until),
+            config.training.batch_size,
+            config.training.learning_rate,
+        )
+        total, seen, step = total + part, seen + more, step + until - first
+    return total, last, seen

@@ -1,0 +1,1 @@
+"""Tuning: the only rooms that know Ray."""

@@ -1,0 +1,117 @@
+"""The Ray cluster that a study runs on: a private one on this machine, or one that is there."""
+
+import atexit
+import functools
+import math
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+
+from ffnet.errors import InputError
+from ffnet.study import Resources
+
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the recorder writes the tables
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a diverged trial has no metric to report
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the driver stops a study by its stopper
+    "TUNE_GLOBAL_CHECKPOINT_S": "300",  # the tables are the record, Tune's state only a spare
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+}
+"""Environment of the driver and of the private cluster's workers, where the user set nothing."""
+
+
+@contextmanager
+def connected(address: str | None, resources: Resources, concurrency: int | None) -> Iterator[int]:
+    """Connect to Ray; yields how many trials run at a time.
+
+    Args:
+        address: of a running cluster; None starts a private one on this machine, which goes when
+            the block ends. It is reachable only with a token that is made for it alone, so other
+            Rays and users of the machine are not touched.
+        resources: what a trial holds.
+        concurrency: trials at a time at most; None for as many as the resources hold.
+
+    Raises:
+        InputError: no node can hold a trial, or the cluster cannot be reached.
+    """
+    os.environ.update({k: v for k, v in SETTINGS.items() if k not in os.environ})
+    if address is None:
+        with _private(resources, concurrency):
+            yield _slots(resources, concurrency)
+        return
+    try:
+        ray.init(address=address)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"address must be a running Ray cluster. Given: {address} ({reason})"
+        ) from None
+    try:
+        yield _slots(resources, concurrency)
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _private(resources: Resources, concurrency: int | None) -> Iterator[None]:
+    cpus = len(os.sched_getaffinity(0))
+    if resources.cpus > cpus:  # said before Ray takes seconds to start
+        raise _too_large(resources, [f"this machine: {cpus} CPUs"])
+    if concurrency:
+        cpus = min(cpus, math.ceil(concurrency * resources.cpus))
+    before = dict(os.environ)
+    # Ray itself turns the token mode on where the mode is not set, and finds this token.
+    os.environ.pop("RAY_AUTH_MODE", None)
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(_token())
+    try:
+        ray.init(address="local", num_cpus=cpus, include_dashboard=False)
+        yield
+    finally:
+        ray.shutdown()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@functools.cache
+def _token() -> Path:
+    """A file with the token of this process's private clusters, gone when the process ends.
+
+    Ray reads a token once a process, so each further private cluster has the same.
+    """
+    folder = tempfile.mkdtemp(prefix="ffnet-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder) / "token"
+    path.touch(mode=0o600)
+    path.write_text(secrets.token_hex(32))
+    return path
+
+
+def _slots(resources: Resources, concurrency: int | None) -> int:
+    """Trials that the cluster's nodes hold at a time, at most `concurrency`."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    slots = sum(_fit(node, resources) for node in nodes)
+    if not slots:
+        shown = [f"{n.get('CPU', 0):g} CPUs, {n.get('GPU', 0):g} GPUs" for n in nodes]
+        raise _too_large(resources, shown)
+    return min(slots, concurrency or slots)
+
+
+def _fit(node: dict[str, float], resources: Resources) -> int:
+    wanted = {"CPU": resources.cpus, "GPU": resources.gpus}
+    return min(math.floor(node.get(k, 0) / v + 1e-9) for k, v in wanted.items() if v)
+
+
+def _too_large(resources: Resources, nodes: list[str]) -> InputError:
+    return InputError(
+        f"a trial must fit on one node. Given: {resources.cpus:g} CPUs, {resources.gpus:g} GPUs; "
+        f"nodes: {'; '.join(nodes)}; lower --cpus or --gpus"
+    )

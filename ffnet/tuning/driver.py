@@ -1,0 +1,165 @@
+"""Runs a study: maps it to Ray Tune, starts it, and leaves the run's folder behind."""
+
+import importlib.metadata
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from ffnet import output
+from ffnet.data import DataSet
+from ffnet.results import layout
+from ffnet.results.layout import RunFolder
+from ffnet.study import Study
+from ffnet.tuning import cluster
+from ffnet.tuning.progress import Progress
+from ffnet.tuning.recorder import Recorder
+from ffnet.tuning.schedulers import make_scheduler
+from ffnet.tuning.search import LOST_RETRIES, StudySearch
+from ffnet.tuning.trial import Trial
+
+
+class StudyStopper(tune.Stopper):  # type: ignore[misc]
+    """Ends a study when its wall time is over or a signal came."""
+
+    def __init__(self, recorder: Recorder, wall_seconds: float | None) -> None:
+        self._recorder = recorder
+        self._wall_seconds = wall_seconds
+        self._end = time.monotonic() + wall_seconds if wall_seconds else None
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No trial is stopped alone."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether the study ends now; the recorder learns why."""
+        if self._end and time.monotonic() > self._end and not self._recorder.stopping:
+            self._recorder.stopping = f"wall_seconds ({self._wall_seconds:g}) were over"
+        return self._recorder.stopping is not None
+
+
+def run_study(
+    study: Study, data: DataSet, folder: RunFolder, address: str | None = None
+) -> Recorder:
+    """Run a study to its end, its budget or a signal.
+
+    Args:
+        study: what to run.
+        data: its data set.
+        folder: new and empty; gets study.json before anything starts, then the tables, the log
+            and the checkpoints.
+        address: of a running Ray cluster; None for a private one on this machine.
+
+    Returns:
+        The rows of the tables, every trial ended.
+
+    Raises:
+        InputError: the cluster cannot be reached, or cannot hold a trial.
+    """
+    write_study(study, data, folder)
+    with (
+        output.screen() as screen,
+        output.redirected(folder.log, 1, 2),
+        cluster.connected(address, study.resources, study.budget.concurrency) as slots,
+    ):
+        search = StudySearch(study)
+        recorder = Recorder(study, folder, search.gave_up)
+        progress = Progress(study, recorder, screen)
+        try:
+            with _signals_stop(recorder):
+                _fit(study, data, folder, search, (recorder, progress), slots)
+        finally:
+            progress.close()
+            recorder.finish()
+    return recorder
+
+
+def _fit(
+    study: Study,
+    data: DataSet,
+    folder: RunFolder,
+    search: StudySearch,
+    callbacks: tuple[Recorder, Progress],
+    slots: int,
+) -> None:
+    trainable = tune.with_parameters(
+        Trial, data=data.without_test(), resources=study.resources, folder=folder
+    )
+    # `Tuner` would pickle the callbacks to restore them later; the tables are what a study keeps.
+    tune.run(
+        tune.with_resources(trainable, {"cpu": study.resources.cpus, "gpu": study.resources.gpus}),
+        name=folder.ray.name,
+        storage_path=str(folder.path),
+        search_alg=search,
+        scheduler=make_scheduler(study),
+        num_samples=-1,  # the search says when it is finished: lost trials come again
+        max_concurrent_trials=slots,
+        reuse_actors=True,
+        max_failures=LOST_RETRIES,
+        raise_on_failed_trial=False,
+        callbacks=list(callbacks),
+        stop=StudyStopper(callbacks[0], study.budget.wall_seconds),
+        trial_dirname_creator=lambda trial: trial.trial_id,
+        verbose=0,
+    )
+    shutil.rmtree(folder.ray, ignore_errors=True)  # Tune's state: nothing that the tables lack
+
+
+def write_study(study: Study, data: DataSet, folder: RunFolder) -> None:
+    """study.json: the study as resolved, its data, the versions, the commit and the time."""
+    packages = ("ffnet", "tensorflow", "ray", "numpy", "pyarrow", "optuna")
+    layout.write_json(
+        folder.study,
+        {
+            "study": study.resolved(),
+            "data": {
+                "description": data.describe(),
+                "source": data.source,
+                "sha256": data.digest,
+                "classes": data.classes,
+            },
+            "versions": {name: importlib.metadata.version(name) for name in packages}
+            | {"python": platform.python_version()},
+            "commit": _commit(),
+            "command": sys.argv,
+            "started_at": datetime.now(UTC).isoformat(),
+        },
+    )
+
+
+def _commit() -> str | None:
+    """The commit that ffnet's own code is at, "-dirty" when changed; None outside a checkout."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return described.stdout.strip() or None
+
+
+@contextmanager
+def _signals_stop(recorder: Recorder) -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGUSR1 end the study in order; a second one ends it at once."""
+
+    def stop(number: int, _: Any) -> None:
+        if recorder.stopping:
+            raise KeyboardInterrupt
+        recorder.stopping = f"stopped by {signal.Signals(number).name}"
+
+    before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,164 @@
+"""Reports become tables: a Ray Tune callback that keeps a row for each trial started."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from ray import tune
+
+from ffnet.results import tables
+from ffnet.results.layout import RunFolder
+from ffnet.results.tables import Row
+from ffnet.study import Study, TrialConfig
+
+SHARE = 0.05  # of the driver's time that writing tables may take
+KEPT_CHECKPOINTS = 5  # of ended trials: the best
+
+
+class Recorder(tune.Callback):  # type: ignore[misc]
+    """Keeps the tables of a run, in memory and on disk.
+
+    Attributes:
+        rows: trial number → its row of trials.parquet.
+        stopping: why the study ends early, once it does.
+    """
+
+    def __init__(self, study: Study, folder: RunFolder, gave_up: Callable[[int], bool]) -> None:
+        """Begin with empty tables, on disk as well.
+
+        Args:
+            study: what is run.
+            folder: where the tables go.
+            gave_up: whether a lost trial is not begun again (`StudySearch.gave_up`).
+        """
+        self.rows: dict[int, Row] = {}
+        self.stopping: str | None = None
+        self._study, self._folder, self._gave_up = study, folder, gave_up
+        self._reports: dict[tuple[int, int], Row] = {}
+        self._kept: list[int] = []
+        self._changed, self._write_again_at = True, 0.0
+        self.flush()
+
+    def counts(self) -> Counter[str]:
+        """Trials by status."""
+        return Counter(row["status"] for row in self.rows.values())
+
+    def best(self, most: int) -> list[Row]:
+        """The best trials by the study's metric at its best epoch."""
+        return self._ranked(self.rows.values())[:most]
+
+    def epochs_run(self) -> float:
+        """Epochs trained by all trials so far."""
+        return float(sum(row["epochs"] for row in self.rows.values()))
+
+    def on_trial_start(self, trial: Any, **_: Any) -> None:
+        """A worker has the trial, for the first time or again."""
+        config = TrialConfig.model_validate(trial.config["trial"])
+        if config.number in self.rows:
+            return
+        self.rows[config.number] = {
+            "trial": config.number,
+            "status": "running",
+            **{
+                name: value
+                for name, value in (config.net.model_dump() | config.training.model_dump()).items()
+                if name in tables.HYPERPARAMETERS
+            },
+            "seed": config.seed,
+            "epochs": 0.0,
+            "queue_seconds": time.time() - trial.config["sampled_at"],
+            "started_at": datetime.now(UTC),
+        }
+        self._changed = True
+
+    def on_trial_result(self, trial: Any, result: Row, **_: Any) -> None:
+        """A report, or the end of a trial that failed."""
+        row = self._row(trial)
+        for name in ("node", "worker", "worker_memory"):
+            row[name] = result[name]
+        for name in ("setup_seconds", "train_seconds", "evaluate_seconds", "report_seconds"):
+            if name in result:
+                row[name] = row.get(name, 0.0) + result[name]
+        if "epoch" in result:
+            row["epochs"] = result["epoch"]
+            report = {name: result.get(name) for name in tables.EPOCHS.names}
+            self._reports[row["trial"], result["step"]] = report | {"trial": row["trial"]}
+        if "val_accuracy" in result:
+            self._score(row, result)
+        if result["status"] != "running":
+            row |= {"status": result["status"], "reason": result["reason"]}
+        if "traceback" in result:
+            path = self._folder.traceback(row["trial"])
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(result["traceback"], encoding="utf-8")
+        self._changed = True
+
+    def on_trial_complete(self, trial: Any, **_: Any) -> None:
+        """A trial has ended by itself or by the scheduler."""
+        row = self._row(trial)
+        if row["status"] == "running":
+            if row["epochs"] >= self._study.budget.epochs:
+                self._end(row, "done", None)
+            else:
+                scheduler = self._study.tuning.scheduler
+                self._end(row, "pruned", f"{scheduler} stopped it after {row['epochs']:g} epochs")
+        else:
+            self._end(row, row["status"], row["reason"])
+
+    def on_trial_error(self, trial: Any, **_: Any) -> None:
+        """A worker was lost as it changed to this trial, or lost too often."""
+        row = self.rows.get(trial.config["trial"]["number"])
+        if row and self._gave_up(row["trial"]):
+            self._end(row, "failed", "its worker was lost too often: see ray.log")
+
+    def on_step_end(self, **_: Any) -> None:
+        """Write what changed, as often as the share of time for it allows."""
+        if self._changed and time.monotonic() >= self._write_again_at:
+            self.flush()
+
+    def finish(self) -> None:
+        """End what still runs, and write the tables for the last time."""
+        for row in self.rows.values():
+            if row["status"] == "running":
+                self._end(row, "stopped", self.stopping or "the study ended with an error")
+        self.flush()
+
+    def flush(self) -> None:
+        """Write both tables now."""
+        begun = time.monotonic()
+        tables.write(self._folder.trials, self.rows.values(), tables.TRIALS)
+        tables.write(self._folder.epochs, self._reports.values(), tables.EPOCHS)
+        took = time.monotonic() - begun
+        self._changed, self._write_again_at = False, begun + max(1.0, took / SHARE)
+
+    def _row(self, trial: Any) -> Row:
+        return self.rows[trial.config["trial"]["number"]]
+
+    def _score(self, row: Row, result: Row) -> None:
+        for metric, better in (("val_accuracy", max), ("val_loss", min)):
+            value, best = result[metric], row.get(f"best_{metric}")
+            row[f"last_{metric}"] = value
+            if best is None or better(value, best) != best:
+                row[f"best_{metric}"] = value
+                row[f"best_{metric}_epoch"] = result["epoch"]
+
+    def _end(self, row: Row, status: str, reason: str | None) -> None:
+        row |= {"status": status, "reason": reason, "ended_at": datetime.now(UTC)}
+        self._changed = True
+        if status != "stopped":  # one that is stopped may go on later
+            self._drop_checkpoints(row["trial"])
+
+    def _drop_checkpoints(self, ended: int) -> None:
+        """Keep those of the best ended trials only."""
+        self._kept.append(ended)
+        best = self._ranked(self.rows[number] for number in self._kept)[:KEPT_CHECKPOINTS]
+        keep = {row["trial"] for row in best}
+        for number in set(self._kept) - keep:
+            self._folder.checkpoint(number).unlink(missing_ok=True)
+        self._kept = list(keep)
+
+    def _ranked(self, rows: Iterable[Row]) -> list[Row]:
+        column, descending = f"best_{self._study.tuning.metric}", self._study.tuning.mode == "max"
+        return tables.ranked([row for row in rows if column in row], column, descending)

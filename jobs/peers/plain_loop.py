@@ -1,0 +1,74 @@
+"""The floor: the sweep as a plain TensorFlow loop in one warm process, without a tuner.
+
+  python jobs/peers/plain_loop.py SWEEP.json        (jobs/bench.py writes the file and runs this)
+
+The whole epoch is one tf.function; every thread works on one configuration at a time; the function
+is traced before the clock starts. Prints one line of JSON.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from ffnet.data import load
+from ffnet.study import Data
+
+BEGUN = time.time()
+
+
+def main(path: str) -> None:
+    """Train every configuration in turn."""
+    sweep = json.loads(Path(path).read_text())
+    data = load(Data.model_validate(sweep["data"]))
+    x, x_val = (
+        tf.constant(((part.x.astype(np.float32) - data.mean) / data.std).reshape(len(part), -1))
+        for part in (data.train, data.validation)
+    )
+    y, y_val = tf.constant(data.train.y), tf.constant(data.validation.y)
+    classes, batch = len(data.classes), sweep["batch_size"]
+    w1 = tf.Variable(tf.zeros((data.features, 1)), shape=(data.features, None))
+    w2 = tf.Variable(tf.zeros((1, classes)), shape=(None, classes))
+
+    def scores(batch_x: tf.Tensor) -> tf.Tensor:
+        return tf.nn.relu(batch_x @ w1) @ w2
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def epoch(learning_rate: tf.Tensor) -> None:
+        order = tf.random.shuffle(tf.range(len(x)))
+        for start in tf.range(0, len(x), batch):
+            index = order[start : start + batch]
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(
+                    tf.nn.sparse_softmax_cross_entropy_with_logits(
+                        labels=tf.gather(y, index), logits=scores(tf.gather(x, index))
+                    )
+                )
+            for weight, gradient in zip((w1, w2), tape.gradient(loss, (w1, w2)), strict=True):
+                weight.assign_sub(learning_rate * gradient)
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def accuracy() -> tf.Tensor:
+        hits = tf.equal(tf.argmax(scores(x_val), 1, tf.int32), y_val)
+        return tf.reduce_mean(tf.cast(hits, tf.float32))
+
+    def train(hidden_size: int, learning_rate: float, epochs: int) -> float:
+        for weight, shape in ((w1, (data.features, hidden_size)), (w2, (hidden_size, classes))):
+            weight.assign(tf.random.normal(shape) * np.sqrt(2 / shape[0]))
+        best = 0.0
+        for _ in range(epochs):
+            epoch(tf.constant(learning_rate, tf.float32))
+            best = max(best, float(accuracy()))
+        return best
+
+    train(8, 0.01, 1)  # warm
+    fitting = time.time()
+    best = [train(hidden, rate, sweep["epochs"]) for hidden, rate in sweep["configurations"]]
+    print(json.dumps({"begun": fitting, "ended": time.time(), "val_accuracy": best}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

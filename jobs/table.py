@@ -1,0 +1,73 @@
+"""Print the table of a run's trials, while it runs or after.
+
+python jobs/table.py runs/digits-…                         the best twenty
+python jobs/table.py runs/digits-… --top 0 --format csv    all of them, for another program
+python jobs/table.py runs/digits-… --status failed --columns trial,reason
+"""
+
+import argparse
+from pathlib import Path
+
+from ffnet import command
+from ffnet.errors import InputError
+from ffnet.results import tables
+from ffnet.results.layout import RunFolder
+from ffnet.results.text import FORMATS, SHOWN, render
+
+
+def main(argv: list[str]) -> int:
+    """Read, filter, sort, print."""
+    flags = _parser().parse_args(argv)
+    columns = flags.columns.split(",") if flags.columns else list(SHOWN)
+    if flags.columns == "all":
+        columns = list(tables.TRIALS.names)
+    sort, descending = flags.sort.removeprefix("-"), flags.sort.startswith("-")
+    rows = tables.read(
+        RunFolder.existing(flags.run).trials, list(dict.fromkeys([*columns, sort, "status"]))
+    )
+    if flags.status:
+        rows = [row for row in rows if row["status"] in flags.status]
+    shown = tables.ranked(rows, sort, descending)
+    if flags.top:
+        shown = shown[: flags.top]
+    print(render(shown, columns, flags.format))
+    if flags.format == "table" and len(shown) < len(rows):
+        print(f"… {len(rows) - len(shown)} more: --top 0 shows all {len(rows)}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command.parser(__doc__)
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument(
+        "--sort",
+        default="-best_val_accuracy",
+        help="column; - before it for descending [%(default)s]",
+    )
+    parser.add_argument("--top", type=_count, default=20, help="rows; 0 for all [%(default)s]")
+    parser.add_argument(
+        "--status",
+        type=_statuses,
+        help=f"only these, comma-separated: {', '.join(tables.STATUSES)}",
+    )
+    parser.add_argument("--columns", help=f"comma-separated, or all [{','.join(SHOWN)}]")
+    parser.add_argument("--format", choices=FORMATS, default="table")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise InputError(f"--top must be a number of rows, 0 for all. Given: {text}")
+    return int(text)
+
+
+def _statuses(text: str) -> list[str]:
+    wanted = text.split(",")
+    for status in wanted:
+        if status not in tables.STATUSES:
+            raise InputError(f"--status must be of {', '.join(tables.STATUSES)}. Given: {status}")
+    return wanted
+
+
+if __name__ == "__main__":
+    command.run(main)

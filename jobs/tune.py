@@ -1,0 +1,83 @@
+"""Run a study: many trials of a net over a search space, weak ones pruned.
+
+  python jobs/tune.py jobs/studies/digits.toml
+  python jobs/tune.py jobs/studies/cifar10.toml --data-dir ~/data --trials 64
+  ray job submit --working-dir . -- python jobs/tune.py jobs/studies/digits.toml
+
+Every field of the study is also a flag. Ctrl-C stops the study in order; the tables remain.
+Exit status: 0; 1 when no trial finished or more than max_failed failed; 2 for bad input.
+"""
+
+import argparse
+import os
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ffnet import command
+from ffnet.study import Study, read_toml, validated
+
+if TYPE_CHECKING:
+    from ffnet.results.layout import RunFolder
+    from ffnet.tuning.recorder import Recorder
+
+
+def main(argv: list[str]) -> int:
+    """Parse, validate, run, summarise."""
+    flags = _parser().parse_args(argv)
+    values = command.override(read_toml(flags.study), flags, Study)
+    study = validated(Study, {"name": flags.study.stem, **values}, str(flags.study))
+
+    from ffnet.data import load
+    from ffnet.errors import InputError
+    from ffnet.results.layout import RunFolder
+
+    data = load(study.data)
+    out = flags.out or Path("runs") / f"{study.name}-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
+    folder = RunFolder.create(out)
+    print(data.describe())
+    print(
+        f"{study.trials} trials of up to {study.budget.epochs} epochs → {folder.path}", flush=True
+    )
+
+    from ffnet.tuning.driver import run_study  # imports Ray: seconds
+
+    begun = time.monotonic()
+    try:
+        recorder = run_study(study, data, folder, flags.address or os.environ.get("RAY_ADDRESS"))
+    except InputError:
+        folder.discard()
+        raise
+    return _summarise(study, recorder, folder, time.monotonic() - begun)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command.parser(__doc__)
+    parser.add_argument("study", type=Path, metavar="STUDY.toml", help="the study")
+    run = parser.add_argument_group("run")
+    run.add_argument("--out", type=Path, help="folder of the results [runs/NAME-TIME]")
+    run.add_argument("--address", help="Ray cluster [$RAY_ADDRESS, or a private one here]")
+    command.add_flags(parser, Study)
+    return parser
+
+
+def _summarise(study: Study, recorder: "Recorder", folder: "RunFolder", seconds: float) -> int:
+    from ffnet.results.text import SHOWN, render
+
+    counts = recorder.counts()
+    print(f"\n{render(recorder.best(5), SHOWN, 'table')}\n")
+    print(f"{counts.total()} trials: {', '.join(f'{n} {s}' for s, n in counts.items())}")
+    print(f"{recorder.epochs_run():g} epochs in {seconds:.1f} s")
+    if recorder.stopping:
+        print(f"ended early: {recorder.stopping}")
+    if counts["failed"]:
+        print(f"tracebacks of failed trials: {folder.traceback(0).parent}")
+    print(f"results: {folder.path}")
+    print(f"next:    python jobs/table.py {str(folder.path)!r}")
+    finished = counts["done"] + counts["pruned"]
+    return 0 if finished and counts["failed"] <= study.budget.max_failed else 1
+
+
+if __name__ == "__main__":
+    command.run(main)

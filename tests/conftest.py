@@ -1,0 +1,110 @@
+"""What tests share: small data, the real data where there is some, jobs as users run them."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+Job = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):  # type: ignore[no-untyped-def]
+    """With FFNET_NO_SKIPS, as in CI, a skipped test has failed: all that it needs must be there."""
+    report = yield
+    if report.skipped and os.environ.get("FFNET_NO_SKIPS"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped where nothing may skip: {call.excinfo.value}"
+    return report
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_places() -> Iterator[None]:
+    """A cache and a Ray folder of the tests' own, gone afterwards."""
+    # Short: Ray's sockets lie below it, and a socket's path has at most 107 bytes.
+    folder = tempfile.mkdtemp(prefix="fft-", dir="/tmp")
+    before = dict(os.environ)
+    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        os.environ.pop(name, None)
+    os.environ |= {
+        "FFNET_CACHE": f"{folder}/cache",
+        "KERAS_HOME": f"{folder}/keras",
+        "RAY_TMPDIR": folder,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with MNIST and CIFAR-10."""
+    root = os.environ.get("FFNET_DATA")
+    if not root:
+        pytest.skip("set FFNET_DATA to a folder with mnist/ and cifar10/")
+    return Path(root)
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist() -> Path:
+    """The folder above Debian's fashion-mnist."""
+    root = Path("/usr/share/datasets")
+    if not (root / "fashion-mnist").is_dir():
+        pytest.skip("needs Debian's package dataset-fashion-mnist")
+    return root
+
+
+@pytest.fixture(scope="session")
+def blobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set of 1,200 easy feature vectors in 3 classes, as npz."""
+    random = np.random.default_rng(0)
+    y = np.arange(1200) % 3
+    x = random.normal(size=(1200, 20)) + 3 * np.eye(3)[y] @ random.normal(size=(3, 20))
+    path = tmp_path_factory.mktemp("blobs") / "blobs.npz"
+    np.savez(path, x=x, y=y)
+    return path
+
+
+@pytest.fixture(scope="session")
+def job() -> Job:
+    """Runs a command line of jobs/ to its end: job("tune", "digits.toml", …)."""
+
+    def run(name: str, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(  # type: ignore[call-overload,no-any-return]
+            command_line(name, *arguments), capture_output=True, text=True, timeout=300, **options
+        )
+
+    return run
+
+
+def command_line(name: str, *arguments: object) -> list[str]:
+    """The command that runs a job."""
+    return [sys.executable, str(ROOT / "jobs" / f"{name}.py"), *map(str, arguments)]
+
+
+@pytest.fixture
+def small_study(tmp_path: Path, blobs: Path) -> Path:
+    """A study of six quick trials on the blobs."""
+    path = tmp_path / "small.toml"
+    path.write_text(
+        f"""
+[data]
+dataset = "{blobs}"
+[space]
+hidden_sizes = {{ log_integer = [4, 64] }}
+learning_rate = {{ log_uniform = [1e-3, 1e-1] }}
+[budget]
+trials = 6
+epochs = 4
+"""
+    )
+    return path

@@ -1,0 +1,133 @@
+"""Studies: what is accepted, what is refused and with which words."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+
+from ffnet.errors import InputError
+from ffnet.study import TUNABLE, NetSpec, OneNet, Study, Training, read_toml, validated
+
+SPACE = {"learning_rate": {"log_uniform": [1e-3, 1e-1]}}
+
+
+def study(**sections: Any) -> Study:
+    return validated(Study, {"space": SPACE, **sections}, "test")
+
+
+def refusal(**sections: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        study(**sections)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "jobs" / "studies").glob("*.toml")), ids=str)
+def test_shipped_studies_are_valid_and_read_back_as_resolved(path: Path) -> None:
+    first = validated(Study, read_toml(path), path.name)
+    assert validated(Study, first.resolved(), "resolved") == first
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "jobs" / "presets").glob("*.toml")), ids=str)
+def test_shipped_presets_are_valid(path: Path) -> None:
+    validated(OneNet, read_toml(path), path.name)
+
+
+def test_field_names_are_unique_so_that_each_is_one_flag() -> None:
+    sections = [getattr(f.annotation, "model_fields", {}) for f in Study.model_fields.values()]
+    names = [name for section in sections for name in section]
+    assert len(names) == len(set(names))
+    assert not set(names) & set(Study.model_fields)
+
+
+def test_unknown_key_is_refused_with_the_valid_ones_and_the_nearest() -> None:
+    message = refusal(budget={"trails": 3})
+    assert "'trails' in [budget] (did you mean trials?)" in message
+    for name in ("trials", "epochs", "wall_seconds", "concurrency", "max_failed"):
+        assert name in message
+    assert "'spaces' in [the study] (did you mean space?)" in refusal(spaces={})
+    assert "'lerning_rate' in [space]" in refusal(space={"lerning_rate": {"uniform": [1, 2]}})
+    assert "uniform" in refusal(space={"learning_rate": {"log": [1, 2]}})
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"training": {"learning_rate": -1}, "space": {"hidden_sizes": {"choice": [1, 2]}}},
+         ["training.learning_rate", "greater than 0", "Given: -1"]),
+        ({"training": {"learning_rate": float("nan")}, "space": {}}, ["finite", "Given: nan"]),
+        ({"net": {"hidden_sizes": 0}}, ["net.hidden_sizes", "greater than or equal to 1", "0"]),
+        ({"net": {"hidden_sizes": [64, 1.5]}}, ["net.hidden_sizes.1", "integer", "1.5"]),
+        ({"space": {"hidden_sizes": {"integer": [0, 9]}}}, ["space.hidden_sizes", "Given: 0"]),
+        ({"space": {"learning_rate": {"uniform": [-1.0, 1.0]}}}, ["learning_rate", "Given: -1.0"]),
+        ({"space": {"learning_rate": {"uniform": [0.1, float("nan")]}}}, ["finite"]),
+        ({"space": {"learning_rate": {"choice": [0.1, float("nan")]}}}, ["finite"]),
+        ({"space": {"learning_rate": {"uniform": [1.0, 0.1]}}}, ["low < high"]),
+        ({"space": {"learning_rate": {"log_uniform": [0.0, 0.1]}}}, ["low > 0"]),
+        ({"space": {"learning_rate": {"choice": []}}}, ["at least 1 item"]),
+        ({"space": {"learning_rate": {"choice": [1], "uniform": [1, 2]}}}, ["exactly one kind"]),
+        ({"space": {}}, ["search space is empty", "jobs/train.py"]),
+        ({"space": {"learning_rate": 0.1}}, ["search space is empty"]),
+        ({"training": {"learning_rate": 0.1}}, ["learning_rate stands in [space]"]),
+        ({"tuning": {"grace_epochs": 8}}, ["grace_epochs < epochs", "grace_epochs 8, epochs 8"]),
+        ({"tuning": {"scheduler": "hyperband"}, "budget": {"epochs": 2}}, ["hyperband needs"]),
+        ({"tuning": {"metric": "test_accuracy"}}, ["'val_accuracy' or 'val_loss'"]),
+        ({"tuning": {"search": "grid"}}, ["grid search needs learning_rate as a choice"]),
+        ({"tuning": {"search": "grid"}, "space": {"learning_rate": {"choice": [0.1, 1.0]}},
+          "budget": {"trials": 3}}, ["grid has 2 points but budget.trials is 3"]),
+        ({"resources": {"gpus": 1.5}}, ["whole"]),
+        ({"resources": {"cpus": 0}}, ["greater than 0"]),
+        ({"name": "a/b"}, ["name", "pattern", "a/b"]),
+    ],
+)  # fmt: skip
+def test_bad_values_are_refused_with_rule_and_value(
+    sections: dict[str, Any], words: list[str]
+) -> None:
+    message = refusal(**sections)
+    for word in words:
+        assert word in message
+
+
+def test_grace_period_does_not_matter_without_a_scheduler() -> None:
+    assert study(tuning={"scheduler": "none", "grace_epochs": 99})
+
+
+def test_one_number_is_one_hidden_layer() -> None:
+    assert NetSpec.model_validate({"hidden_sizes": 7}).hidden_sizes == (7,)
+    assert NetSpec.model_validate({"hidden_sizes": []}).hidden_sizes == ()
+
+
+def test_trial_config_joins_sample_and_base() -> None:
+    config = study(net={"activation": "tanh"}).trial_config(3, {"learning_rate": 0.5}, seed=9)
+    assert config.net == NetSpec(activation="tanh")
+    assert config.training == Training(learning_rate=0.5)
+    assert (config.number, config.seed, config.epochs) == (3, 9, 8)
+
+
+def test_grid_has_every_combination() -> None:
+    made = study(
+        tuning={"search": "grid"},
+        space={"learning_rate": {"choice": [1.0, 2.0]}, "batch_size": {"choice": [8, 16]},
+               "activation": "tanh"},
+    )  # fmt: skip
+    pairs = [(p["learning_rate"], p["batch_size"]) for p in made.space.grid()]
+    assert pairs == list(itertools.product([1.0, 2.0], [8, 16]))
+    assert made.trials == 4
+
+
+def test_malformed_toml_names_file_and_place(tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text("[data\n")
+    with pytest.raises(InputError, match=r"bad\.toml: not a readable TOML file .*line 1"):
+        read_toml(path)
+    with pytest.raises(InputError, match="No such file"):
+        read_toml(tmp_path / "absent.toml")
+
+
+def test_every_hyperparameter_has_a_typed_column() -> None:
+    from ffnet.results.tables import HYPERPARAMETERS
+
+    assert set(HYPERPARAMETERS) == set(TUNABLE)
