@@ -7,6 +7,7 @@ Ray is imported here.
 
 import difflib
 import itertools
+import json
 import math
 import tomllib
 from collections.abc import Mapping
@@ -369,6 +370,21 @@ def validated(model: type[M], values: Values, source: str) -> M:
         return model.model_validate(values)
     except ValidationError as error:
         raise InputError(f"{source}: {explain(error, model)}") from None
+
+
+def read_study(path: Path) -> Values:
+    """A study's values from its TOML file, or from the study.json of a run.
+
+    Raises:
+        InputError: the file is absent or malformed.
+    """
+    if path.suffix != ".json":
+        return read_toml(path)
+    try:
+        values: Values = json.loads(path.read_text(encoding="utf-8"))["study"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a study.json of a run ({error})") from None
+    return values
 
 
 def read_toml(path: Path) -> Values:

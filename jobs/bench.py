@@ -114,10 +114,8 @@ def _peer(name: str, sweep: Path) -> dict[str, Any]:
 
 
 def _ffnet(study: Study, out: Path) -> dict[str, Any]:
-    path = out.with_name("study.toml")
-    path.write_text("")
     document = out.with_name("study.json")
-    document.write_text(json.dumps(study.resolved()))
+    document.write_text(json.dumps({"study": study.resolved()}))
     launched, _ = _run([str(JOBS / "tune.py"), str(document), "--out", str(out)])
     folder = RunFolder.existing(out)
     trials, reports = tables.read(folder.trials), tables.read(folder.epochs)

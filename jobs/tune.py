@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ffnet import command
-from ffnet.study import Study, read_toml, validated
+from ffnet.study import Study, read_study, validated
 
 if TYPE_CHECKING:
     from ffnet.results.layout import RunFolder
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> int:
     """Parse, validate, run, summarise."""
     flags = _parser().parse_args(argv)
-    values = command.override(read_toml(flags.study), flags, Study)
+    values = command.override(read_study(flags.study), flags, Study)
     study = validated(Study, {"name": flags.study.stem, **values}, str(flags.study))
 
     from ffnet.data import load
@@ -54,7 +54,9 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser(__doc__)
-    parser.add_argument("study", type=Path, metavar="STUDY.toml", help="the study")
+    parser.add_argument(
+        "study", type=Path, metavar="STUDY.toml", help="the study; a run's study.json runs it again"
+    )
     run = parser.add_argument_group("run")
     run.add_argument("--out", type=Path, help="folder of the results [runs/NAME-TIME]")
     run.add_argument("--address", help="Ray cluster [$RAY_ADDRESS, or a private one here]")

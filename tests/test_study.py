@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
 
+from conftest import ROOT
 from ffnet.errors import InputError
 from ffnet.study import TUNABLE, NetSpec, OneNet, Study, Training, read_toml, validated
 

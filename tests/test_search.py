@@ -1,0 +1,107 @@
+"""Where configurations come from."""
+
+import collections
+from typing import Any
+
+import numpy as np
+import pytest
+from ray.tune.search import Searcher
+
+from ffnet.study import Domain, Study, validated
+from ffnet.tuning.search import LOST_RETRIES, StudySearch, sample, trial_seed
+
+SPACE = {
+    "hidden_sizes": {"choice": [[8], [8, 4], 16]},
+    "learning_rate": {"log_uniform": [1e-3, 1e-1]},
+    "batch_size": {"log_integer": [1, 3]},
+    "activation": "tanh",
+}
+
+
+def study(trials: int = 5, search: str = "random", **fields: Any) -> Study:
+    return validated(
+        Study,
+        {"space": SPACE, "budget": {"trials": trials}, "tuning": {"search": search}} | fields,
+        "test",
+    )
+
+
+def test_a_random_trial_follows_from_the_studys_seed_and_its_number_alone() -> None:
+    assert sample(study(), 3) == sample(study(trials=9), 3)
+    assert sample(study(), 3) != sample(study(seed=1), 3)
+    assert len({trial_seed(0, n) for n in range(1000)}) == 1000
+
+
+@pytest.mark.parametrize(
+    ("domain", "low", "high"),
+    [
+        ({"uniform": [1.0, 3.0]}, 1.0, 3.0),
+        ({"log_uniform": [1e-3, 1e-1]}, 1e-3, 1e-1),
+        ({"integer": [2, 4]}, 2, 4),
+        ({"log_integer": [1, 8]}, 1, 8),
+    ],
+)
+def test_samples_fill_their_domain_and_integers_reach_both_ends(
+    domain: dict[str, Any], low: float, high: float
+) -> None:
+    name = "batch_size" if isinstance(low, int) else "learning_rate"
+    of = study(space={name: domain})
+    drawn = [getattr(sample(of, n).training, name) for n in range(400)]
+    assert min(drawn) >= low
+    assert max(drawn) <= high
+    if isinstance(low, int):
+        assert set(drawn) == set(range(low, int(high) + 1))
+    middle = np.sqrt(low * high) if "log" in next(iter(domain)) else (low + high) / 2
+    assert 0.3 < np.mean(np.array(drawn) < middle) < 0.7
+
+
+def test_choices_may_be_lists_and_fixed_values_stay() -> None:
+    drawn = [sample(study(), n).net for n in range(60)]
+    counts = collections.Counter(net.hidden_sizes for net in drawn)
+    assert set(counts) == {(8,), (8, 4), (16,)}
+    assert {net.activation for net in drawn} == {"tanh"}
+    assert Domain(fixed=3).value == 3
+
+
+def test_a_study_ends_when_every_trial_has_ended() -> None:
+    search = StudySearch(study(trials=2))
+    first, second = search.suggest("a"), search.suggest("b")
+    assert isinstance(first, dict)
+    assert isinstance(second, dict)
+    assert (first["trial"]["number"], second["trial"]["number"]) == (0, 1)
+    search.on_trial_complete("a", {})
+    assert search.suggest("c") is None  # b may still be lost
+    search.on_trial_complete("b", {})
+    assert search.suggest("d") == Searcher.FINISHED
+
+
+def test_a_lost_trial_comes_again_under_its_number_a_bounded_number_of_times() -> None:
+    search = StudySearch(study(trials=1))
+    first = search.suggest("0")
+    assert isinstance(first, dict)
+    for i in range(LOST_RETRIES):
+        assert not search.gave_up(0)
+        search.on_trial_complete(str(i), error=True)
+        again = search.suggest(str(i + 1))
+        assert isinstance(again, dict)
+        assert again["trial"] == first["trial"]
+    assert search.gave_up(0)
+    search.on_trial_complete(str(LOST_RETRIES), error=True)
+    assert search.suggest("x") == Searcher.FINISHED
+
+
+def test_tpe_learns_where_the_metric_is_high() -> None:
+    space = {"learning_rate": {"uniform": [0.01, 1.0]}, "hidden_sizes": {"choice": [[8], [4, 4]]}}
+    search = StudySearch(study(60, "tpe", space=space))
+    rates = []
+    for n in range(60):
+        suggested = search.suggest(str(n))
+        assert isinstance(suggested, dict)
+        rate = suggested["trial"]["training"]["learning_rate"]
+        rates.append(rate)
+        result = {"val_accuracy": 1 - abs(rate - 0.8), "training_iteration": 1}
+        search.on_trial_result(str(n), result)
+        search.on_trial_complete(str(n), result)
+    assert np.mean(np.abs(np.array(rates[40:]) - 0.8)) < 0.5 * np.mean(
+        np.abs(np.array(rates[:20]) - 0.8)
+    )

@@ -1,0 +1,273 @@
+"""Nets and the training loop, against NumPy and against themselves."""
+
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ffnet.data import DataSet, Part
+from ffnet.nets.barebones import BarebonesNet, flatten
+from ffnet.nets.initializers import kaiming_normal
+from ffnet.study import NetSpec, Training, TrialConfig
+from ffnet.training.device_data import DeviceData
+from ffnet.training.loop import Report, train
+from ffnet.training.trainer import Trainer
+
+RANDOM = np.random.default_rng(0)
+
+
+def part(n: int, features: int = 6) -> Part:
+    x = RANDOM.integers(0, 256, (n, features), dtype=np.uint8)
+    return Part(x, (x[:, 0].astype(np.int32) + x[:, 1]) // 171)  # 0, 1 or 2
+
+
+@pytest.fixture(scope="module")
+def data() -> DataSet:
+    first = part(150)
+    return DataSet(
+        name="own",
+        train=first,
+        validation=part(1100),  # more than are evaluated at once
+        test=None,
+        classes=("a", "b", "c"),
+        mean=first.x.mean(axis=0).astype(np.float32),
+        std=first.x.std(axis=0).astype(np.float32),
+        source="",
+        digest="",
+    )
+
+
+@pytest.fixture(scope="module")
+def trainer(data: DataSet) -> Trainer:
+    return Trainer(DeviceData(data), NetSpec(hidden_sizes=(5,)))
+
+
+def config(hidden_sizes: Any = 5, epochs: int = 3, seed: int = 0, **training: Any) -> TrialConfig:
+    return TrialConfig(
+        number=0,
+        net=NetSpec(hidden_sizes=hidden_sizes),
+        training=Training(**{"batch_size": 64, "learning_rate": 0.05} | training),
+        epochs=epochs,
+        seed=seed,
+    )
+
+
+def reports(trainer: Trainer, of: TrialConfig, **options: Any) -> list[Report]:
+    trainer.net.initialize(of.net, of.seed)
+    return list(train(trainer, of, **options))
+
+
+def curve(of: list[Report]) -> list[tuple[int, float, float, int]]:
+    return [(r.step, r.train_loss, r.validation.loss, r.validation.correct) for r in of]
+
+
+def weights(trainer: Trainer) -> list[np.ndarray[Any, Any]]:
+    return [w.numpy() for w in trainer.net.weights]
+
+
+# --- nets --------------------------------------------------------------------------------------
+
+
+def test_zeros_in_give_zeros_out_as_in_the_lesson() -> None:
+    net = BarebonesNet(32 * 32 * 3, 10, NetSpec())
+    net.initialize(NetSpec(hidden_sizes=42), seed=0)
+    scores = net.scores(tf.zeros((64, 32, 32, 3)))
+    assert scores.shape == (64, 10)
+    assert not scores.numpy().any()
+
+
+def test_flatten_keeps_the_rows() -> None:
+    assert flatten(tf.zeros((7, 2, 3, 4))).shape == (7, 24)
+
+
+@pytest.mark.parametrize("hidden_sizes", [(), (4,), (4, 7), (3, 3, 3, 3)])
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+def test_scores_are_layers_of_products_and_activations(
+    hidden_sizes: tuple[int, ...], activation: Any
+) -> None:
+    spec = NetSpec(hidden_sizes=hidden_sizes, activation=activation)
+    net = BarebonesNet(6, 3, spec)
+    net.initialize(spec, seed=1)
+    function: Any = {"relu": lambda z: z * (z > 0), "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+                "tanh": np.tanh}[activation]  # fmt: skip
+    x = RANDOM.normal(size=(10, 6)).astype(np.float32)
+    expected = x
+    for w in net.weights[:-1]:
+        expected = function(expected @ w.numpy())
+    expected = expected @ net.weights[-1].numpy()
+    assert [w.numpy().shape for w in net.weights] == list(itertools.pairwise((6, *hidden_sizes, 3)))
+    assert net.scores(x).numpy() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1000, 500), (5, 5, 40, 500)])
+def test_kaiming_deviation_is_sqrt_of_two_over_fan_in(shape: tuple[int, ...]) -> None:
+    sample = kaiming_normal(shape, seed=(0, 0)).numpy()
+    assert sample.std() == pytest.approx(math.sqrt(2 / math.prod(shape[:-1])), rel=0.02)
+    assert abs(sample.mean()) < 0.02 * sample.std()
+
+
+def test_kaiming_refuses_other_ranks() -> None:
+    with pytest.raises(ValueError, match=r"rank 2 or 4. Given: \(3,\)"):
+        kaiming_normal((3,), seed=(0, 0))
+
+
+def test_weights_follow_the_seed_and_differ_between_layers() -> None:
+    spec = NetSpec(hidden_sizes=(6, 6))
+    net = BarebonesNet(6, 6, spec)
+    drawn = []
+    for seed in (0, 0, 1):
+        net.initialize(spec, seed)
+        drawn.append([w.numpy() for w in net.weights])
+    assert all((a == b).all() for a, b in zip(drawn[0], drawn[1], strict=True))
+    assert all((a != b).all() for a, b in zip(drawn[0], drawn[2], strict=True))
+    assert (drawn[0][0] != drawn[0][1]).all()
+
+
+# --- one step, against NumPy -------------------------------------------------------------------
+
+
+def numpy_epoch(data: DataSet, w1: Any, w2: Any, order: Any, of: TrialConfig) -> float:
+    """An epoch of SGD by hand; changes the weights and gives the mean loss."""
+    total = 0.0
+    for start in range(0, len(order), of.training.batch_size):
+        index = order[start : start + of.training.batch_size]
+        x = (data.train.x[index] - data.mean) / data.std
+        y = np.eye(3)[data.train.y[index]]
+        hidden = np.maximum(x @ w1, 0)
+        scores = hidden @ w2
+        p = np.exp(scores - scores.max(axis=1, keepdims=True))
+        p /= p.sum(axis=1, keepdims=True)
+        total -= np.log((p * y).sum(axis=1)).sum()
+        error = (p - y) / of.training.batch_size
+        back = (error @ w2.T) * (hidden > 0)
+        w2 -= of.training.learning_rate * hidden.T @ error
+        w1 -= of.training.learning_rate * x.T @ back
+    return total / len(order)
+
+
+def epoch_order(n: int, seed: int, epoch: int) -> Any:
+    """The order of the examples that `Trainer.run` documents to follow from seed and epoch."""
+    return tf.random.experimental.stateless_shuffle(tf.range(n), seed=(seed, epoch)).numpy()
+
+
+def test_epochs_match_numpy_with_a_short_last_batch(data: DataSet, trainer: Trainer) -> None:
+    of = config(epochs=2)  # 150 examples: batches of 64, 64 and 22
+    trainer.net.initialize(of.net, of.seed)
+    w1, w2 = (w.astype(np.float64) for w in weights(trainer))
+    for epoch, report in enumerate(train(trainer, of)):
+        order = epoch_order(150, of.seed, epoch)
+        assert sorted(order) == list(range(150))
+        loss = numpy_epoch(data, w1, w2, order, of)
+        assert report.train_loss == pytest.approx(loss, rel=1e-4)
+        for ours, expected in zip(weights(trainer), (w1, w2), strict=True):
+            assert ours == pytest.approx(expected, abs=1e-4)
+    assert (epoch_order(150, 0, 0) != epoch_order(150, 0, 1)).any()
+
+
+def test_validation_score_matches_numpy_beyond_one_evaluation_batch(
+    data: DataSet, trainer: Trainer
+) -> None:
+    trainer.net.initialize(NetSpec(hidden_sizes=(5,)), 3)
+    score = trainer.evaluate(trainer.data.validation)
+    w1, w2 = weights(trainer)
+    x = (data.validation.x - data.mean) / data.std
+    scores = np.maximum(x @ w1, 0) @ w2
+    assert score.count == 1100
+    assert score.correct == (scores.argmax(axis=1) == data.validation.y).sum()
+    log_p = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    assert score.loss == pytest.approx(-log_p[np.arange(1100), data.validation.y].mean(), rel=1e-4)
+
+
+# --- the loop ----------------------------------------------------------------------------------
+
+
+def test_training_learns(trainer: Trainer) -> None:
+    run = reports(trainer, config(hidden_sizes=32, epochs=60, learning_rate=0.3))
+    assert run[-1].validation.accuracy > 0.9
+    assert run[-1].train_loss < run[0].train_loss / 3
+
+
+def test_one_trace_serves_every_width_rate_and_batch(data: DataSet) -> None:
+    fresh = Trainer(DeviceData(data), NetSpec())
+    for hidden, batch, rate in ((32, 64, 0.1), (4000, 7, 0.01), (1, 150, 1e-4)):
+        run = reports(fresh, config(hidden, epochs=1, batch_size=batch, learning_rate=rate))
+        assert len(run) == 1
+    assert fresh._steps.experimental_get_tracing_count() == 1
+    assert fresh._evaluate.experimental_get_tracing_count() == 1
+
+
+def test_same_seed_same_curve_and_another_seed_another(trainer: Trainer) -> None:
+    first = reports(trainer, config(seed=5))
+    assert curve(reports(trainer, config(seed=5))) == curve(first)
+    assert curve(reports(trainer, config(seed=6))) != curve(first)
+
+
+def test_reports_come_each_epoch_or_each_so_many_steps(trainer: Trainer) -> None:
+    assert [(r.step, r.epoch) for r in reports(trainer, config())] == [(3, 1), (6, 2), (9, 3)]
+    by_steps = reports(trainer, config(report_steps=4))
+    assert [r.step for r in by_steps] == [4, 8, 9]
+    assert by_steps[0].epoch == pytest.approx(4 / 3)
+    assert reports(trainer, config(report_steps=100))[0].step == 9
+
+
+def test_how_often_a_trial_reports_does_not_change_its_training(trainer: Trainer) -> None:
+    reports(trainer, config(report_steps=1))
+    by_step = weights(trainer)
+    reports(trainer, config())
+    assert all((a == b).all() for a, b in zip(by_step, weights(trainer), strict=True))
+
+
+def test_a_resumed_net_goes_on_as_if_never_stopped(trainer: Trainer) -> None:
+    whole = reports(trainer, config(report_steps=2))
+    of = config(report_steps=2)
+    trainer.net.initialize(of.net, of.seed)
+    begun = list(itertools.islice(train(trainer, of), 2))
+    saved = weights(trainer)
+    trainer.net.initialize(of.net, seed=99)
+    for weight, value in zip(trainer.net.weights, saved, strict=True):
+        weight.assign(value)
+    assert curve(begun + list(train(trainer, of, after=4))) == curve(whole)
+
+
+def test_a_loss_that_is_no_longer_finite_ends_the_epoch_and_the_trial(trainer: Trainer) -> None:
+    (report,) = reports(trainer, config(epochs=50, learning_rate=1e30, batch_size=1))
+    assert report.diverged
+    assert report.step == 150
+    trainer.net.initialize(NetSpec(hidden_sizes=5), 0)
+    _, _, seen = trainer.run(0, 0, range(150), 1, 1e30)
+    assert seen < 20
+
+
+def test_batches_larger_than_the_set_are_one_batch(trainer: Trainer) -> None:
+    run = reports(trainer, config(batch_size=10_000, epochs=40, learning_rate=0.5))
+    assert [r.step for r in run] == list(range(1, 41))
+    assert run[-1].train_loss < 0.8 * run[0].train_loss
+
+
+def test_thread_and_device_settings_reach_tensorflow(tmp_path: Path) -> None:
+    """In a process of its own: TensorFlow takes them once."""
+    import subprocess
+    import sys
+
+    code = """
+import tensorflow as tf
+from ffnet.errors import InputError
+from ffnet.training.devices import configure
+configure(cpus=3.5, gpus=0)
+assert tf.config.threading.get_intra_op_parallelism_threads() == 3
+assert tf.config.threading.get_inter_op_parallelism_threads() == 3
+assert tf.config.get_visible_devices("GPU") == []
+try:
+    configure(cpus=1, gpus=0.5)
+except InputError as error:
+    assert "CPU:0" in str(error), error
+    print("refused")
+"""
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("this machine has a GPU")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "refused\n", done.stderr

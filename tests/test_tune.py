@@ -1,0 +1,455 @@
+"""Whole studies on a real local Ray, as a user runs them: the command line and its folder."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import ROOT, Job, command_line
+from ffnet.results import tables
+from ffnet.results.layout import RunFolder
+from ffnet.results.tables import Row
+
+TOO_WIDE = 2**41  # hidden units: no address space holds their weights
+DIGITS = ROOT / "jobs" / "studies" / "digits.toml"
+
+
+def rows_of(out: Path) -> list[Row]:
+    return tables.read(RunFolder.existing(out).trials)
+
+
+def reports_of(out: Path) -> list[Row]:
+    return tables.read(RunFolder.existing(out).epochs)
+
+
+def statuses(out: Path) -> Counter[str]:
+    return Counter(row["status"] for row in rows_of(out))
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.1)
+    raise AssertionError("waited in vain")
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command_line("tune", *arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # so that a signal reaches the driver alone
+    )
+
+
+@pytest.fixture
+def long_study(tmp_path: Path, blobs: Path) -> Path:
+    """A study whose trials take about a minute each, reporting often."""
+    path = tmp_path / "long.toml"
+    path.write_text(
+        f"""
+[data]
+dataset = "{blobs}"
+[net]
+hidden_sizes = 256
+[training]
+batch_size = 8
+[space]
+learning_rate = {{ log_uniform = [1e-4, 1e-3] }}
+[tuning]
+scheduler = "none"
+[budget]
+trials = 2
+epochs = 600
+"""
+    )
+    return path
+
+
+# --- a study from end to end -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory, job: Job) -> tuple[Path, str]:
+    """The embedded study, run once: its folder and what it printed."""
+    out = tmp_path_factory.mktemp("digits") / "run"
+    done = job("tune", DIGITS, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return out, done.stdout
+
+
+def test_the_embedded_study_finds_good_nets_and_prunes_weak_ones(
+    digits: tuple[Path, str],
+) -> None:
+    rows = rows_of(digits[0])
+    assert [row["trial"] for row in sorted(rows, key=lambda r: r["trial"])] == list(range(32))
+    assert max(row["best_val_accuracy"] for row in rows) >= 0.97
+    count = statuses(digits[0])
+    assert count["pruned"] >= 32 / 3
+    assert count["done"] >= 1
+    assert count["done"] + count["pruned"] == 32
+
+
+def test_rows_agree_with_their_reports(digits: tuple[Path, str]) -> None:
+    reports = reports_of(digits[0])
+    for row in rows_of(digits[0]):
+        own = sorted((r for r in reports if r["trial"] == row["trial"]), key=lambda r: r["step"])
+        assert row["epochs"] == own[-1]["epoch"]
+        assert row["last_val_accuracy"] == own[-1]["val_accuracy"]
+        assert row["best_val_accuracy"] == max(r["val_accuracy"] for r in own)
+        assert row["best_val_loss"] == min(r["val_loss"] for r in own)
+        best = next(r for r in own if r["val_accuracy"] == row["best_val_accuracy"])
+        assert row["best_val_accuracy_epoch"] == best["epoch"]
+        assert row["train_seconds"] == pytest.approx(sum(r["train_seconds"] for r in own))
+        assert (row["epochs"] == 30) == (row["status"] == "done")
+        assert (row["reason"] is None) == (row["status"] == "done")
+        for name in ("queue_seconds", "setup_seconds", "evaluate_seconds", "report_seconds"):
+            assert row[name] >= 0
+        assert row["ended_at"] >= row["started_at"]
+        assert row["seed"] >= 0
+        assert row["node"]
+        assert row["worker_memory"] > 1e8
+
+
+def test_workers_are_reused(digits: tuple[Path, str]) -> None:
+    rows = rows_of(digits[0])
+    assert len({row["worker"] for row in rows}) <= len(os.sched_getaffinity(0))
+    first = {min((r for r in rows if r["worker"] == w), key=lambda r: r["started_at"])["trial"]
+             for w in {row["worker"] for row in rows}}  # fmt: skip
+    later = [row["setup_seconds"] for row in rows if row["trial"] not in first]
+    assert len(later) >= 28
+
+
+def test_the_end_of_a_study_says_what_happened_and_what_to_type(digits: tuple[Path, str]) -> None:
+    out, printed = digits
+    assert printed.startswith("digits: 1,257/270/270 train/validation/test")
+    assert re.search(r"32 trials: .*\d+ pruned", printed)
+    assert f"results: {out}" in printed
+    best = max(row["best_val_accuracy"] for row in rows_of(out))
+    assert f"{best:.4f}" in printed
+    assert f"next:    python jobs/table.py '{out}'" in printed
+    assert "\x1b" not in printed  # not a terminal: no control codes
+
+
+def test_study_json_tells_what_was_run_and_the_folder_holds_nothing_else(
+    digits: tuple[Path, str],
+) -> None:
+    out = digits[0]
+    document = json.loads((out / "study.json").read_text())
+    assert document["study"]["tuning"]["reduction_factor"] == 3  # a default, resolved
+    assert document["study"]["seed"] == 0
+    assert document["versions"]["ray"] == "2.60.0"
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", document["commit"])
+    assert document["data"]["sha256"]
+    begun = datetime.fromisoformat(document["started_at"])
+    assert all(row["started_at"] > begun for row in rows_of(out))
+    names = {path.name for path in out.iterdir()}
+    assert names == {"study.json", "trials.parquet", "epochs.parquet", "ray.log", "checkpoints"}
+
+
+def test_checkpoints_of_the_best_five_remain(digits: tuple[Path, str]) -> None:
+    kept = {int(path.stem) for path in (digits[0] / "checkpoints").iterdir()}
+    ordered = tables.ranked(rows_of(digits[0]), "best_val_accuracy", descending=True)
+    fifth = ordered[4]["best_val_accuracy"]
+    assert len(kept) == 5
+    assert all(r["best_val_accuracy"] >= fifth for r in ordered if r["trial"] in kept)
+    with np.load(digits[0] / "checkpoints" / f"{kept.pop():05d}.npz") as saved:
+        assert saved["w0"].shape[0] == 64
+
+
+def test_the_same_study_gives_its_trials_the_same_curves(
+    digits: tuple[Path, str], job: Job, tmp_path: Path
+) -> None:
+    done = job("tune", DIGITS, "--out", tmp_path / "again", "--scheduler", "none", "--trials", 4)
+    assert done.returncode == 0, done.stderr
+    first = {(r["trial"], r["step"]): r for r in reports_of(digits[0])}
+    again = {(r["trial"], r["step"]): r for r in reports_of(tmp_path / "again")}
+    both = first.keys() & again.keys()
+    assert {trial for trial, _ in both} == {0, 1, 2, 3}
+    for key in both:
+        for name in ("train_loss", "val_loss", "val_accuracy"):
+            assert first[key][name] == again[key][name]
+
+
+# --- searches and schedulers -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheduler", ["hyperband", "median"])
+def test_other_schedulers_prune_and_account_for_every_trial(
+    scheduler: str, job: Job, small_study: Path, tmp_path: Path
+) -> None:
+    done = job(
+        "tune", small_study, "--out", tmp_path / "run", "--scheduler", scheduler,
+        "--trials", 12, "--epochs", 9, "--learning-rate", "{log_uniform = [1e-5, 1e-1]}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    count = statuses(tmp_path / "run")
+    assert count.total() == 12
+    assert count["pruned"] >= 1
+    assert count["pruned"] + count["done"] == 12
+    for row in rows_of(tmp_path / "run"):  # paused and resumed, or not: each epoch once
+        own = [r["epoch"] for r in reports_of(tmp_path / "run") if r["trial"] == row["trial"]]
+        assert sorted(own) == list(range(1, int(row["epochs"]) + 1))
+
+
+def test_grid_search_runs_every_point(job: Job, small_study: Path, tmp_path: Path) -> None:
+    small_study.write_text(small_study.read_text().replace("trials = 6\n", ""))
+    done = job(
+        "tune", small_study, "--out", tmp_path / "run", "--search", "grid", "--scheduler", "none",
+        "--hidden-sizes", "{choice = [4, [8, 4]]}", "--learning-rate", "{choice = [0.1, 0.01, 1]}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    points = {(tuple(r["hidden_sizes"]), r["learning_rate"]) for r in rows_of(tmp_path / "run")}
+    assert points == {(h, r) for h in ((4,), (8, 4)) for r in (0.1, 0.01, 1.0)}
+    assert statuses(tmp_path / "run") == {"done": 6}
+
+
+def test_tpe_search_on_the_loss(job: Job, small_study: Path, tmp_path: Path) -> None:
+    done = job(
+        "tune", small_study, "--out", tmp_path / "run", "--search", "tpe", "--metric", "val_loss"
+    )
+    assert done.returncode == 0, done.stderr
+    assert statuses(tmp_path / "run").total() == 6
+    printed = [
+        float(line.split()[-3])
+        for line in done.stdout.splitlines()
+        if "pruned  " in line or "done  " in line
+    ]
+    assert printed == sorted(printed)  # the best by loss come first
+
+
+# --- trials that go wrong ----------------------------------------------------------------------
+
+
+def test_diverged_and_failed_trials_have_their_rows_and_the_study_goes_on(
+    job: Job, small_study: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    small_study.write_text(small_study.read_text().replace("trials = 6\n", ""))
+    grid = [
+        "--search", "grid", "--hidden-sizes", f"{{choice = [8, {TOO_WIDE}]}}",
+        "--learning-rate", "{choice = [1e-2, 1e30]}", "--batch-size", "4",
+    ]  # fmt: skip
+    done = job("tune", small_study, "--out", out, *grid)
+    assert done.returncode == 1  # more failed than allowed
+    rows = {(r["hidden_sizes"][0] == 8, r["learning_rate"]): r for r in rows_of(out)}
+    assert rows[True, 1e-2]["status"] == "done"
+    diverged = rows[True, 1e30]
+    assert diverged["status"] == "diverged"
+    assert re.search("loss (nan|inf) after step", diverged["reason"])
+    assert diverged["best_val_accuracy"] is None
+    for rate in (1e-2, 1e30):
+        failed = rows[False, rate]
+        assert failed["status"] == "failed"
+        assert failed["reason"]
+        path = out / "errors" / f"{failed['trial']:05d}.txt"
+        assert failed["reason"].partition(":")[0] in path.read_text()
+        assert "Traceback" in path.read_text()
+    assert "tracebacks of failed trials" in done.stdout
+    allowed = job("tune", small_study, "--out", tmp_path / "two", *grid, "--max-failed", 2)
+    assert allowed.returncode == 0
+
+
+def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint(
+    long_study: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    driver = start(long_study, "--out", out, "--epochs", 60)
+    try:
+        victim = wait_for(
+            lambda: out.exists() and next((r for r in _read(out) if r["epochs"] >= 3), None)
+        )
+        os.kill(victim["worker"], signal.SIGKILL)
+        _, errors = driver.communicate(timeout=200)
+    finally:
+        driver.kill()
+    assert driver.returncode == 0, errors
+    assert statuses(out) == {"done": 2}
+    own = [r for r in reports_of(out) if r["trial"] == victim["trial"]]
+    assert [r["epoch"] for r in sorted(own, key=lambda r: r["step"])] == list(range(1, 61))
+    workers = {r["worker"] for r in own}
+    assert victim["worker"] in workers
+    assert len(workers) == 2
+    again = [r["epoch"] for r in own if r["worker"] != victim["worker"]]
+    assert min(again) > 3  # not from the start
+
+
+def _read(out: Path) -> list[Row]:
+    return rows_of(out) if (out / "trials.parquet").exists() else []
+
+
+# --- ends before the end -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_study_in_order(
+    sign: signal.Signals, long_study: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    driver = start(long_study, "--out", out)
+    try:
+        wait_for(
+            lambda: out.exists() and all(r["epochs"] >= 2 for r in _read(out) or [{"epochs": 0}])
+        )
+        os.kill(driver.pid, sign)
+        printed, _ = driver.communicate(timeout=60)
+    finally:
+        driver.kill()
+    assert driver.returncode == 1  # no trial finished
+    assert f"ended early: stopped by {sign.name}" in printed
+    assert {(r["status"], r["reason"]) for r in rows_of(out)} == {
+        ("stopped", f"stopped by {sign.name}")
+    }
+    assert len(list((out / "checkpoints").iterdir())) == len(rows_of(out))
+
+
+def test_wall_time_stops_the_study(job: Job, long_study: Path, tmp_path: Path) -> None:
+    done = job("tune", long_study, "--out", tmp_path / "run", "--wall-seconds", 12)
+    assert done.returncode == 1
+    assert "ended early: wall_seconds (12) were over" in done.stdout
+    assert set(statuses(tmp_path / "run")) == {"stopped"}
+
+
+def test_a_killed_driver_leaves_readable_tables(long_study: Path, tmp_path: Path, job: Job) -> None:
+    out = tmp_path / "run"
+    driver = start(long_study, "--out", out)
+    wait_for(lambda: out.exists() and [r for r in _read(out) if r["epochs"] >= 2])
+    live = job("table", out)  # also read while the study runs
+    assert "running" in live.stdout
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.communicate()
+    assert {row["status"] for row in rows_of(out)} == {"running"}
+    assert max(r["epoch"] for r in reports_of(out)) >= 2
+    assert job("table", out).returncode == 0
+
+
+# --- where it runs -----------------------------------------------------------------------------
+
+
+def test_two_studies_at_once_in_folders_with_spaces_and_letters(
+    small_study: Path, tmp_path: Path
+) -> None:
+    outs = [tmp_path / name for name in ("erster Lauf – größer", "第二 'run'")]
+    drivers = [start(small_study, "--out", out) for out in outs]
+    for driver, out in zip(drivers, outs, strict=True):
+        printed, errors = driver.communicate(timeout=200)
+        assert driver.returncode == 0, errors
+        assert str(out) in printed
+        assert statuses(out).total() == 6
+
+
+def test_a_private_ray_leaves_no_token_and_no_process(
+    digits: tuple[Path, str], small_study: Path, tmp_path: Path
+) -> None:
+    driver = start(small_study, "--out", tmp_path / "run")
+    token = wait_for(lambda: _tokens(driver.pid))
+    assert token.stat().st_mode & 0o777 == 0o600
+    wait_for(lambda: _processes_with(str(token)))
+    driver.communicate(timeout=120)
+    assert driver.returncode == 0
+    assert not token.exists()
+    wait_for(lambda: not _processes_with(str(token)), seconds=20)
+    assert not (Path.home() / ".ray" / "auth_token").exists()
+
+
+def _environment(pid: str) -> dict[str, str]:
+    try:
+        text = Path(f"/proc/{pid}/environ").read_text(errors="replace")
+    except OSError:
+        return {}
+    return dict(pair.partition("=")[::2] for pair in text.split("\0"))
+
+
+def _tokens(driver: int) -> Path | None:
+    """The token file that a child of the driver was given."""
+    for process in Path("/proc").glob("[0-9]*"):
+        path = _environment(process.name).get("RAY_AUTH_TOKEN_PATH")
+        try:
+            parent = re.search(r"PPid:\t(\d+)", (process / "status").read_text())
+        except OSError:
+            continue
+        if path and parent and int(parent[1]) == driver:
+            return Path(path)
+    return None
+
+
+def _processes_with(token: str) -> list[str]:
+    pids = [process.name for process in Path("/proc").glob("[0-9]*")]
+    return [pid for pid in pids if _environment(pid).get("RAY_AUTH_TOKEN_PATH") == token]
+
+
+# --- refusals ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--learning-rate", "-1"], "learning_rate: input should be greater than 0. Given: -1"),
+        (["--learning-rate", "nan"], "learning_rate: input should be a finite number. Given: nan"),
+        (["--hidden-sizes", "0"], "greater than or equal to 1. Given: 0"),
+        (["--hidden-sizes", "8", "--learning-rate", "0.1"], "the search space is empty"),
+        (["--grace-epochs", "4"], "asha can prune nothing unless grace_epochs < epochs"),
+        (["--dataset", "nowhere.npz"], "dataset 'nowhere.npz' is neither a path nor"),
+        (["--cpus", "4096"], "a trial must fit on one node. Given: 4096 CPUs"),
+        (["--gpus", "1"], "a trial must fit on one node. Given: 1 CPUs, 1 GPUs"),
+        (["--metric", "test_accuracy"], "'val_accuracy' or 'val_loss'"),
+        (["--out", "/proc/run"], "results folder must be writable"),
+        (["--address", "127.0.0.1:1"], "address must be a running Ray cluster"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    job: Job, small_study: Path, tmp_path: Path, flags: list[str], words: str
+) -> None:
+    out = tmp_path / "run"
+    done = job("tune", small_study, *(["--out", out] if "--out" not in flags else []), *flags)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not out.exists()
+
+
+def test_unknown_key_in_the_file_lists_the_valid_ones(
+    job: Job, small_study: Path, tmp_path: Path
+) -> None:
+    small_study.write_text(small_study.read_text().replace("trials = 6", "trails = 6"))
+    done = job("tune", small_study, "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert "small.toml: unknown key 'trails' in [budget] (did you mean trials?)" in done.stderr
+
+
+def test_damaged_data_is_one_line(job: Job, small_study: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(zipfile.BadZipFile):
+        zipfile.ZipFile(tmp_path / "cut.npz")
+    out = tmp_path / "run"
+    done = job("tune", small_study, "--out", out, "--dataset", tmp_path / "cut.npz")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "cut.npz: cannot be read as npz" in done.stderr
+    assert not out.exists()
+
+
+def test_a_folder_of_another_study_is_not_written_over(
+    digits: tuple[Path, str], job: Job, small_study: Path
+) -> None:
+    before = {p: p.read_bytes() for p in digits[0].rglob("*") if p.is_file()}
+    done = job("tune", small_study, "--out", digits[0])
+    assert done.returncode == 2
+    assert "holds another study" in done.stderr
+    assert {p: p.read_bytes() for p in digits[0].rglob("*") if p.is_file()} == before
