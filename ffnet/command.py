@@ -5,7 +5,7 @@ import sys
 import tomllib
 import traceback
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -36,9 +36,14 @@ def _fail(message: str) -> int:
     return 2
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see --help")
+
+
 def parser(doc: str | None) -> argparse.ArgumentParser:
     """A parser that shows a job's docstring, its commands included."""
-    made = argparse.ArgumentParser(
+    made = _Parser(
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -292,6 +292,11 @@ class Study(Spec):
                 f"hyperband needs epochs >= reduction_factor ({self.tuning.reduction_factor:g}). "
                 f"Given: {epochs} epochs"
             )
+        if scheduler == "hyperband" and self.budget.concurrency:
+            raise ValueError(
+                f"hyperband pauses trials and fills all resources: leave concurrency out. "
+                f"Given: {self.budget.concurrency}"
+            )
         if grace >= epochs:
             raise ValueError(
                 f"{scheduler} can prune nothing unless grace_epochs < epochs. Given: grace_epochs "

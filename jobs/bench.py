@@ -10,6 +10,7 @@ trial's training to the last one's end; start-up (imports, data, Ray) is stated 
 import argparse
 import json
 import os
+import secrets
 import statistics
 import subprocess
 import sys
@@ -87,23 +88,27 @@ def _sweep(study: Study) -> dict[str, Any]:
     }
 
 
-def _run(arguments: list[str]) -> tuple[float, str]:
+def _run(*arguments: object) -> tuple[float, str]:
     """When the command began, and the last line it printed."""
-    begun = time.time()
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
+    with TemporaryDirectory() as folder:
+        token = Path(folder) / "token"  # without one Ray would leave its own in the home folder
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_hex(32))
+        begun = time.time()
+        done = subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "RAY_AUTH_TOKEN_PATH": str(token)},
+        )
     if done.returncode:
         raise InputError(f"{arguments[0]} failed: {done.stderr.strip()[-2000:]}")
     return begun, done.stdout.strip().splitlines()[-1]
 
 
 def _peer(name: str, sweep: Path) -> dict[str, Any]:
-    launched, line = _run([str(JOBS / "peers" / f"{name}.py"), str(sweep)])
+    launched, line = _run(JOBS / "peers" / f"{name}.py", sweep)
     result: dict[str, Any] = json.loads(line)
     return {
         "startup": result["begun"] - launched,
@@ -116,7 +121,7 @@ def _peer(name: str, sweep: Path) -> dict[str, Any]:
 def _ffnet(study: Study, out: Path) -> dict[str, Any]:
     document = out.with_name("study.json")
     document.write_text(json.dumps({"study": study.resolved()}))
-    launched, _ = _run([str(JOBS / "tune.py"), str(document), "--out", str(out)])
+    launched, _ = _run(JOBS / "tune.py", document, "--out", out)
     folder = RunFolder.existing(out)
     trials, reports = tables.read(folder.trials), tables.read(folder.epochs)
     begun = min(r["started_at"] for r in reports).timestamp()

@@ -18,6 +18,7 @@ from ffnet.results.text import FORMATS, SHOWN, render
 def main(argv: list[str]) -> int:
     """Read, filter, sort, print."""
     flags = _parser().parse_args(argv)
+    statuses, top = _statuses(flags.status), _count(flags.top)
     columns = flags.columns.split(",") if flags.columns else list(SHOWN)
     if flags.columns == "all":
         columns = list(tables.TRIALS.names)
@@ -25,11 +26,8 @@ def main(argv: list[str]) -> int:
     rows = tables.read(
         RunFolder.existing(flags.run).trials, list(dict.fromkeys([*columns, sort, "status"]))
     )
-    if flags.status:
-        rows = [row for row in rows if row["status"] in flags.status]
-    shown = tables.ranked(rows, sort, descending)
-    if flags.top:
-        shown = shown[: flags.top]
+    rows = [row for row in rows if row["status"] in statuses]
+    shown = tables.ranked(rows, sort, descending)[: top or len(rows)]
     print(render(shown, columns, flags.format))
     if flags.format == "table" and len(shown) < len(rows):
         print(f"… {len(rows) - len(shown)} more: --top 0 shows all {len(rows)}")
@@ -44,11 +42,11 @@ def _parser() -> argparse.ArgumentParser:
         default="-best_val_accuracy",
         help="column; - before it for descending [%(default)s]",
     )
-    parser.add_argument("--top", type=_count, default=20, help="rows; 0 for all [%(default)s]")
+    parser.add_argument("--top", default="20", help="rows; 0 for all [%(default)s]")
     parser.add_argument(
         "--status",
-        type=_statuses,
-        help=f"only these, comma-separated: {', '.join(tables.STATUSES)}",
+        default=",".join(tables.STATUSES),
+        help="only these, comma-separated [%(default)s]",
     )
     parser.add_argument("--columns", help=f"comma-separated, or all [{','.join(SHOWN)}]")
     parser.add_argument("--format", choices=FORMATS, default="table")

@@ -74,6 +74,8 @@ def test_unknown_key_is_refused_with_the_valid_ones_and_the_nearest() -> None:
         ({"training": {"learning_rate": 0.1}}, ["learning_rate stands in [space]"]),
         ({"tuning": {"grace_epochs": 8}}, ["grace_epochs < epochs", "grace_epochs 8, epochs 8"]),
         ({"tuning": {"scheduler": "hyperband"}, "budget": {"epochs": 2}}, ["hyperband needs"]),
+        ({"tuning": {"scheduler": "hyperband"}, "budget": {"concurrency": 2}},
+         ["leave concurrency out. Given: 2"]),
         ({"tuning": {"metric": "test_accuracy"}}, ["'val_accuracy' or 'val_loss'"]),
         ({"tuning": {"search": "grid"}}, ["grid search needs learning_rate as a choice"]),
         ({"tuning": {"search": "grid"}, "space": {"learning_rate": {"choice": [0.1, 1.0]}},

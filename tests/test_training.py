@@ -187,7 +187,7 @@ def test_validation_score_matches_numpy_beyond_one_evaluation_batch(
 
 def test_training_learns(trainer: Trainer) -> None:
     run = reports(trainer, config(hidden_sizes=32, epochs=60, learning_rate=0.3))
-    assert run[-1].validation.accuracy > 0.9
+    assert run[-1].validation.accuracy > 0.8  # the most frequent class has 0.45
     assert run[-1].train_loss < run[0].train_loss / 3
 
 

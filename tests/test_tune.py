@@ -270,7 +270,7 @@ def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint(
     long_study: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    driver = start(long_study, "--out", out, "--epochs", 60)
+    driver = start(long_study, "--out", out, "--epochs", 250)
     try:
         victim = wait_for(
             lambda: out.exists() and next((r for r in _read(out) if r["epochs"] >= 3), None)
@@ -282,7 +282,7 @@ def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint(
     assert driver.returncode == 0, errors
     assert statuses(out) == {"done": 2}
     own = [r for r in reports_of(out) if r["trial"] == victim["trial"]]
-    assert [r["epoch"] for r in sorted(own, key=lambda r: r["step"])] == list(range(1, 61))
+    assert [r["epoch"] for r in sorted(own, key=lambda r: r["step"])] == list(range(1, 251))
     workers = {r["worker"] for r in own}
     assert victim["worker"] in workers
     assert len(workers) == 2
@@ -357,6 +357,8 @@ def test_two_studies_at_once_in_folders_with_spaces_and_letters(
 def test_a_private_ray_leaves_no_token_and_no_process(
     digits: tuple[Path, str], small_study: Path, tmp_path: Path
 ) -> None:
+    default = Path.home() / ".ray" / "auth_token"
+    had_token = default.exists()
     driver = start(small_study, "--out", tmp_path / "run")
     token = wait_for(lambda: _tokens(driver.pid))
     assert token.stat().st_mode & 0o777 == 0o600
@@ -365,7 +367,7 @@ def test_a_private_ray_leaves_no_token_and_no_process(
     assert driver.returncode == 0
     assert not token.exists()
     wait_for(lambda: not _processes_with(str(token)), seconds=20)
-    assert not (Path.home() / ".ray" / "auth_token").exists()
+    assert default.exists() == had_token  # Ray's own place for one
 
 
 def _environment(pid: str) -> dict[str, str]:

@@ -23,11 +23,11 @@ stopped: ended with the study (wall time, a signal)."""
 
 TIME = pa.timestamp("us", "UTC")
 HYPERPARAMETERS = {
-    "hidden_sizes": pa.list_(pa.int32()),
+    "hidden_sizes": pa.list_(pa.int64()),
     "activation": pa.string(),
     "initializer": pa.string(),
     "learning_rate": pa.float64(),
-    "batch_size": pa.int32(),
+    "batch_size": pa.int64(),
 }
 TRIALS = pa.schema(
     {

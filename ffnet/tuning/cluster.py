@@ -6,6 +6,7 @@ import math
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,8 +50,9 @@ def connected(address: str | None, resources: Resources, concurrency: int | None
             yield _slots(resources, concurrency)
         return
     try:
+        _knock(address)
         ray.init(address=address)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
             f"address must be a running Ray cluster. Given: {address} ({reason})"
@@ -59,6 +61,13 @@ def connected(address: str | None, resources: Resources, concurrency: int | None
         yield _slots(resources, concurrency)
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError when nothing listens there: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 @contextmanager

@@ -102,7 +102,8 @@ def _fit(
         search_alg=search,
         scheduler=make_scheduler(study),
         num_samples=-1,  # the search says when it is finished: lost trials come again
-        max_concurrent_trials=slots,
+        # Paused trials count too, and HyperBand judges a bracket when all its trials are paused.
+        max_concurrent_trials=study.trials if study.tuning.scheduler == "hyperband" else slots,
         reuse_actors=True,
         max_failures=LOST_RETRIES,
         raise_on_failed_trial=False,
