@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
     values = read_toml(path) if flags.preset else {}
     one = validated(OneNet, command.override(values, flags, OneNet), flags.preset or "flags")
 
-    from ffnet.data import load
+    from ffnet.data.load import load
 
     data = load(one.data)
     print(data.describe())

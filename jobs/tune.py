@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     values = command.override(read_study(flags.study), flags, Study)
     study = validated(Study, {"name": flags.study.stem, **values}, str(flags.study))
 
-    from ffnet.data import load
+    from ffnet.data.load import load
     from ffnet.errors import InputError
     from ffnet.results.layout import RunFolder
 

@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from ffnet.data import DataSet, cache, load, split
-from ffnet.data.dataset import Part, statistics
+from ffnet.data import cache, split
+from ffnet.data.dataset import DataSet, Part, statistics
+from ffnet.data.load import load
 from ffnet.errors import InputError
 from ffnet.study import Data
 

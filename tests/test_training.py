@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ffnet.data import DataSet, Part
+from ffnet.data.dataset import DataSet, Part
 from ffnet.nets.barebones import BarebonesNet, flatten
 from ffnet.nets.initializers import kaiming_normal
 from ffnet.study import NetSpec, Training, TrialConfig

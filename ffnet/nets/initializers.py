@@ -22,4 +22,11 @@ def kaiming_normal(shape: Sequence[int], seed: Sequence[int]) -> tf.Tensor:
     if len(shape) not in (2, 4):
         raise ValueError(f"kaiming_normal needs a shape of rank 2 or 4. Given: {tuple(shape)}")
     deviation = math.sqrt(2 / math.prod(shape[:-1]))
-    return tf.random.stateless_normal(shape, seed=seed, stddev=deviation)
+    # Shapes as tensors: one trace for all.
+    return _normal(tf.constant(shape), tf.constant(seed), tf.constant(deviation))
+
+
+@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+def _normal(shape: tf.Tensor, seed: tf.Tensor, deviation: tf.Tensor) -> tf.Tensor:
+    """Compiled, it scales in place; TensorFlow's own eager form holds four copies for a moment."""
+    return deviation * tf.random.stateless_normal(shape, seed=seed)

@@ -80,8 +80,8 @@ class RunFolder:
         return self.path / "ray"
 
     def checkpoint(self, trial: int) -> Path:
-        """Weights and step of a trial after its last report."""
-        return self.path / "checkpoints" / f"{trial:05d}.npz"
+        """A trial after its last report: the step and the weights, npy arrays one after another."""
+        return self.path / "checkpoints" / f"{trial:05d}.npy"
 
     def traceback(self, trial: int) -> Path:
         """Traceback of a failed trial."""

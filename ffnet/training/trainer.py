@@ -9,7 +9,7 @@ from ffnet.study import NetSpec
 from ffnet.training.device_data import DeviceData
 
 INT, FLOAT = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
-EVALUATE_AT_ONCE = 1000  # examples; bounds the memory that evaluation takes
+EVALUATE_AT_ONCE = 256  # examples; bounds the memory that evaluation takes
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,7 @@ class Trainer:
             step += 1
         return total, loss, seen
 
-    @tf.function(  # type: ignore[untyped-decorator]
-        input_signature=None, reduce_retracing=True
-    )
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
     def _evaluate(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         correct, total = tf.constant(0), tf.constant(0.0)
         start = tf.constant(0)

@@ -16,7 +16,7 @@ from typing import Any
 from ray import tune
 
 from ffnet import output
-from ffnet.data import DataSet
+from ffnet.data.dataset import DataSet
 from ffnet.results import layout
 from ffnet.results.layout import RunFolder
 from ffnet.study import Study

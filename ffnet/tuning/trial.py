@@ -17,7 +17,7 @@ import numpy as np
 import ray
 from ray import tune
 
-from ffnet.data import DataSet
+from ffnet.data.dataset import DataSet
 from ffnet.results.layout import RunFolder, replacing
 from ffnet.study import Resources, TrialConfig
 
@@ -128,10 +128,10 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         trainer.net.initialize(net, self._config.seed)
         after = 0
         if path.exists():  # lost with its worker, or paused: go on
-            with np.load(path) as saved:
-                after = int(saved["step"])
-                for i, weight in enumerate(trainer.net.weights):
-                    weight.assign(saved[f"w{i}"])
+            with path.open("rb") as file:
+                after = int(np.load(file))
+                for weight in trainer.net.weights:
+                    weight.assign(np.load(file))
         return train(trainer, self._config, after)
 
     def _trainer(self) -> "Trainer":
@@ -151,4 +151,6 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     def _save(self, step: int) -> None:
         weights = self._trainer().net.weights
         with replacing(self._folder.checkpoint(self._config.number)) as file:
-            np.savez(file, step=step, **{f"w{i}": w.numpy() for i, w in enumerate(weights)})
+            np.save(file, step)
+            for weight in weights:  # as memory views: `.numpy()` would copy
+                np.save(file, np.asarray(memoryview(weight.read_value())))

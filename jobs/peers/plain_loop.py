@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from ffnet.data import load
+from ffnet.data.load import load
 from ffnet.study import Data
 
 BEGUN = time.time()

@@ -20,7 +20,7 @@ import numpy as np
 import ray
 from ray import tune
 
-from ffnet.data import load
+from ffnet.data.load import load
 from ffnet.study import Data
 
 
