@@ -43,5 +43,5 @@ constraints:  ## pin constraints.txt to what a new environment gets today
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --editable . --group dev
-	$(BIN)/pip freeze --all --exclude-editable > constraints.txt
+	$(BIN)/pip freeze --all --exclude-editable --exclude setuptools > constraints.txt
 	touch .venv/.ready

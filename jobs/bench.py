@@ -1,10 +1,11 @@
 """Time ffnet beside its floor and its peer on the same work, in one run.
 
   python jobs/bench.py sweep --data-dir ~/data      16 nets × 2 epochs of CIFAR-10, no pruning
+  python jobs/bench.py steps                        a training step by width and by way
 
-The floor is a plain TensorFlow loop in one warm process; the peer is Ray Tune with Keras `fit` and
-reused actors (jobs/peers/). Each runs alone, one after another. Fit time runs from the first
-trial's training to the last one's end; start-up (imports, data, Ray) is stated apart.
+Of the sweep, the floor is a plain TensorFlow loop in one warm process; the peer is Ray Tune with
+Keras `fit` and reused actors (jobs/peers/). Each runs alone, one after another. Fit time runs
+from the first trial's training to the last one's end; start-up (imports, data, Ray) stands apart.
 """
 
 import argparse
@@ -20,6 +21,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tabulate import tabulate
+
 from ffnet import command
 from ffnet.errors import InputError
 from ffnet.results import tables
@@ -27,6 +30,8 @@ from ffnet.results.layout import RunFolder
 from ffnet.study import Study, validated
 
 JOBS = Path(__file__).parent
+PEERS = JOBS / "peers"
+FLOOR, PEER = "plain loop, one warm process", "Ray Tune + Keras fit, actors reused"
 SWEEP = {
     "name": "sweep",
     "training": {"batch_size": 64},
@@ -40,8 +45,14 @@ MEGABYTE = 2**20
 
 
 def main(argv: list[str]) -> int:
-    """Run the three and print their table."""
+    """Run what is asked for and print its table."""
     flags = _parser().parse_args(argv)
+    if flags.what == "steps":
+        for threads in (1, len(os.sched_getaffinity(0))):
+            rows = json.loads(_run(PEERS / "steps.py", threads)[1])
+            print(f"ms a step, batches of 64, {threads} threads")
+            print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3f"), end="\n\n")
+        return 0
     study = validated(
         Study,
         SWEEP
@@ -56,9 +67,12 @@ def main(argv: list[str]) -> int:
         sweep = Path(folder) / "sweep.json"
         sweep.write_text(json.dumps(_sweep(study)))
         results = {
-            "plain loop, one warm process": _peer("plain_loop", sweep),
-            "ffnet": _ffnet(study, Path(folder) / "run"),
-            "Ray Tune + Keras fit, actors reused": _peer("ray_keras", sweep),
+            FLOOR: _peer("plain_loop", sweep),
+            "ffnet": _ffnet(study, Path(folder) / "float32"),
+            "ffnet, bfloat16 products": _ffnet(
+                study, Path(folder) / "bfloat16", "--precision", "bfloat16"
+            ),
+            PEER: _peer("ray_keras", sweep),
         }
     _print(study, results)
     return 0
@@ -66,7 +80,7 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser(__doc__)
-    parser.add_argument("what", choices=["sweep"])
+    parser.add_argument("what", choices=["sweep", "steps"])
     parser.add_argument("--dataset", default="cifar10", help="[%(default)s]")
     parser.add_argument("--data-dir", help="folder of the data set [$FFNET_DATA]")
     parser.add_argument("--trials", type=int, default=16, help="[%(default)s]")
@@ -108,7 +122,7 @@ def _run(*arguments: object) -> tuple[float, str]:
 
 
 def _peer(name: str, sweep: Path) -> dict[str, Any]:
-    launched, line = _run(JOBS / "peers" / f"{name}.py", sweep)
+    launched, line = _run(PEERS / f"{name}.py", sweep)
     result: dict[str, Any] = json.loads(line)
     return {
         "startup": result["begun"] - launched,
@@ -118,10 +132,10 @@ def _peer(name: str, sweep: Path) -> dict[str, Any]:
     }
 
 
-def _ffnet(study: Study, out: Path) -> dict[str, Any]:
+def _ffnet(study: Study, out: Path, *flags: str) -> dict[str, Any]:
     document = out.with_name("study.json")
     document.write_text(json.dumps({"study": study.resolved()}))
-    launched, _ = _run(JOBS / "tune.py", document, "--out", out)
+    launched, _ = _run(JOBS / "tune.py", document, "--out", out, *flags)
     folder = RunFolder.existing(out)
     trials, reports = tables.read(folder.trials), tables.read(folder.epochs)
     begun = min(r["started_at"] for r in reports).timestamp()
@@ -151,18 +165,16 @@ def _change_seconds(reports: list[tables.Row]) -> float:
 
 
 def _print(study: Study, results: dict[str, dict[str, Any]]) -> None:
-    from tabulate import tabulate
-
-    floor = results["plain loop, one warm process"]["fit"]
+    floor, peer = results[FLOOR]["fit"], results[PEER]["fit"]
     rows = [
-        [name, r["startup"], r["fit"], r["fit"] / floor, r["best"], r["lost"]]
+        [name, r["startup"], r["fit"], r["fit"] / floor, peer / r["fit"], r["best"], r["lost"]]
         for name, r in results.items()
     ]
-    headers = ["how", "start-up s", "fit s", "fit / floor", "best val_accuracy", "trials lost"]
-    print(tabulate(rows, headers, tablefmt="github", floatfmt=("", ".1f", ".1f", ".2f", ".3f")))
-    own, peer = results["ffnet"], results["Ray Tune + Keras fit, actors reused"]
-    print(f"\nffnet is {peer['fit'] / own['fit']:.1f} times faster than Ray Tune + Keras fit")
-    print(f"change of trial on a warm worker: {1000 * own['change']:.0f} ms (median)")
+    headers = ["how", "start-up s", "fit s", "/ floor", "peer /", "best val_accuracy", "lost"]
+    formats = ("", ".1f", ".1f", ".2f", ".2f", ".3f")
+    print(tabulate(rows, headers, tablefmt="github", floatfmt=formats))
+    own = results["ffnet"]
+    print(f"\nchange of trial on a warm worker: {1000 * own['change']:.0f} ms (median)")
     print(f"peak memory of a worker: {own['memory'] / MEGABYTE:.0f} MB", end="")
     print(f" (largest weights {own['weights'] / MEGABYTE:.0f} MB)")
     print(

@@ -13,9 +13,10 @@ from ffnet.data.dataset import DataSet, Part
 from ffnet.nets.barebones import BarebonesNet, flatten
 from ffnet.nets.initializers import kaiming_normal
 from ffnet.study import NetSpec, Training, TrialConfig
+from ffnet.training.blocked import STEPS, train_block
 from ffnet.training.device_data import DeviceData
 from ffnet.training.loop import Report, train
-from ffnet.training.trainer import Trainer
+from ffnet.training.trainer import BLOCKED_FROM, Trainer, _loss
 
 RANDOM = np.random.default_rng(0)
 
@@ -193,10 +194,11 @@ def test_training_learns(trainer: Trainer) -> None:
 
 def test_one_trace_serves_every_width_rate_and_batch(data: DataSet) -> None:
     fresh = Trainer(DeviceData(data), NetSpec())
-    for hidden, batch, rate in ((32, 64, 0.1), (4000, 7, 0.01), (1, 150, 1e-4)):
+    for hidden, batch, rate in ((32, 64, 0.1), (4000, 7, 0.01), (1, 150, 1e-4), (5000, 9, 0.1)):
         run = reports(fresh, config(hidden, epochs=1, batch_size=batch, learning_rate=rate))
         assert len(run) == 1
     assert fresh._steps.experimental_get_tracing_count() == 1
+    assert fresh._blocks.experimental_get_tracing_count() == 1
     assert fresh._evaluate.experimental_get_tracing_count() == 1
 
 
@@ -238,7 +240,7 @@ def test_a_loss_that_is_no_longer_finite_ends_the_epoch_and_the_trial(trainer: T
     assert report.diverged
     assert report.step == 150
     trainer.net.initialize(NetSpec(hidden_sizes=5), 0)
-    _, _, seen = trainer.run(0, 0, range(150), 1, 1e30)
+    _, _, seen = trainer.run(0, 0, range(150), Training(batch_size=1, learning_rate=1e30))
     assert seen < 20
 
 
@@ -271,3 +273,84 @@ except InputError as error:
         pytest.skip("this machine has a GPU")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "refused\n", done.stderr
+
+
+# --- blocked steps -----------------------------------------------------------------------------
+
+
+class DoubleNet:
+    """A net of two layers in float64, as blocked steps need one."""
+
+    def __init__(self, weights: list[Any]) -> None:
+        self.weights = [tf.Variable(w, dtype=tf.float64) for w in weights]
+
+    def head(self, z: Any) -> Any:
+        for weight in self.weights[1:]:
+            z = tf.tanh(z) @ weight
+        return z
+
+
+@pytest.mark.parametrize("hidden_sizes", [(), (7,), (7, 5)])
+def test_blocked_steps_are_plain_steps_exactly(hidden_sizes: tuple[int, ...]) -> None:
+    sizes = list(itertools.pairwise((12, *hidden_sizes, 3)))
+    initial = [RANDOM.normal(size=shape) / 2 for shape in sizes]
+    blocked, plain = DoubleNet(initial), DoubleNet(initial)
+    x, y = RANDOM.normal(size=(20 * STEPS, 8, 12)), RANDOM.integers(0, 3, (20 * STEPS, 8))
+    loss = _loss(tf.constant(8), tf.float64)
+    for block in range(20):
+        steps = slice(block * STEPS, (block + 1) * STEPS)
+        bx, by = tf.constant(x[steps].reshape(-1, 12)), tf.constant(y[steps].ravel())
+        rate = tf.constant(0.1, tf.float64)
+        total, last = train_block(blocked, bx, by, rate, loss, tf.float64)  # type: ignore[arg-type]
+        expected = 0.0
+        for step_x, step_y in zip(x[steps], y[steps], strict=True):
+            with tf.GradientTape() as tape:
+                losses, objective = loss(step_y, plain.head(step_x @ plain.weights[0]))
+            for w, gradient in zip(
+                plain.weights, tape.gradient(objective, plain.weights), strict=True
+            ):
+                w.assign_sub(0.1 * gradient)
+            expected += losses.numpy().sum()
+        assert float(total) == pytest.approx(expected, rel=1e-12)
+        assert float(last) == pytest.approx(losses.numpy().mean(), rel=1e-12)
+    for one, other in zip(blocked.weights, plain.weights, strict=True):
+        assert one.numpy() == pytest.approx(other.numpy(), abs=1e-12)
+    assert blocked.weights[0].numpy() != pytest.approx(initial[0], abs=1e-3)
+
+
+@pytest.mark.parametrize("batch_size", [16, 7])
+def test_wide_nets_train_in_blocks_to_the_same_curve(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    """150 examples: blocks of four batches, the steps that are left, and a short batch."""
+    of = config(40, batch_size=batch_size)
+    plain = reports(trainer, of)
+    monkeypatch.setitem(BLOCKED_FROM, "float32", 40)
+    blocked = reports(trainer, of)
+    assert [r.step for r in blocked] == [r.step for r in plain]
+    for one, other in zip(blocked, plain, strict=True):
+        assert one.train_loss == pytest.approx(other.train_loss, rel=1e-4)
+        assert one.batch_loss == pytest.approx(other.batch_loss, rel=1e-3)
+        assert one.validation.loss == pytest.approx(other.validation.loss, rel=1e-3)
+    assert [r.train_loss for r in blocked] != [r.train_loss for r in plain]  # rounding differs
+
+
+def test_bfloat16_products_learn_as_well_and_leave_float32_weights(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BLOCKED_FROM, "bfloat16", 40)
+    exact = reports(trainer, config(40, epochs=40, learning_rate=0.2, batch_size=16))
+    rounded = reports(
+        trainer, config(40, epochs=40, learning_rate=0.2, batch_size=16, precision="bfloat16")
+    )
+    assert rounded[-1].train_loss != exact[-1].train_loss
+    assert rounded[-1].train_loss == pytest.approx(exact[-1].train_loss, rel=0.2)
+    assert {w.dtype for w in weights(trainer)} == {np.dtype("float32")}
+
+
+def test_divergence_inside_a_block_ends_the_trial(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BLOCKED_FROM, "float32", 5)
+    (report,) = reports(trainer, config(epochs=9, learning_rate=1e30, batch_size=4))
+    assert report.diverged

@@ -52,7 +52,10 @@ class BarebonesNet:
 
     def scores(self, x: tf.Tensor) -> tf.Tensor:
         """Class scores (logits) [N, C] of examples [N, …] float32."""
-        x = flatten(x)
-        for weight in self.weights[:-1]:
-            x = self._activation(tf.matmul(x, weight))
-        return tf.matmul(x, self.weights[-1])
+        return self.head(tf.matmul(flatten(x), self.weights[0]))
+
+    def head(self, z: tf.Tensor) -> tf.Tensor:
+        """Class scores [N, C] from the first layer's products z = x·w1, [N, H]."""
+        for weight in self.weights[1:]:
+            z = tf.matmul(self._activation(z), weight)
+        return z

@@ -86,12 +86,6 @@ def _run(
     while step < steps.stop and math.isfinite(last):
         epoch, first = divmod(step, per_epoch)
         until = min(per_epoch, first + steps.stop - step)
-        part, last, more = trainer.run(
-            config.seed,
-            epoch,
-            range(first, until),
-            config.training.batch_size,
-            config.training.learning_rate,
-        )
+        part, last, more = trainer.run(config.seed, epoch, range(first, until), config.training)
         total, seen, step = total + part, seen + more, step + until - first
     return total, last, seen

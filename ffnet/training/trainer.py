@@ -1,14 +1,18 @@
 """Compiled training and evaluation of one structure of net on one data set."""
 
+import math
 from dataclasses import dataclass
 
 import tensorflow as tf
 
 from ffnet.nets.barebones import BarebonesNet
-from ffnet.study import NetSpec
+from ffnet.study import NetSpec, Training
+from ffnet.training.blocked import STEPS, Loss, descend, train_block
 from ffnet.training.device_data import DeviceData
 
-INT, FLOAT = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
+ARGUMENTS = [tf.TensorSpec([], tf.int32)] * 5 + [tf.TensorSpec([], tf.float32)]
+BLOCKED_FROM = {"float32": 2048, "bfloat16": 128}
+"""Width of the first layer from which blocked steps are faster than plain ones: see docs/log.md."""
 EVALUATE_AT_ONCE = 256  # examples; bounds the memory that evaluation takes
 
 
@@ -43,7 +47,7 @@ class Trainer:
         self.examples = int(data.train[0].shape[0])
 
     def run(
-        self, seed: int, epoch: int, steps: range, batch_size: int, learning_rate: float
+        self, seed: int, epoch: int, steps: range, training: Training
     ) -> tuple[float, float, int]:
         """Train for some steps of one epoch.
 
@@ -51,18 +55,31 @@ class Trainer:
             seed: with `epoch`, it decides the order of the examples.
             epoch: counted from 0.
             steps: which steps of the epoch; the last of an epoch may be a short batch.
-            batch_size: examples a step.
-            learning_rate: step size of SGD.
+            training: batch size, learning rate and precision.
 
         Returns:
             Loss summed over the examples trained on, loss of the last batch, and the examples
             trained on: fewer than asked for when a loss was no longer finite.
         """
-        total, last, seen = self._steps(
-            *map(tf.constant, (seed, epoch, steps.start, steps.stop, batch_size)),
-            tf.constant(learning_rate, tf.float32),
-        )
-        return float(total), float(last), int(seen)
+        order = map(tf.constant, (seed, epoch))
+        size, rate = tf.constant(training.batch_size), tf.constant(training.learning_rate)
+        common = (*order, size, rate)
+        middle = steps.start
+        total, last, seen = 0.0, 0.0, 0
+        if self._width() >= BLOCKED_FROM[training.precision]:
+            full = min(steps.stop, self.examples // training.batch_size)
+            middle += max(0, full - middle) // STEPS * STEPS
+            products = tf.as_dtype(training.precision)
+            first = self._blocks(tf.constant(steps.start), tf.constant(middle), *common, products)
+            total, last, seen = float(first[0]), float(first[1]), int(first[2])
+        if math.isfinite(last):
+            rest = self._steps(tf.constant(middle), tf.constant(steps.stop), *common)
+            total, seen = total + float(rest[0]), seen + int(rest[2])
+            last = float(rest[1]) if middle < steps.stop else last
+        return total, last, seen
+
+    def _width(self) -> int:
+        return int(self.net.weights[0].read_value().shape[1])
 
     def evaluate(self, part: tuple[tf.Tensor, tf.Tensor]) -> Score:
         """The net's score on a part of the data."""
@@ -70,38 +87,54 @@ class Trainer:
         count = int(part[1].shape[0])
         return Score(int(correct), count, float(total) / count)
 
-    @tf.function(input_signature=[INT] * 5 + [FLOAT])  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=ARGUMENTS)  # type: ignore[untyped-decorator]
     def _steps(
-        self, seed: tf.Tensor, epoch: tf.Tensor, step: tf.Tensor, end: tf.Tensor,
+        self, step: tf.Tensor, end: tf.Tensor, seed: tf.Tensor, epoch: tf.Tensor,
         batch_size: tf.Tensor, learning_rate: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:  # fmt: skip
-        x, y = self.data.train
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(self.examples), seed=tf.stack([seed, epoch])
-        )
-        full = tf.minimum(batch_size, self.examples)
-        total, loss, seen = tf.constant(0.0), tf.constant(0.0), tf.constant(0)
-        while step < end and tf.math.is_finite(loss):
-            index = order[step * batch_size : (step + 1) * batch_size]
-            batch = self.data.normalize(tf.gather(x, index))
+        """Plain steps, the short batch at the end of an epoch included."""
+        order = self._order(seed, epoch)
+        loss = _loss(tf.minimum(batch_size, self.examples))
+        total, last, seen = tf.constant(0.0), tf.constant(0.0), tf.constant(0)
+        while step < end and tf.math.is_finite(last):
+            x, y = self._gather(order[step * batch_size : (step + 1) * batch_size])
             with tf.GradientTape() as tape:
-                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
-                    labels=tf.gather(y, index), logits=self.net.scores(batch)
-                )
-                # Over the batch size, also where the last batch of an epoch is short: every example
-                # weighs the same, and the short batch is no noisier than the others.
-                objective = tf.reduce_sum(losses) / tf.cast(full, tf.float32)
+                losses, objective = loss(y, self.net.scores(x))
             gradients = tape.gradient(objective, self.net.weights)
             for weight, gradient in zip(self.net.weights, gradients, strict=True):
-                # The fused update writes in place; assign_sub makes learning_rate·gradient first.
-                tf.raw_ops.ResourceApplyGradientDescent(
-                    var=weight.handle, alpha=learning_rate, delta=gradient
-                )
-            loss = tf.reduce_mean(losses)
+                descend(weight, gradient, learning_rate)
+            last = tf.reduce_mean(losses)
             total += tf.reduce_sum(losses)
-            seen += tf.size(index)
+            seen += tf.size(y)
             step += 1
-        return total, loss, seen
+        return total, last, seen
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def _blocks(
+        self, step: tf.Tensor, end: tf.Tensor, seed: tf.Tensor, epoch: tf.Tensor,
+        batch_size: tf.Tensor, learning_rate: tf.Tensor, products: tf.DType,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:  # fmt: skip
+        """Blocks of STEPS full batches."""
+        order = self._order(seed, epoch)
+        loss = _loss(batch_size)
+        total, last, seen = tf.constant(0.0), tf.constant(0.0), tf.constant(0)
+        while step < end and tf.math.is_finite(last):
+            x, y = self._gather(order[step * batch_size : (step + STEPS) * batch_size])
+            more, last = train_block(self.net, x, y, learning_rate, loss, products)
+            total += more
+            seen += tf.size(y)
+            step += STEPS
+        return total, last, seen
+
+    def _order(self, seed: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
+        """A permutation of the training examples, another one each epoch."""
+        return tf.random.experimental.stateless_shuffle(
+            tf.range(self.examples), seed=tf.stack([seed, epoch])
+        )
+
+    def _gather(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        x, y = self.data.train
+        return self.data.normalize(tf.gather(x, index)), tf.gather(y, index)
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
     def _evaluate(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -117,3 +150,17 @@ class Trainer:
             )
             start += EVALUATE_AT_ONCE
         return correct, total
+
+
+def _loss(batch_size: tf.Tensor, dtype: tf.DType = tf.float32) -> Loss:
+    """Softmax cross-entropy: of each example, and its sum over the batch size.
+
+    Where the last batch of an epoch is short the sum is still divided by the whole batch size:
+    every example weighs the same, and the short batch is no noisier than the others.
+    """
+
+    def loss(labels: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=scores)
+        return losses, tf.reduce_sum(losses) / tf.cast(batch_size, dtype)
+
+    return loss

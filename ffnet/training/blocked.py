@@ -1,0 +1,70 @@
+"""Blocked SGD: several steps share one read and one write of the first layer's weights, exactly.
+
+The first layer's input is data, so the inputs X_1 … X_k of the next k steps are known. With the
+weights W before them, z_j = X_j·W − X_j·(X_1ᵀ·Δ_1 + … + X_{j−1}ᵀ·Δ_{j−1}), where Δ_i is the
+learning rate times the gradient of step i by its z_i: what step i subtracts from W is X_iᵀ·Δ_i.
+So k steps need X·W once, the small products X_j·X_iᵀ, and W ← W − Xᵀ·Δ once; every other weight
+is updated at every step. The result is that of k plain steps up to rounding, and the two large
+products have k times as many rows, which a CPU multiplies faster and, in bfloat16, much faster.
+"""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from ffnet.nets.barebones import BarebonesNet
+
+STEPS = 4
+"""Steps in a block. The extra work relative to a step is about (k−1)·batch size/4·(1/D + 1/H)."""
+
+Loss = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+
+def train_block(
+    net: BarebonesNet,
+    x: tf.Tensor,
+    y: tf.Tensor,
+    learning_rate: tf.Tensor,
+    loss: Loss,
+    products: tf.DType,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Train the net for STEPS steps of SGD.
+
+    Args:
+        net: its weights are changed.
+        x: the inputs of the steps, one after another, [STEPS·B, D], of the weights' type.
+        y: their labels, [STEPS·B].
+        learning_rate: of SGD.
+        loss: (labels, scores) → (losses [B], the objective to descend).
+        products: type in which the first layer's two large products are computed.
+
+    Returns:
+        The sum of all losses, and the mean loss of the last step.
+    """
+    first, *others = net.weights
+    inputs = tf.cast(x, products)
+    batches = tf.split(inputs, STEPS)
+    z_before = tf.split(tf.cast(tf.matmul(inputs, tf.cast(first, products)), x.dtype), STEPS)
+    total = tf.zeros([], x.dtype)
+    deltas: list[tf.Tensor] = []
+    for j, labels in enumerate(tf.split(y, STEPS)):
+        z = z_before[j]
+        for i in range(j):
+            gram = tf.cast(tf.matmul(batches[j], batches[i], transpose_b=True), x.dtype)
+            z -= tf.matmul(gram, deltas[i])
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            losses, objective = loss(labels, net.head(z))
+        by_z, *by_others = tape.gradient(objective, [z, *others])
+        deltas.append(learning_rate * by_z)
+        for weight, gradient in zip(others, by_others, strict=True):
+            descend(weight, gradient, learning_rate)
+        total += tf.reduce_sum(losses)
+    delta = tf.cast(tf.concat(deltas, axis=0), products)
+    descend(first, tf.cast(tf.matmul(inputs, delta, transpose_a=True), x.dtype), 1.0)
+    return total, tf.reduce_mean(losses)
+
+
+def descend(weight: tf.Variable, gradient: tf.Tensor, learning_rate: tf.Tensor | float) -> None:
+    """weight ← weight − learning_rate·gradient, in place: assign_sub makes the product first."""
+    tf.raw_ops.ResourceApplyGradientDescent(var=weight.handle, alpha=learning_rate, delta=gradient)
