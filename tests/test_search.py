@@ -63,6 +63,22 @@ def test_choices_may_be_lists_and_fixed_values_stay() -> None:
     assert Domain(fixed=3).value == 3
 
 
+def test_without_a_scheduler_the_longest_trials_come_first() -> None:
+    space = {"hidden_sizes": {"log_integer": [4, 4096]}}
+
+    def widths(**fields: Any) -> list[int]:
+        of = validated(Study, {"space": space, "budget": {"trials": 20}} | fields, "test")
+        search = StudySearch(of)
+        suggested = [search.suggest(str(n)) for n in range(20)]
+        return [s["trial"]["net"]["hidden_sizes"][0] for s in suggested if isinstance(s, dict)]
+
+    by_number = widths()
+    assert by_number != sorted(by_number, reverse=True)
+    assert widths(tuning={"scheduler": "none"}) == sorted(by_number, reverse=True)
+    limited = {"trials": 20, "wall_seconds": 9}
+    assert widths(tuning={"scheduler": "none"}, budget=limited) == by_number
+
+
 def test_a_study_ends_when_every_trial_has_ended() -> None:
     search = StudySearch(study(trials=2))
     first, second = search.suggest("a"), search.suggest("b")

@@ -5,10 +5,11 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -353,6 +354,46 @@ def test_two_studies_at_once_in_folders_with_spaces_and_letters(
         assert driver.returncode == 0, errors
         assert str(out) in printed
         assert statuses(out).total() == 6
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a Ray of another process, with two CPUs and what it is told is a GPU."""
+    (tmp_path / "token").touch(mode=0o600)
+    (tmp_path / "token").write_text("0" * 64)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    code = """
+import ray, sys
+info = ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False).address_info
+print("ADDRESS", info["gcs_address"], flush=True)
+sys.stdin.read()
+"""
+    head = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert head.stdin
+    assert head.stdout
+    yield next(line.split()[1] for line in head.stdout if line.startswith("ADDRESS"))
+    head.stdin.close()
+    head.wait(timeout=60)
+    head.stdout.close()
+
+
+def test_a_running_cluster_is_used_and_left_running(
+    cluster: str, job: Job, small_study: Path, tmp_path: Path
+) -> None:
+    done = job("tune", small_study, "--out", tmp_path / "run", "--address", cluster)
+    assert done.returncode == 0, done.stderr
+    assert statuses(tmp_path / "run").total() == 6
+    # A trial with a share of a GPU is placed on the node that Ray says has one, and says there
+    # that this TensorFlow sees none.
+    done = job("tune", small_study, "--out", tmp_path / "gpu", "--address", cluster, "--gpus", 0.5)
+    assert done.returncode == 1
+    rows = rows_of(tmp_path / "gpu")
+    assert {row["status"] for row in rows} == {"failed"}
+    assert len(rows) == 6
+    assert all("gpus = 0.5 needs a TensorFlow that sees one" in row["reason"] for row in rows)
 
 
 def test_a_private_ray_leaves_no_token_and_no_process(

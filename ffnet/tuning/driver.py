@@ -1,6 +1,7 @@
 """Runs a study: maps it to Ray Tune, starts it, and leaves the run's folder behind."""
 
 import importlib.metadata
+import logging
 import platform
 import shutil
 import signal
@@ -94,6 +95,8 @@ def _fit(
     trainable = tune.with_parameters(
         Trial, data=data.without_test(), resources=study.resources, folder=folder
     )
+    # At the end Ray Tune looks for its own loggers' files, a warning a trial; there are none.
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     # `Tuner` would pickle the callbacks to restore them later; the tables are what a study keeps.
     tune.run(
         tune.with_resources(trainable, {"cpu": study.resources.cpus, "gpu": study.resources.gpus}),
