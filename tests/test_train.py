@@ -9,17 +9,23 @@ from conftest import Job
 
 
 def test_the_lessons_barebones_run(job: Job, real_data: Path) -> None:
-    done = job("train", "--preset", "cifar10-barebones", "--data-dir", real_data)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    lines = re.findall(
-        r"^Iteration (\d+), loss = (\d+\.\d+)\nGot (\d+) / 1000 correct \((.*)%\)$",
-        done.stdout,
-        re.MULTILINE,
-    )
-    assert [int(line[0]) for line in lines] == [*range(0, 701, 100), 765]
-    assert all(float(line[3]) == int(line[2]) / 10 for line in lines)
-    assert int(lines[-1][2]) >= 450
+    """Three seeds, as the last steps of SGD at this rate move the accuracy by a hundredth."""
+    correct = []
+    for seed in range(3):
+        done = job(
+            "train", "--preset", "cifar10-barebones", "--data-dir", real_data, "--seed", seed
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        lines = re.findall(
+            r"^Iteration (\d+), loss = (\d+\.\d+)\nGot (\d+) / 1000 correct \((.*)%\)$",
+            done.stdout,
+            re.MULTILINE,
+        )
+        assert [int(line[0]) for line in lines] == [*range(0, 701, 100), 765]
+        assert all(float(line[3]) == int(line[2]) / 10 for line in lines)
+        correct.append(int(lines[-1][2]))
+    assert sum(correct) / 3 >= 450
 
 
 def test_flags_override_the_preset(job: Job, blobs: Path) -> None:

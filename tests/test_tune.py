@@ -60,7 +60,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 
 @pytest.fixture
 def long_study(tmp_path: Path, blobs: Path) -> Path:
-    """A study whose trials take about a minute each, reporting often."""
+    """A study that does not end in the time of a test, reporting often."""
     path = tmp_path / "long.toml"
     path.write_text(
         f"""
@@ -76,7 +76,7 @@ learning_rate = {{ log_uniform = [1e-4, 1e-3] }}
 scheduler = "none"
 [budget]
 trials = 2
-epochs = 600
+epochs = 100000
 """
     )
     return path
