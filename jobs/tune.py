@@ -10,6 +10,8 @@ Exit status: 0; 1 when no trial finished or more than max_failed failed; 2 for b
 
 import argparse
 import os
+import shlex
+import sys
 import time
 from datetime import datetime
 from pathlib import Path
@@ -76,9 +78,16 @@ def _summarise(study: Study, recorder: "Recorder", folder: "RunFolder", seconds:
     if counts["failed"]:
         print(f"tracebacks of failed trials: {folder.traceback(0).parent}")
     print(f"results: {folder.path}")
-    print(f"next:    python jobs/table.py {str(folder.path)!r}")
+    command_line = [_near(sys.executable), _near(Path(__file__).with_name("table.py"))]
+    print(f"next:    {shlex.join([*command_line, _near(folder.path)])}")
     finished = counts["done"] + counts["pruned"]
     return 0 if finished and counts["failed"] <= study.budget.max_failed else 1
+
+
+def _near(path: str | Path) -> str:
+    """The path from here, when it lies below."""
+    below = Path(path).is_relative_to(Path.cwd())
+    return str(Path(path).relative_to(Path.cwd()) if below else path)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -144,7 +145,11 @@ def test_the_end_of_a_study_says_what_happened_and_what_to_type(digits: tuple[Pa
     assert f"results: {out}" in printed
     best = max(row["best_val_accuracy"] for row in rows_of(out))
     assert f"{best:.4f}" in printed
-    assert f"next:    python jobs/table.py '{out}'" in printed
+    command = next(line for line in printed.splitlines() if line.startswith("next:"))
+    table = subprocess.run(
+        shlex.split(command.removeprefix("next:")), capture_output=True, text=True, check=True
+    )
+    assert f"{best:.4f}" in table.stdout
     assert "\x1b" not in printed  # not a terminal: no control codes
 
 
