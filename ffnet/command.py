@@ -1,18 +1,12 @@
-"""What the command lines in jobs/ share: flags made from the models, and how errors end."""
+"""What the command lines in jobs/ share: a parser, and how errors end."""
 
 import argparse
 import sys
-import tomllib
 import traceback
 from collections.abc import Callable
-from typing import Any, NoReturn, get_args
-
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
+from typing import NoReturn
 
 from ffnet.errors import InputError
-from ffnet.study import TUNABLE, SearchSpace, Values
 
 
 def run(main: Callable[[list[str]], int]) -> None:
@@ -50,68 +44,3 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     )
     made.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return made
-
-
-def add_flags(to: argparse.ArgumentParser, model: type[BaseModel]) -> None:
-    """A flag for each field of a study's model, in a group for each section."""
-    top = to.add_argument_group("study")
-    for name, field in model.model_fields.items():
-        section = _section(field)
-        if section is None:
-            _add_flag(top, name, field)
-        elif section is not SearchSpace:
-            group = to.add_argument_group(name, (section.__doc__ or "").splitlines()[0])
-            for inner, inner_field in section.model_fields.items():
-                _add_flag(group, inner, inner_field)
-
-
-def override(values: Values, flags: argparse.Namespace, model: type[BaseModel]) -> Values:
-    """A study's values with those flags that were given put over them.
-
-    A hyper-parameter given as a number leaves the search space; one given as a domain,
-    `--learning-rate '{log_uniform = [1e-3, 1e-1]}'`, enters it.
-    """
-    merged = {k: dict(v) if isinstance(v, dict) else v for k, v in values.items()}
-    given = {name: value for name, value in vars(flags).items() if value is not None}
-    for name, field in model.model_fields.items():
-        section = _section(field)
-        if section is None and name in given:
-            merged[name] = _value(given[name])
-        elif section is not None and section is not SearchSpace:
-            for inner in section.model_fields.keys() & given.keys():
-                _set(merged, name, inner, _value(given[inner]))
-    return merged
-
-
-def _set(merged: Values, section: str, name: str, value: Any) -> None:
-    if name in TUNABLE:
-        merged.get("space", {}).pop(name, None)
-        merged.get(section, {}).pop(name, None)
-        section = "space" if isinstance(value, dict) else section
-    merged.setdefault(section, {})[name] = value
-
-
-def _section(field: FieldInfo) -> type[BaseModel] | None:
-    kind = field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-
-
-def _add_flag(group: argparse._ArgumentGroup, name: str, field: FieldInfo) -> None:
-    choices = [
-        c for part in (field.annotation, *get_args(field.annotation)) for c in get_args(part)
-    ]
-    choices = [c for c in choices if isinstance(c, str)]
-    default = field.get_default()
-    shown = "" if default in (None, PydanticUndefined) else f" [{default}]"
-    metavar = "|".join(choices) if choices else name.split("_")[-1].upper()
-    group.add_argument(
-        "--" + name.replace("_", "-"), metavar=metavar, help=f"{field.description}{shown}"
-    )
-
-
-def _value(text: str) -> Any:
-    """A flag's text as TOML reads it; what is not TOML is a string."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text

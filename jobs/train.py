@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from ffnet import command
+from ffnet.flags import add_flags, override
 from ffnet.output import redirected
 from ffnet.study import OneNet, TrialConfig, read_toml, validated
 
@@ -24,7 +25,7 @@ def main(argv: list[str]) -> int:
     flags = _parser().parse_args(argv)
     path = PRESETS / f"{flags.preset}.toml"
     values = read_toml(path) if flags.preset else {}
-    one = validated(OneNet, command.override(values, flags, OneNet), flags.preset or "flags")
+    one = validated(OneNet, override(values, flags, OneNet), flags.preset or "flags")
 
     from ffnet.data.load import load
 
@@ -66,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = command.parser(__doc__)
     known = sorted(path.stem for path in PRESETS.glob("*.toml"))
     parser.add_argument("--preset", choices=known, help="begin from a run of the source lesson")
-    command.add_flags(parser, OneNet)
+    add_flags(parser, OneNet)
     return parser
 
 

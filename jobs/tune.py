@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ffnet import command
+from ffnet.flags import add_flags, override
 from ffnet.study import Study, read_study, validated
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> int:
     """Parse, validate, run, summarise."""
     flags = _parser().parse_args(argv)
-    values = command.override(read_study(flags.study), flags, Study)
+    values = override(read_study(flags.study), flags, Study)
     study = validated(Study, {"name": flags.study.stem, **values}, str(flags.study))
 
     from ffnet.data.load import load
@@ -62,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     run = parser.add_argument_group("run")
     run.add_argument("--out", type=Path, help="folder of the results [runs/NAME-TIME]")
     run.add_argument("--address", help="Ray cluster [$RAY_ADDRESS, or a private one here]")
-    command.add_flags(parser, Study)
+    add_flags(parser, Study)
     return parser
 
 

@@ -79,7 +79,7 @@ def test_table_formats_hold_the_same_rows(job: Job, run_folder: RunFolder) -> No
     parsed = list(csv.DictReader(io.StringIO(printed("csv"))))
     assert parsed[0] == {"trial": "1", "hidden_sizes": "8-1", "best_val_accuracy": "0.9"}
     assert parsed[3]["best_val_accuracy"] == ""
-    assert "|       1 | 8-1            |              0.9000 |" in printed("markdown")
+    assert "|     1 | 8-1          |            0.9000 |" in printed("markdown").splitlines()
     assert "0.9000" in printed("table").splitlines()[2]
 
 
