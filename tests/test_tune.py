@@ -1,7 +1,9 @@
 """Whole studies on a real local Ray, as a user runs them: the command line and its folder."""
 
+import contextlib
 import json
 import os
+import pty
 import re
 import shlex
 import signal
@@ -344,6 +346,28 @@ def test_a_killed_driver_leaves_readable_tables(long_study: Path, tmp_path: Path
     assert {row["status"] for row in rows_of(out)} == {"running"}
     assert max(r["epoch"] for r in reports_of(out)) >= 2
     assert job("table", out).returncode == 0
+
+
+def test_a_terminal_shows_one_live_line_and_nothing_of_ray(
+    small_study: Path, tmp_path: Path
+) -> None:
+    terminal, inside = pty.openpty()
+    driver = subprocess.Popen(
+        command_line("tune", small_study, "--out", tmp_path / "run"), stdout=inside, stderr=inside
+    )
+    os.close(inside)
+    shown = b""
+    with contextlib.suppress(OSError):  # how a terminal ends
+        while chunk := os.read(terminal, 4096):
+            shown += chunk
+    os.close(terminal)
+    assert driver.wait(timeout=60) == 0
+    printed = shown.decode()
+    assert "\x1b[2K" in printed  # the line is drawn over
+    assert "0/6 trials (" in printed
+    assert "6 trials:" in printed
+    for word in ("Configuration for experiment", "Trial pid", "oneDNN", "WARNING"):
+        assert word not in printed
 
 
 # --- where it runs -----------------------------------------------------------------------------

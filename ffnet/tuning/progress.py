@@ -26,7 +26,13 @@ class Progress(tune.Callback):  # type: ignore[misc]
         """
         self._study, self._recorder = study, recorder
         self._console = Console(file=screen, highlight=False)
-        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._live = Live(
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,  # what else is printed goes to the log, not above the line
+            redirect_stderr=False,
+        )
         self._begun = time.monotonic()
         self._shown = self._begun
         if self._console.is_terminal:
