@@ -154,7 +154,7 @@ def _commit() -> str | None:
 
 @contextmanager
 def _signals_stop(recorder: Recorder) -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGUSR1 end the study in order; a second one ends it at once."""
+    """SIGINT and SIGTERM end the study in order; a second one ends it at once."""
 
     def stop(number: int, _: Any) -> None:
         if recorder.stopping:
