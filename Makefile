@@ -16,11 +16,15 @@ setup: .venv/.ready  ## .venv with ffnet and all it needs, at the versions of co
 	  || { echo "error: ffnet needs Python 3.11 or later; try make PYTHON=python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable . --group dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve]' --group dev
 	@touch $@
 
 tune: setup  ## run a study: the embedded digits, or STUDY=jobs/studies/cifar10.toml
 	$(BIN)/python jobs/tune.py $(STUDY)
+
+.PHONY: tensorboard
+tensorboard: setup  ## show a run in TensorBoard: RUN=runs/digits-…
+	$(BIN)/python jobs/board.py $(RUN)
 
 test: setup  ## all tests
 	$(BIN)/pytest
@@ -42,6 +46,6 @@ constraints:  ## pin constraints.txt to what a new environment gets today
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable . --group dev
+	$(BIN)/pip install --quiet --editable '.[serve]' --group dev
 	$(BIN)/pip freeze --all --exclude-editable --exclude setuptools > constraints.txt
 	touch .venv/.ready

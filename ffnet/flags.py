@@ -8,7 +8,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from ffnet.study import TUNABLE, SearchSpace, Values
+from ffnet.netspec import TUNABLE
+from ffnet.space import SearchSpace, Values
 
 
 def add_flags(to: argparse.ArgumentParser, model: type[BaseModel]) -> None:

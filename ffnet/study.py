@@ -1,48 +1,21 @@
-"""The nouns of a study, validated: Study, Data, NetSpec, Training, SearchSpace, Tuning, Budget.
+"""The nouns of a study, validated: Study, Data, Tuning, Budget, Resources; OneNet without a tuner.
 
 A study is a TOML file (see jobs/studies/). Its fields have names that are unique across sections,
 so that each is also a flag, a column of the tables and a word in the README. Neither TensorFlow nor
 Ray is imported here.
 """
 
-import difflib
-import itertools
-import json
-import math
-import tomllib
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    RootModel,
-    ValidationError,
-    model_validator,
-)
+import numpy as np
+from pydantic import Field, ValidationError, model_validator
 
-from ffnet.errors import InputError
+from ffnet.netspec import MUTABLE, TUNABLE, NetSpec, PositiveInt, Training, TrialConfig
+from ffnet.space import SearchSpace, Spec, Values
+from ffnet.validation import explain, unknown_key
 
-Values = dict[str, Any]
-M = TypeVar("M", bound="Spec")
-
-
-class Spec(BaseModel):
-    """A frozen model that refuses unknown keys, NaN and infinities."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-def _as_sizes(value: object) -> object:
-    """One number means one hidden layer."""
-    return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-PositiveInt = Annotated[int, Field(ge=1, strict=True)]
-HiddenSizes = Annotated[tuple[PositiveInt, ...], BeforeValidator(_as_sizes)]
+CHECKED_SAMPLES = 64  # drawn at random to find contradictions before a study starts
 
 
 class Data(Spec):
@@ -66,88 +39,10 @@ class Data(Spec):
         None, description="validation examples: the last of the file, or drawn class by class"
     )
     split_seed: int = Field(0, ge=0, description="seed of a stratified split")
-
-
-class NetSpec(Spec):
-    """A feed-forward net: layers of neurons between the features and the class scores."""
-
-    hidden_sizes: HiddenSizes = Field(
-        (512,), description="neurons in each hidden layer: one number, or a list; [] for none"
+    scaling: Literal["standard", "unit"] = Field(
+        "standard",
+        description="standard: mean 0 and deviation 1 by the training part; unit: pixels / 255",
     )
-    activation: Literal["relu", "sigmoid", "tanh"] = Field(
-        "relu", description="activation of every hidden layer"
-    )
-    initializer: Literal["kaiming_normal"] = Field(
-        "kaiming_normal", description="initial weights: normal with deviation sqrt(2 / fan_in)"
-    )
-
-
-class Training(Spec):
-    """How a net is trained: plain SGD on the mean softmax cross-entropy."""
-
-    learning_rate: float = Field(0.01, gt=0, description="step size of SGD, > 0")
-    batch_size: PositiveInt = Field(64, description="examples in a minibatch")
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32",
-        description="of the first layer's products; bfloat16 is faster on CPUs that have it, its "
-        "weights stay float32",
-    )
-    report_steps: PositiveInt | None = Field(
-        None, description="validate and report every so many steps; default: every epoch"
-    )
-
-
-class Domain(Spec):
-    """The values that one hyper-parameter may take; exactly one kind."""
-
-    fixed: Any = None
-    choice: tuple[Any, ...] | None = Field(None, min_length=1)
-    uniform: tuple[float, float] | None = None
-    log_uniform: tuple[float, float] | None = None
-    integer: tuple[int, int] | None = None  # both ends included
-    log_integer: tuple[int, int] | None = None  # both ends included
-
-    @model_validator(mode="after")
-    def _one_ordered_kind(self) -> Self:
-        if len(self.model_fields_set) != 1:
-            kinds = ", ".join(type(self).model_fields)
-            raise ValueError(f"needs exactly one kind of domain, one of: {kinds}")
-        if self.kind not in ("fixed", "choice"):
-            low, high = self.value
-            if not low < high:
-                raise ValueError(f"{self.kind} needs low < high, e.g. {{{self.kind} = [1, 2]}}")
-            if self.kind.startswith("log_") and low <= 0:
-                raise ValueError(f"{self.kind} needs low > 0")
-        return self
-
-    @property
-    def kind(self) -> str:
-        """The kind's name: fixed, choice, uniform, log_uniform, integer or log_integer."""
-        return next(iter(self.model_fields_set))
-
-    @property
-    def value(self) -> Any:
-        """What was given for the kind: a value, the choices, or (low, high)."""
-        return getattr(self, self.kind)
-
-
-def _as_domain(value: object) -> object:
-    return value if isinstance(value, Mapping | Domain) else {"fixed": value}
-
-
-class SearchSpace(RootModel[dict[str, Annotated[Domain, BeforeValidator(_as_domain)]]]):
-    """Hyper-parameter name → domain."""
-
-    model_config = ConfigDict(frozen=True)
-
-    def items(self) -> list[tuple[str, Domain]]:
-        """The (name, domain) pairs in the study's order."""
-        return list(self.root.items())
-
-    def grid(self) -> list[Values]:
-        """Every combination of the choices, the last name varying fastest."""
-        axes = [d.value if d.kind == "choice" else [d.value] for _, d in self.items()]
-        return [dict(zip(self.root, point, strict=True)) for point in itertools.product(*axes)]
 
 
 class Tuning(Spec):
@@ -156,8 +51,8 @@ class Tuning(Spec):
     search: Literal["random", "grid", "tpe"] = Field(
         "random", description="where samples come from"
     )
-    scheduler: Literal["asha", "hyperband", "median", "none"] = Field(
-        "asha", description="what stops weak trials early"
+    scheduler: Literal["asha", "hyperband", "median", "pbt", "none"] = Field(
+        "asha", description="what stops weak trials early; pbt has them go on from better ones"
     )
     metric: Literal["val_accuracy", "val_loss"] = Field(
         "val_accuracy", description="what the search and the scheduler judge by"
@@ -167,6 +62,9 @@ class Tuning(Spec):
     )
     reduction_factor: float = Field(
         3, gt=1, description="asha, hyperband: one in so many trials goes on at each rung"
+    )
+    perturbation_epochs: float = Field(
+        1, gt=0, description="pbt: epochs between looks at the other trials"
     )
 
     @property
@@ -199,22 +97,10 @@ class Resources(Spec):
             raise ValueError("gpus above 1 must be whole")
         return self
 
-
-TUNABLE: dict[str, type[Spec]] = {
-    **dict.fromkeys(NetSpec.model_fields, NetSpec),
-    **dict.fromkeys(("learning_rate", "batch_size"), Training),
-}
-"""Hyper-parameter name → the model that holds it. Anything here may stand in [space]."""
-
-
-class TrialConfig(Spec):
-    """Everything one trial needs besides its data."""
-
-    number: int = Field(ge=0)
-    net: NetSpec
-    training: Training
-    epochs: PositiveInt
-    seed: int = Field(ge=0)
+    @property
+    def threads(self) -> int:
+        """TensorFlow's threads of a trial; a fraction of a CPU counts as one."""
+        return max(1, int(self.cpus))
 
 
 class OneNet(Spec):
@@ -222,9 +108,15 @@ class OneNet(Spec):
 
     seed: int = Field(0, ge=0, lt=2**31, description="decides the weights and the batches")
     epochs: PositiveInt = Field(1, description="times that every example is trained on")
+    evaluate_test: bool = Field(False, description="evaluate on the test part at the end")
     data: Data = Data()
     net: NetSpec = NetSpec()
     training: Training = Training()
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        self.trial_config()
+        return self
 
     def trial_config(self) -> TrialConfig:
         """What the training loop takes."""
@@ -250,22 +142,28 @@ class Study(Spec):
     def _coherent(self) -> Self:
         self._check_space()
         self._check_search()
-        self._check_pruning()
+        self._check_scheduler()
+        self._check_samples()
         return self
 
     def _check_space(self) -> None:
         for name, domain in self.space.items():
-            if name not in TUNABLE:
-                raise ValueError(unknown_key(name, "space", TUNABLE))
+            for known in (name, *(domain.when or ())):
+                if known not in TUNABLE:
+                    raise ValueError(unknown_key(known, "space", TUNABLE))
             if name in self.net.model_fields_set | self.training.model_fields_set:
                 raise ValueError(f"{name} stands in [space] and in its section: keep one of them")
-            probes = (domain.value,) if domain.kind == "fixed" else domain.value
-            for probe in probes:
-                try:
-                    TUNABLE[name].model_validate({name: probe})
-                except ValidationError as error:
-                    raise ValueError(f"space.{explain(error)}") from None
-        if all(domain.kind == "fixed" for _, domain in self.space.items()):
+            if bool(domain.depth) != bool(domain.each and name == "hidden_sizes"):
+                raise ValueError(
+                    "each needs depth in hidden_sizes, and there alone, e.g. hidden_sizes = "
+                    "{each = {log_integer = [64, 512]}, depth = {integer = [1, 3]}}"
+                )
+            for probe in domain.probes():
+                _check_value(name, probe, "space.")
+            for asked, value in (domain.when or {}).items():
+                for one in value if isinstance(value, list) else [value]:
+                    _check_value(asked, one, f"space.{name}.when.")
+        if all(domain.kind == "fixed" for _, domain in self.space.leaves()):
             raise ValueError(
                 "the search space is empty: give a field a domain in [space], e.g. "
                 "learning_rate = {log_uniform = [1e-3, 1e-1]}; to train one net use jobs/train.py"
@@ -274,50 +172,94 @@ class Study(Spec):
     def _check_search(self) -> None:
         if self.tuning.search != "grid":
             return
-        for name, domain in self.space.items():
+        for name, domain in self.space.leaves():
             if domain.kind not in ("fixed", "choice"):
                 raise ValueError(f"grid search needs {name} as a choice. Given: {domain.kind}")
-        size = len(self.space.grid())
+        size = len(self.grid())
         if self.budget.trials not in (None, size):
             raise ValueError(
                 f"the grid has {size} points but budget.trials is {self.budget.trials}: "
                 f"leave trials out, or change the choices"
             )
 
-    def _check_pruning(self) -> None:
-        scheduler, grace, epochs = (
-            self.tuning.scheduler,
-            self.tuning.grace_epochs,
-            self.budget.epochs,
-        )
+    def _check_scheduler(self) -> None:
+        tuning, epochs = self.tuning, self.budget.epochs
+        scheduler, grace = tuning.scheduler, tuning.grace_epochs
         if scheduler == "none":
             return
-        if scheduler == "hyperband" and epochs < self.tuning.reduction_factor:
+        if scheduler == "hyperband" and epochs < tuning.reduction_factor:
             raise ValueError(
-                f"hyperband needs epochs >= reduction_factor ({self.tuning.reduction_factor:g}). "
+                f"hyperband needs epochs >= reduction_factor ({tuning.reduction_factor:g}). "
                 f"Given: {epochs} epochs"
             )
-        if scheduler == "hyperband" and self.budget.concurrency:
+        if scheduler in ("hyperband", "pbt") and self.budget.concurrency:
             raise ValueError(
-                f"hyperband pauses trials and fills all resources: leave concurrency out. "
+                f"{scheduler} pauses trials and fills all resources: leave concurrency out. "
                 f"Given: {self.budget.concurrency}"
             )
-        if grace >= epochs:
+        if scheduler == "pbt":
+            self._check_pbt()
+        elif grace >= epochs:
             raise ValueError(
                 f"{scheduler} can prune nothing unless grace_epochs < epochs. Given: grace_epochs "
                 f'{grace:g}, epochs {epochs}; lower grace_epochs, or say scheduler = "none"'
             )
 
+    def _check_pbt(self) -> None:
+        epochs, every = self.budget.epochs, self.tuning.perturbation_epochs
+        if every >= epochs:
+            raise ValueError(
+                f"pbt changes nothing unless perturbation_epochs < epochs. Given: "
+                f"perturbation_epochs {every:g}, epochs {epochs}"
+            )
+        if self.trials < 2:
+            raise ValueError(f"pbt needs a population of two trials or more. Given: {self.trials}")
+        if self.tuning.search == "tpe":
+            raise ValueError("pbt changes what tpe suggests: use search random or grid")
+        if not any(name in MUTABLE for name in self.space.root):
+            raise ValueError(
+                f"pbt needs a hyper-parameter in [space] that may change while a net trains: "
+                f"{', '.join(MUTABLE)}. Given: {', '.join(self.space.root)}"
+            )
+
+    def _check_samples(self) -> None:
+        """Draw configurations, as contradictions may come of the values of several fields."""
+        samples = (
+            self.grid()
+            if self.tuning.search == "grid"
+            else (self.sample(number) for number in range(CHECKED_SAMPLES))
+        )
+        for sample in samples:
+            try:
+                self.trial_config(0, sample, 0)
+            except ValidationError as error:
+                raise ValueError(
+                    f"a configuration of [space] contradicts itself: {explain(error)}; give a "
+                    f'domain a condition, e.g. when = {{optimizer = "sgd"}}'
+                ) from None
+
     @property
     def trials(self) -> int:
         """Trials the study starts."""
         grid = self.tuning.search == "grid"
-        return self.budget.trials or (len(self.space.grid()) if grid else 16)
+        return self.budget.trials or (len(self.grid()) if grid else 16)
+
+    @property
+    def base(self) -> Values:
+        """The fixed fields of nets and training, by name."""
+        return {**self.net.model_dump(), **self.training.model_dump()}
+
+    def grid(self) -> list[Values]:
+        """The points of a grid search."""
+        return self.space.grid(self.base)
+
+    def sample(self, number: int) -> Values:
+        """What a random search draws for a trial: it follows from the seed and number alone."""
+        return self.space.sample(self.seed, number, self.base)
 
     def trial_config(self, number: int, sample: Mapping[str, Any], seed: int) -> TrialConfig:
         """Join a sample with the study's fixed fields."""
-        base = {**self.net.model_dump(), **self.training.model_dump()}
-        merged = {**base, **sample}
+        merged = {**self.base, **sample}
         return TrialConfig(
             number=number,
             net=NetSpec(**{k: merged[k] for k in NetSpec.model_fields}),
@@ -325,6 +267,12 @@ class Study(Spec):
             epochs=self.budget.epochs,
             seed=seed,
         )
+
+    def explored(self, config: TrialConfig, random: np.random.Generator) -> TrialConfig:
+        """The trial with those of its hyper-parameters changed a little that may change."""
+        known = {**self.base, **config.net.model_dump(), **config.training.model_dump()}
+        changed = self.space.perturbed(known, MUTABLE, random)
+        return self.trial_config(config.number, known | changed, config.seed)
 
     def resolved(self) -> Values:
         """The study with every default filled in, as JSON; reads back as the same study."""
@@ -335,72 +283,9 @@ class Study(Spec):
         return whole
 
 
-def unknown_key(name: str, section: str, valid: Mapping[str, Any]) -> str:
-    """The message for a key that does not exist, with the valid ones."""
-    close = difflib.get_close_matches(name, valid, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
-    return f"unknown key {name!r} in [{section}]{hint}; valid keys: {', '.join(valid)}"
-
-
-def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str:
-    """One line for the first thing wrong: where, the rule, the value received.
-
-    Args:
-        error: what pydantic raised.
-        model: the model that was validated, to name the valid keys when one is unknown.
-    """
-    first = error.errors()[0]
-    place = [str(part) for part in first["loc"]]
-    if first["type"] == "extra_forbidden" and model is not None:
-        section, valid = _valid_keys(model, place[:-1])
-        return unknown_key(place[-1], section, valid)
-    message = first["msg"].removeprefix("Value error, ")
-    where = ".".join(place)
-    if first["type"] == "value_error":
-        return f"{where}: {message}" if where else message
-    given = first["input"]
-    shown = "nan" if isinstance(given, float) and math.isnan(given) else repr(given)
-    return f"{where}: {message[0].lower()}{message[1:]}. Given: {shown}"
-
-
-def _valid_keys(model: type[BaseModel], place: list[str]) -> tuple[str, Mapping[str, Any]]:
-    if place[:1] == ["space"]:
-        return ".".join(place[:2]), Domain.model_fields
-    for part in place:
-        annotation = model.model_fields[part].annotation
-        assert isinstance(annotation, type)
-        assert issubclass(annotation, BaseModel)
-        model = annotation
-    return ".".join(place) or "the study", model.model_fields
-
-
-def validated(model: type[M], values: Values, source: str) -> M:
-    """The model made from `values`; raises InputError with one line that names `source`."""
+def _check_value(name: str, value: Any, where: str) -> None:
+    """Refuse a value that the field cannot have."""
     try:
-        return model.model_validate(values)
+        TUNABLE[name].model_validate({name: value})
     except ValidationError as error:
-        raise InputError(f"{source}: {explain(error, model)}") from None
-
-
-def read_study(path: Path) -> Values:
-    """A study's values from its TOML file, or from the study.json of a run.
-
-    Raises:
-        InputError: the file is absent or malformed.
-    """
-    if path.suffix != ".json":
-        return read_toml(path)
-    try:
-        values: Values = json.loads(path.read_text(encoding="utf-8"))["study"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a study.json of a run ({error})") from None
-    return values
-
-
-def read_toml(path: Path) -> Values:
-    """A TOML file as nested dicts. Raises InputError when it is absent or malformed."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise InputError(f"{path}: not a readable TOML file ({reason})") from None
+        raise ValueError(where + explain(error)) from None

@@ -1,6 +1,8 @@
-"""Time ffnet beside its floor and its peer on the same work, in one run.
+"""Time ffnet beside its floor and its peers on the same work, in one run.
 
   python jobs/bench.py sweep --data-dir ~/data      16 nets × 2 epochs of CIFAR-10, no pruning
+  python jobs/bench.py dense --data-dir ~/data      the lesson's first model, beside Keras `fit`
+  python jobs/bench.py ways --data-dir ~/data       an epoch by the way a net is written
   python jobs/bench.py steps                        a training step by width and by way
 
 Of the sweep, the floor is a plain TensorFlow loop in one warm process; the peer is Ray Tune with
@@ -13,11 +15,11 @@ import json
 import os
 import secrets
 import statistics
-import subprocess
 import sys
 import time
 from itertools import pairwise
 from pathlib import Path
+from subprocess import PIPE, Popen, TimeoutExpired
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -27,7 +29,8 @@ from ffnet import command
 from ffnet.errors import InputError
 from ffnet.results import tables
 from ffnet.results.layout import RunFolder
-from ffnet.study import Study, validated
+from ffnet.study import Study
+from ffnet.validation import validated
 
 JOBS = Path(__file__).parent
 PEERS = JOBS / "peers"
@@ -42,17 +45,57 @@ SWEEP = {
     "tuning": {"scheduler": "none"},
 }
 MEGABYTE = 2**20
+WATCH_SECONDS = 2.0  # between looks at workers' memory; a look takes them about 20 ms
+CPUS = len(os.sched_getaffinity(0))
 
 
 def main(argv: list[str]) -> int:
     """Run what is asked for and print its table."""
     flags = _parser().parse_args(argv)
-    if flags.what == "steps":
-        for threads in (1, len(os.sched_getaffinity(0))):
-            rows = json.loads(_run(PEERS / "steps.py", threads)[1])
-            print(f"ms a step, batches of 64, {threads} threads")
-            print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3f"), end="\n\n")
-        return 0
+    {"sweep": _sweep, "dense": _dense, "ways": _ways, "steps": _steps}[flags.what](flags)
+    return 0
+
+
+def _steps(_: argparse.Namespace) -> None:
+    for threads in (1, CPUS):
+        print(f"ms a step, batches of 64, {threads} threads")
+        _print_rows(_line(PEERS / "steps.py", threads))
+
+
+def _ways(flags: argparse.Namespace) -> None:
+    for threads in (1, CPUS):
+        print(f"seconds an epoch of MNIST, batches of 64, {threads} threads")
+        _print_rows(_line(PEERS / "ways.py", threads, *filter(None, [flags.data_dir])))
+
+
+def _dense(flags: argparse.Namespace) -> None:
+    """The lesson's first model by `jobs/train.py` and by Keras `fit`, one after the other."""
+    preset = JOBS / "presets" / "mnist-dense.toml"
+    place = [flags.data_dir] if flags.data_dir else []
+    rows = []
+    for seed in range(flags.seed, flags.seed + 3):
+        with TemporaryDirectory(prefix="ffnet-bench-") as folder:
+            out = Path(folder) / "run"
+            own = ["--data-dir", flags.data_dir] if flags.data_dir else []
+            _run(JOBS / "train.py", "--preset", preset.stem, "--seed", seed, "--out", out, *own)
+            (row,) = tables.read(RunFolder.existing(out).trials)
+        peer = _line(PEERS / "keras_dense.py", preset, seed, *place)
+        seconds = row["train_seconds"] + row["evaluate_seconds"]
+        rows.append(
+            {
+                "seed": seed,
+                "ffnet s": seconds,
+                "Keras fit s": peer["seconds"],
+                "Keras / ffnet": peer["seconds"] / seconds,
+                "ffnet test accuracy": row["test_accuracy"],
+                "Keras test accuracy": peer["test_accuracy"],
+            }
+        )
+    print(f"five epochs of MNIST, 784-512-10, dropout, Adam, batches of 32; {CPUS} CPUs")
+    _print_rows(rows)
+
+
+def _sweep(flags: argparse.Namespace) -> None:
     study = validated(
         Study,
         SWEEP
@@ -65,7 +108,7 @@ def main(argv: list[str]) -> int:
     )
     with TemporaryDirectory(prefix="ffnet-bench-") as folder:
         sweep = Path(folder) / "sweep.json"
-        sweep.write_text(json.dumps(_sweep(study)))
+        sweep.write_text(json.dumps(_work(study)))
         results = {
             FLOOR: _peer("plain_loop", sweep),
             "ffnet": _ffnet(study, Path(folder) / "float32"),
@@ -74,13 +117,12 @@ def main(argv: list[str]) -> int:
             ),
             PEER: _peer("ray_keras", sweep),
         }
-    _print(study, results)
-    return 0
+    _print(study, results, _products(study))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser(__doc__)
-    parser.add_argument("what", choices=["sweep", "steps"])
+    parser.add_argument("what", choices=["sweep", "dense", "ways", "steps"])
     parser.add_argument("--dataset", default="cifar10", help="[%(default)s]")
     parser.add_argument("--data-dir", help="folder of the data set [$FFNET_DATA]")
     parser.add_argument("--trials", type=int, default=16, help="[%(default)s]")
@@ -89,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _sweep(study: Study) -> dict[str, Any]:
+def _work(study: Study) -> dict[str, Any]:
     """What the peers need to do the same work."""
     from ffnet.tuning.search import sample  # imports Ray: seconds
 
@@ -102,27 +144,72 @@ def _sweep(study: Study) -> dict[str, Any]:
     }
 
 
-def _run(*arguments: object) -> tuple[float, str]:
-    """When the command began, and the last line it printed."""
+def _products(study: Study) -> dict[str, float]:
+    """Seconds of the sweep's matrix products alone, by type, at this machine's measured rate."""
+    from ffnet.data.load import load
+    from ffnet.tuning.search import sample
+
+    data = load(study.data)
+    examples = 2 * len(data.train) + len(data.validation)  # training multiplies twice
+    widths = sum(sample(study, n).net.hidden_sizes[0] for n in range(study.trials))
+    work = 2 * data.features * widths * examples * study.budget.epochs / 1e9
+    return {name: work / rate for name, rate in _line(PEERS / "peak.py").items()}
+
+
+def _line(*arguments: object) -> Any:
+    """What a peer printed last, as JSON."""
+    return json.loads(_run(*arguments)[1])
+
+
+def _run(*arguments: object) -> tuple[float, str, float]:
+    """When a command began, the last line it printed, and its largest worker's memory."""
     with TemporaryDirectory() as folder:
         token = Path(folder) / "token"  # without one Ray would leave its own in the home folder
         token.touch(mode=0o600)
         token.write_text(secrets.token_hex(32))
         begun = time.time()
-        done = subprocess.run(
+        with Popen(
             [sys.executable, *map(str, arguments)],
-            capture_output=True,
+            stdout=PIPE,
+            stderr=PIPE,
             text=True,
-            check=False,
             env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "RAY_AUTH_TOKEN_PATH": str(token)},
-        )
-    if done.returncode:
-        raise InputError(f"{arguments[0]} failed: {done.stderr.strip()[-2000:]}")
-    return begun, done.stdout.strip().splitlines()[-1]
+        ) as process:
+            largest = 0.0
+            while True:
+                try:
+                    printed, errors = process.communicate(timeout=WATCH_SECONDS)
+                    break
+                except TimeoutExpired:
+                    workers = _descendants(process.pid)
+                    largest = max([largest, *map(_proportional_memory, workers)])
+    if process.returncode:
+        raise InputError(f"{arguments[0]} failed: {errors.strip()[-2000:]}")
+    return begun, printed.strip().splitlines()[-1], largest
+
+
+def _descendants(pid: int) -> list[int]:
+    try:
+        children = [*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+    except OSError:  # it has ended
+        return []
+    return children + [below for child in children for below in _descendants(child)]
+
+
+def _proportional_memory(pid: int) -> float:
+    """Bytes of a process, pages that several map shared out among them; 0 once it has ended."""
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0.0
+    return next(
+        (1024.0 * int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")),
+        0.0,
+    )
 
 
 def _peer(name: str, sweep: Path) -> dict[str, Any]:
-    launched, line = _run(PEERS / f"{name}.py", sweep)
+    launched, line, _ = _run(PEERS / f"{name}.py", sweep)
     result: dict[str, Any] = json.loads(line)
     return {
         "startup": result["begun"] - launched,
@@ -135,7 +222,7 @@ def _peer(name: str, sweep: Path) -> dict[str, Any]:
 def _ffnet(study: Study, out: Path, *flags: str) -> dict[str, Any]:
     document = out.with_name("study.json")
     document.write_text(json.dumps({"study": study.resolved()}))
-    launched, _ = _run(JOBS / "tune.py", document, "--out", out, *flags)
+    launched, _, proportional = _run(JOBS / "tune.py", document, "--out", out, *flags)
     folder = RunFolder.existing(out)
     trials, reports = tables.read(folder.trials), tables.read(folder.epochs)
     begun = min(r["started_at"] for r in reports).timestamp()
@@ -147,6 +234,7 @@ def _ffnet(study: Study, out: Path, *flags: str) -> dict[str, Any]:
         "lost": study.trials - sum(row["status"] == "done" for row in trials),
         "change": _change_seconds(reports),
         "memory": max(row["worker_memory"] for row in trials),
+        "proportional": proportional,
         "weights": weights,
     }
 
@@ -164,23 +252,29 @@ def _change_seconds(reports: list[tables.Row]) -> float:
     return float(statistics.median(gaps))
 
 
-def _print(study: Study, results: dict[str, dict[str, Any]]) -> None:
+def _print(study: Study, results: dict[str, dict[str, Any]], products: dict[str, float]) -> None:
     floor, peer = results[FLOOR]["fit"], results[PEER]["fit"]
+    headers = ["how", "start-up s", "fit s", "/ floor", "peer /", "best val_accuracy", "lost"]
     rows = [
+        [f"its {dtype} products alone, at the machine's rate", None, s, s / floor, peer / s]
+        for dtype, s in products.items()
+    ]
+    rows += [
         [name, r["startup"], r["fit"], r["fit"] / floor, peer / r["fit"], r["best"], r["lost"]]
         for name, r in results.items()
     ]
-    headers = ["how", "start-up s", "fit s", "/ floor", "peer /", "best val_accuracy", "lost"]
     formats = ("", ".1f", ".1f", ".2f", ".2f", ".3f")
     print(tabulate(rows, headers, tablefmt="github", floatfmt=formats))
     own = results["ffnet"]
     print(f"\nchange of trial on a warm worker: {1000 * own['change']:.0f} ms (median)")
-    print(f"peak memory of a worker: {own['memory'] / MEGABYTE:.0f} MB", end="")
-    print(f" (largest weights {own['weights'] / MEGABYTE:.0f} MB)")
-    print(
-        f"{study.trials} nets × {study.budget.epochs} epochs, {study.data.dataset}, "
-        f"{os.cpu_count()} CPUs"
-    )
+    print(f"a worker's memory, largest: {own['memory'] / MEGABYTE:.0f} MB resident, ", end="")
+    print(f"{own['proportional'] / MEGABYTE:.0f} MB with shared pages shared out ", end="")
+    print(f"(largest weights {own['weights'] / MEGABYTE:.0f} MB)")
+    print(f"{study.trials} nets × {study.budget.epochs} epochs, {study.data.dataset}, {CPUS} CPUs")
+
+
+def _print_rows(rows: list[dict[str, Any]]) -> None:
+    print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".4g"), end="\n\n")
 
 
 if __name__ == "__main__":

@@ -12,20 +12,18 @@ from ffnet import command
 from ffnet.errors import InputError
 from ffnet.results import tables
 from ffnet.results.layout import RunFolder
-from ffnet.results.text import FORMATS, SHOWN, render
+from ffnet.results.text import FORMATS, render, shown
+from ffnet.validation import read_study
 
 
 def main(argv: list[str]) -> int:
     """Read, filter, sort, print."""
     flags = _parser().parse_args(argv)
     statuses, top = _statuses(flags.status), _count(flags.top)
-    columns = flags.columns.split(",") if flags.columns else list(SHOWN)
-    if flags.columns == "all":
-        columns = list(tables.TRIALS.names)
+    folder = RunFolder.existing(flags.run)
+    columns = _columns(flags.columns, folder)
     sort, descending = flags.sort.removeprefix("-"), flags.sort.startswith("-")
-    rows = tables.read(
-        RunFolder.existing(flags.run).trials, list(dict.fromkeys([*columns, sort, "status"]))
-    )
+    rows = tables.read(folder.trials, list(dict.fromkeys([*columns, sort, "status"])))
     rows = [row for row in rows if row["status"] in statuses]
     shown = tables.ranked(rows, sort, descending)[: top or len(rows)]
     print(render(shown, columns, flags.format))
@@ -48,9 +46,17 @@ def _parser() -> argparse.ArgumentParser:
         default=",".join(tables.STATUSES),
         help="only these, comma-separated [%(default)s]",
     )
-    parser.add_argument("--columns", help=f"comma-separated, or all [{','.join(SHOWN)}]")
+    parser.add_argument(
+        "--columns", help="comma-separated, or all [what the study searches, and its figures]"
+    )
     parser.add_argument("--format", choices=FORMATS, default="table")
     return parser
+
+
+def _columns(text: str | None, folder: RunFolder) -> list[str]:
+    if text == "all":
+        return list(tables.TRIALS.names)
+    return text.split(",") if text else shown(read_study(folder.study))
 
 
 def _count(text: str) -> int:

@@ -1,72 +1,255 @@
-"""Train one net without a tuner, on the CPUs of this machine.
+"""Train one net without a tuner: the lesson's runs, a net of your own, or a trial once more.
 
-  python jobs/train.py --preset cifar10-barebones --data-dir ~/data
-  python jobs/train.py --hidden-sizes '[256, 128]' --learning-rate 0.2 --epochs 20
+  python jobs/train.py --preset mnist-dense --data-dir ~/data
+  python jobs/train.py --preset cifar10-barebones --save-figures figures
+  python jobs/train.py --hidden-sizes '[256, 128]' --learning-rate 0.2 --epochs 20 --out runs/mine
+  python jobs/train.py --from runs/digits-… --trial 17
 
 Prints the loss of the batch and the validation accuracy after the first step and then every
-report_steps (or epoch), as the source lesson does.
+report_steps (or epoch), as the source lesson does. Exit status: 0; 1 when the loss diverged or a
+trial trained again did not match; 2 for bad input.
 """
 
 import argparse
+import itertools
 import os
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ffnet import command
+from ffnet.errors import InputError
 from ffnet.flags import add_flags, override
+from ffnet.netspec import TrialConfig
 from ffnet.output import redirected
-from ffnet.study import OneNet, TrialConfig, read_toml, validated
+from ffnet.results.layout import RunFolder
+from ffnet.study import Data, OneNet
+from ffnet.validation import read_toml, validated
+
+if TYPE_CHECKING:
+    from ffnet.data.dataset import DataSet
+    from ffnet.results.tables import Row
+    from ffnet.training.loop import Report
+    from ffnet.training.trainer import Trainer
 
 PRESETS = Path(__file__).parent / "presets"
+COMPARED = ("train_loss", "val_loss", "val_accuracy")
 
 
 def main(argv: list[str]) -> int:
-    """Parse, load, train, print."""
+    """Parse, then train one net or a trial again."""
     flags = _parser().parse_args(argv)
+    if (flags.run is None) != (flags.trial is None):
+        raise InputError("--from RUN and --trial ID go together")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    return _train_again(flags) if flags.run else _train_one(flags)
+
+
+def _train_one(flags: argparse.Namespace) -> int:
     path = PRESETS / f"{flags.preset}.toml"
     values = read_toml(path) if flags.preset else {}
     one = validated(OneNet, override(values, flags, OneNet), flags.preset or "flags")
 
     from ffnet.data.load import load
 
-    data = load(one.data)
+    data, config = load(one.data), one.trial_config()
+    folder = RunFolder.create(flags.out) if flags.out else None
     print(data.describe())
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    threads = len(os.sched_getaffinity(0))
+    trainer = _trainer(data, config, threads, flags.device)
+    reports: list[Report] = []
+    begun = time.monotonic()
+    for report in _reports(trainer, config, lesson=True):
+        reports.append(report)
+        _print_report(report)
+    print(f"validation accuracy {report.validation.accuracy:.4f}", end=" ")
+    print(f"after {report.epoch:g} epochs in {time.monotonic() - begun:.1f} s")
+    row = _row(config, reports)
+    if one.evaluate_test and trainer.data.test:
+        test = trainer.evaluate(trainer.data.test)
+        row |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
+        print(f"test accuracy {test.accuracy:.4f}, loss {test.loss:.4f}")
+    if folder:
+        _save(folder, one, data, threads, trainer, row, reports)
+    _show(flags, data, trainer, row, reports, one.evaluate_test)
+    if report.diverged:
+        print("the loss is no longer finite: lower the learning rate")
+    return int(report.diverged)
 
+
+def _trainer(data: "DataSet", config: TrialConfig, threads: int, device: str) -> "Trainer":
     with redirected(Path(os.devnull), 2):  # TensorFlow's greetings
         from ffnet.training.device_data import DeviceData
         from ffnet.training.devices import configure
-        from ffnet.training.loop import train
         from ffnet.training.trainer import Trainer
 
-        configure(len(os.sched_getaffinity(0)), gpus=0)
-        trainer = Trainer(DeviceData(data), one.net)
-    trainer.net.initialize(one.net, one.seed)
-    config = one.trial_config()
-    begun = time.monotonic()
-    for report in train(trainer, config, points=_points(config, trainer.examples)):
-        score = report.validation
-        print(f"Iteration {report.step - 1}, loss = {report.batch_loss:.4f}")
-        print(f"Got {score.correct} / {score.count} correct ({100 * score.accuracy:.2f}%)\n")
-        if report.diverged:
-            print("the loss is no longer finite: lower the learning rate")
-            return 1
-    print(f"validation accuracy {score.accuracy:.4f} after {report.epoch:g} epochs", end=" ")
-    print(f"in {time.monotonic() - begun:.1f} s")
+        configure(threads, gpus=int(device == "gpu"))
+        trainer = Trainer(DeviceData(data), config)
+    trainer.initialize(config)
+    return trainer
+
+
+def _reports(trainer: "Trainer", config: TrialConfig, lesson: bool) -> "Iterator[Report]":
+    """A trial's reports; or those that the lesson prints, the first after the first step."""
+    from ffnet.training.loop import report_points, train
+
+    points = report_points(config, trainer.examples)
+    if lesson:
+        first = 1 if config.training.report_steps else 0
+        points = sorted({1, *(point + first for point in points[:-1]), points[-1]})
+    return train(trainer, config, points=points)
+
+
+def _print_report(report: "Report") -> None:
+    score = report.validation
+    print(f"Iteration {report.step - 1}, loss = {report.batch_loss:.4f}")
+    print(f"Got {score.correct} / {score.count} correct ({100 * score.accuracy:.2f}%)\n")
+
+
+# --- results -----------------------------------------------------------------------------------
+
+
+def _row(config: TrialConfig, reports: "list[Report]") -> "Row":
+    """The net's row of trials.parquet."""
+    from ffnet.results.tables import note_score
+
+    last = reports[-1]
+    row: Row = {
+        "trial": config.number,
+        "status": "diverged" if last.diverged else "done",
+        **config.hyperparameters(),
+        "seed": config.seed,
+        "epochs": last.epoch,
+        "train_seconds": sum(report.train_seconds for report in reports),
+        "evaluate_seconds": sum(report.evaluate_seconds for report in reports),
+    }
+    for report in reports:
+        note_score(row, report.measured())
+    return row
+
+
+def _report_rows(row: "Row", reports: "Iterable[Report]") -> "list[Row]":
+    """The net's rows of epochs.parquet."""
+    from ffnet.results.tables import CHANGING
+
+    own = {name: row[name] for name in ("trial", *CHANGING)}
+    return [own | report.measured() for report in reports]
+
+
+def _save(
+    folder: RunFolder, one: OneNet, data: "DataSet", threads: int, trainer: "Trainer",
+    row: "Row", reports: "list[Report]",
+) -> None:  # fmt: skip
+    """A run's folder, as a study of one trial leaves it."""
+    from ffnet.results import layout, provenance, tables
+    from ffnet.training import checkpoints
+
+    with layout.replacing(folder.checkpoint(0)) as file:
+        checkpoints.write(file, reports[-1].step, [], trainer.variables)
+    tables.write(folder.epochs, _report_rows(row, reports), tables.EPOCHS)
+    tables.write(folder.trials, [row], tables.TRIALS)
+    document = provenance.document(one.model_dump(mode="json"), data, threads)
+    layout.write_json(folder.study, document)
+    print(f"results: {folder.path}")
+
+
+def _show(
+    flags: argparse.Namespace, data: "DataSet", trainer: "Trainer", row: "Row",
+    reports: "list[Report]", use_test: bool,
+) -> None:  # fmt: skip
+    """Figures and TensorBoard's files, where they were asked for."""
+    if flags.tensorboard:
+        from ffnet.results.tensorboard import write_run
+
+        write_run(flags.tensorboard, [row], _report_rows(row, reports))
+        print(f"events: tensorboard --logdir {flags.tensorboard}")
+    if not flags.save_figures:
+        return
+    from ffnet.results import figures
+
+    name = f"{data.name}: {'-'.join(map(str, row['hidden_sizes']))}, {row['optimizer']}"
+    drawn = {"curves": figures.curves(_report_rows(row, reports), name)}
+    part = trainer.data.test if use_test and trainer.data.test else trainer.data.validation
+    drawn["confusion"] = figures.confusion(trainer.confusion(part), data.classes)
+    if len(data.example_shape) > 1:
+        weights = trainer.net.weights[0].numpy()
+        drawn["weights"] = figures.weight_grid(weights, data.example_shape)
+    for stem, figure in drawn.items():
+        figures.save(figure, flags.save_figures / f"{stem}.png")
+    print(f"figures: {', '.join(f'{flags.save_figures / stem}.png' for stem in drawn)}")
+
+
+# --- a trial once more -------------------------------------------------------------------------
+
+
+def _train_again(flags: argparse.Namespace) -> int:
+    """Train a trial of a run again, and say whether each of its reports came out the same."""
+    from ffnet.data.load import load
+    from ffnet.results import recorded, tables
+
+    folder = RunFolder.existing(flags.run)
+    document = recorded.document(folder)
+    row = recorded.trial(tables.read(folder.trials), flags.trial)
+    _needs_no_parent(row)
+    config = recorded.config(document["study"], row)
+    data = load(validated(Data, document["study"]["data"], str(folder.study)))
+    if data.digest != document["data"]["sha256"]:
+        raise InputError(
+            f"the data must be those of the run, SHA-256 {document['data']['sha256']}. "
+            f"Given: {data.digest} at {data.source}"
+        )
+    reports = sorted(
+        (r for r in tables.read(folder.epochs) if r["trial"] == config.number),
+        key=lambda r: r["step"],
+    )
+    print(data.describe())
+    trainer = _trainer(data, config, document["threads"], flags.device)
+    first = bool(reports) and reports[0]["step"] == 1
+    again = itertools.islice(_reports(trainer, config, first), len(reports))
+    for report, expected in zip(again, reports, strict=True):
+        _print_report(report)
+        measured: dict[str, Any] = report.measured()
+        for name in COMPARED:
+            if measured.get(name) != expected[name]:
+                print(
+                    f"no match: {name} at epoch {report.epoch:g} is {measured.get(name)}, "
+                    f"in the table {expected[name]}"
+                )
+                _print_differences(document["versions"])
+                return 1
+    print(f"match: all {len(reports)} reports of trial {config.number}, bit for bit")
     return 0
 
 
-def _points(config: TrialConfig, examples: int) -> list[int]:
-    """After the first step, then every so many, and after the last."""
-    per_epoch = -(-examples // config.training.batch_size)
-    end = config.epochs * per_epoch
-    return sorted({*range(1, end, config.training.report_steps or per_epoch), end})
+def _needs_no_parent(row: "Row") -> None:
+    if row["parent"] is not None:
+        raise InputError(
+            f"trial {row['trial']} went on from weights of trial {row['parent']} (pbt), and cannot "
+            f"be trained alone; name a trial without a parent"
+        )
+
+
+def _print_differences(versions: dict[str, str]) -> None:
+    from ffnet.results.provenance import versions as installed
+
+    now = installed()
+    other = [f"{n} {v}, here {now.get(n)}" for n, v in versions.items() if now.get(n) != v]
+    print(f"the run had other versions: {'; '.join(other)}" if other else "the versions are equal")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser(__doc__)
     known = sorted(path.stem for path in PRESETS.glob("*.toml"))
-    parser.add_argument("--preset", choices=known, help="begin from a run of the source lesson")
+    run = parser.add_argument_group("run")
+    run.add_argument("--preset", choices=known, help="begin from a run of the source lesson")
+    run.add_argument("--from", dest="run", type=Path, metavar="RUN", help="train a trial again")
+    run.add_argument("--trial", help="the trial, by its number in the table")
+    run.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="[%(default)s]")
+    out = parser.add_argument_group("output")
+    out.add_argument("--out", type=Path, help="folder for tables and weights, to export")
+    out.add_argument("--save-figures", type=Path, metavar="DIR", help="folder for PNG figures")
+    out.add_argument("--tensorboard", type=Path, metavar="DIR", help="folder for event files")
     add_flags(parser, OneNet)
     return parser
 

@@ -4,8 +4,9 @@
   python jobs/tune.py jobs/studies/cifar10.toml --data-dir ~/data --trials 64
   ray job submit --working-dir . -- python jobs/tune.py jobs/studies/digits.toml
 
-Every field of the study is also a flag. Ctrl-C stops the study in order; the tables remain.
-Exit status: 0; 1 when no trial finished or more than max_failed failed; 2 for bad input.
+Every field of the study is also a flag. Ctrl-C, SIGTERM or SIGUSR1 stop the study in order; the
+same command with --out and --resume goes on with it, as after a kill. Exit status: 0; 1 when no
+trial finished or more than max_failed failed; 2 for bad input; 75 when a signal stopped it.
 """
 
 import argparse
@@ -18,11 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ffnet import command
+from ffnet.errors import InputError
 from ffnet.flags import add_flags, override
-from ffnet.study import Study, read_study, validated
+from ffnet.study import Study
+from ffnet.validation import read_study, validated
 
 if TYPE_CHECKING:
+    from ffnet.data.dataset import DataSet
     from ffnet.results.layout import RunFolder
+    from ffnet.tuning.past import Past
     from ffnet.tuning.recorder import Recorder
 
 
@@ -32,27 +37,47 @@ def main(argv: list[str]) -> int:
     values = override(read_study(flags.study), flags, Study)
     study = validated(Study, {"name": flags.study.stem, **values}, str(flags.study))
 
+    if flags.resume and not flags.out:
+        raise InputError("--resume needs --out with the folder of the run")
+
     from ffnet.data.load import load
-    from ffnet.errors import InputError
-    from ffnet.results.layout import RunFolder
 
     data = load(study.data)
     out = flags.out or Path("runs") / f"{study.name}-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
-    folder = RunFolder.create(out)
+    folder, past = _folder(out, flags.resume, study, data)
     print(data.describe())
-    print(
-        f"{study.trials} trials of up to {study.budget.epochs} epochs → {folder.path}", flush=True
-    )
+    print(f"{study.trials} trials of up to {study.budget.epochs} epochs → {folder.path}")
+    if past.trials:
+        ended = len(past.trials) - len(past.unfinished(study))
+        print(f"going on after {ended} trials that have ended")
+    sys.stdout.flush()
 
     from ffnet.tuning.driver import run_study  # imports Ray: seconds
 
     begun = time.monotonic()
     try:
-        recorder = run_study(study, data, folder, flags.address or os.environ.get("RAY_ADDRESS"))
+        address = flags.address or os.environ.get("RAY_ADDRESS")
+        recorder = run_study(study, data, folder, address, past)
     except InputError:
-        folder.discard()
+        if not past.trials:
+            folder.discard()
         raise
     return _summarise(study, recorder, folder, time.monotonic() - begun)
+
+
+def _folder(out: Path, resume: bool, study: Study, data: "DataSet") -> "tuple[RunFolder, Past]":
+    """The run's folder with its study.json, and what the study did there before."""
+    from ffnet.results import layout, provenance
+    from ffnet.results.layout import RunFolder
+    from ffnet.tuning import past
+
+    if resume and (out / "study.json").exists():
+        folder = RunFolder.existing(out)
+        return folder, past.read(folder, study, data)
+    folder = RunFolder.create(out)
+    document = provenance.document(study.resolved(), data, study.resources.threads)
+    layout.write_json(folder.study, document)
+    return folder, past.Past()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,16 +87,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     run = parser.add_argument_group("run")
     run.add_argument("--out", type=Path, help="folder of the results [runs/NAME-TIME]")
+    run.add_argument(
+        "--resume", action="store_true", help="go on with the study in --out, if it holds one"
+    )
     run.add_argument("--address", help="Ray cluster [$RAY_ADDRESS, or a private one here]")
     add_flags(parser, Study)
     return parser
 
 
 def _summarise(study: Study, recorder: "Recorder", folder: "RunFolder", seconds: float) -> int:
-    from ffnet.results.text import SHOWN, render
+    from ffnet.results.text import render, shown
 
     counts = recorder.counts()
-    print(f"\n{render(recorder.best(5), SHOWN, 'table')}\n")
+    print(f"\n{render(recorder.best(5), shown(study.resolved()), 'table')}\n")
     print(f"{counts.total()} trials: {', '.join(f'{n} {s}' for s, n in counts.items())}")
     print(f"{recorder.epochs_run():g} epochs in {seconds:.1f} s")
     if recorder.stopping:
@@ -81,6 +109,8 @@ def _summarise(study: Study, recorder: "Recorder", folder: "RunFolder", seconds:
     print(f"results: {folder.path}")
     command_line = [_near(sys.executable), _near(Path(__file__).with_name("table.py"))]
     print(f"next:    {shlex.join([*command_line, _near(folder.path)])}")
+    if recorder.interrupted:
+        return os.EX_TEMPFAIL
     finished = counts["done"] + counts["pruned"]
     return 0 if finished and counts["failed"] <= study.budget.max_failed else 1
 

@@ -1,12 +1,15 @@
 """What tests share: small data, the real data where there is some, jobs as users run them."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,6 +94,17 @@ def command_line(name: str, *arguments: object) -> list[str]:
     return [sys.executable, str(ROOT / "jobs" / f"{name}.py"), *map(str, arguments)]
 
 
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    """The condition's value, once it is true."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.1)
+    raise AssertionError("waited in vain")
+
+
 @pytest.fixture
 def small_study(tmp_path: Path, blobs: Path) -> Path:
     """A study of six quick trials on the blobs."""
@@ -108,3 +122,30 @@ epochs = 4
 """
     )
     return path
+
+
+def _environment(pid: str) -> dict[str, str]:
+    try:
+        text = Path(f"/proc/{pid}/environ").read_text(errors="replace")
+    except OSError:
+        return {}
+    return dict(pair.partition("=")[::2] for pair in text.split("\0"))
+
+
+def token_of(driver: int) -> Path | None:
+    """The token file that a child of the driver was given."""
+    for process in Path("/proc").glob("[0-9]*"):
+        path = _environment(process.name).get("RAY_AUTH_TOKEN_PATH")
+        try:
+            parent = re.search(r"PPid:\t(\d+)", (process / "status").read_text())
+        except OSError:
+            continue
+        if path and parent and int(parent[1]) == driver:
+            return Path(path)
+    return None
+
+
+def processes_with(token: str) -> list[str]:
+    """Processes that were given a token, by its path."""
+    pids = [process.name for process in Path("/proc").glob("[0-9]*")]
+    return [pid for pid in pids if _environment(pid).get("RAY_AUTH_TOKEN_PATH") == token]

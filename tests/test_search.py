@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from ray.tune.search import Searcher
 
-from ffnet.study import Domain, Study, validated
+from ffnet.study import Study
 from ffnet.tuning.search import LOST_RETRIES, StudySearch, sample, trial_seed
+from ffnet.validation import validated
 
 SPACE = {
     "hidden_sizes": {"choice": [[8], [8, 4], 16]},
@@ -60,7 +61,6 @@ def test_choices_may_be_lists_and_fixed_values_stay() -> None:
     counts = collections.Counter(net.hidden_sizes for net in drawn)
     assert set(counts) == {(8,), (8, 4), (16,)}
     assert {net.activation for net in drawn} == {"tanh"}
-    assert Domain(fixed=3).value == 3
 
 
 def test_without_a_scheduler_the_longest_trials_come_first() -> None:
@@ -104,6 +104,22 @@ def test_a_lost_trial_comes_again_under_its_number_a_bounded_number_of_times() -
     assert search.gave_up(0)
     search.on_trial_complete(str(LOST_RETRIES), error=True)
     assert search.suggest("x") == Searcher.FINISHED
+
+
+def test_tpe_draws_what_a_condition_asks_for_and_nothing_else() -> None:
+    space = {
+        "optimizer": {"choice": ["sgd", "adam"]},
+        "momentum": {"uniform": [0.5, 0.99], "when": {"optimizer": "sgd"}},
+        "hidden_sizes": {"each": {"log_integer": [4, 9]}, "depth": {"integer": [1, 3]}},
+    }
+    search = StudySearch(study(20, "tpe", space=space))
+    drawn = [search.suggest(str(n)) for n in range(20)]
+    trials = [d["trial"] for d in drawn if isinstance(d, dict)]
+    with_momentum = {
+        (t["training"]["optimizer"], t["training"]["momentum"] is not None) for t in trials
+    }
+    assert with_momentum == {("sgd", True), ("adam", False)}
+    assert {len(t["net"]["hidden_sizes"]) for t in trials} == {1, 2, 3}
 
 
 def test_tpe_learns_where_the_metric_is_high() -> None:

@@ -8,7 +8,9 @@ import pytest
 
 from conftest import ROOT
 from ffnet.errors import InputError
-from ffnet.study import TUNABLE, NetSpec, OneNet, Study, Training, read_toml, validated
+from ffnet.netspec import TUNABLE, NetSpec, Training
+from ffnet.study import OneNet, Study
+from ffnet.validation import read_toml, validated
 
 SPACE = {"learning_rate": {"log_uniform": [1e-3, 1e-1]}}
 
@@ -115,7 +117,7 @@ def test_grid_has_every_combination() -> None:
         space={"learning_rate": {"choice": [1.0, 2.0]}, "batch_size": {"choice": [8, 16]},
                "activation": "tanh"},
     )  # fmt: skip
-    pairs = [(p["learning_rate"], p["batch_size"]) for p in made.space.grid()]
+    pairs = [(p["learning_rate"], p["batch_size"]) for p in made.grid()]
     assert pairs == list(itertools.product([1.0, 2.0], [8, 16]))
     assert made.trials == 4
 

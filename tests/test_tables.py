@@ -29,7 +29,7 @@ def row(trial: int, accuracy: float | None, status: str = "done") -> dict[str, A
 @pytest.fixture
 def run_folder(tmp_path: Path) -> RunFolder:
     folder = RunFolder.create(tmp_path / "run")
-    layout.write_json(folder.study, {})
+    layout.write_json(folder.study, {"study": {}})
     rows = [row(0, 0.5), row(1, 0.9), row(2, None, "failed"), row(3, 0.7, "pruned")]
     tables.write(folder.trials, rows, tables.TRIALS)
     return folder
@@ -114,7 +114,7 @@ def test_reading_a_table_imports_neither_ray_nor_tensorflow(run_folder: RunFolde
     assert_imports_neither(["table.py", str(run_folder.path)])
 
 
-@pytest.mark.parametrize("name", ["tune", "table", "train", "bench"])
+@pytest.mark.parametrize("name", ["tune", "table", "train", "bench", "board", "export", "serve"])
 def test_help_imports_neither_ray_nor_tensorflow(name: str) -> None:
     assert_imports_neither([f"{name}.py", "--help"])
 

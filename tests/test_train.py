@@ -1,31 +1,58 @@
-"""One net without a tuner, as the lesson trains it."""
+"""One net without a tuner, as the lesson trains it, and a trial of a study once more."""
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
-from conftest import Job
+from conftest import ROOT, Job
+from ffnet.results import tables
+from ffnet.results.layout import RunFolder
+
+DIGITS = ROOT / "jobs" / "studies" / "digits.toml"
 
 
-def test_the_lessons_barebones_run(job: Job, real_data: Path) -> None:
+def lesson_lines(printed: str) -> list[tuple[str, ...]]:
+    """(iteration, loss, correct, per cent) of each report."""
+    return re.findall(
+        r"^Iteration (\d+), loss = (\d+\.\d+)\nGot (\d+) / 1000 correct \((.*)%\)$",
+        printed,
+        re.MULTILINE,
+    )
+
+
+@pytest.mark.parametrize(
+    ("preset", "at_least"), [("cifar10-barebones", 450), ("cifar10-keras", 440)]
+)
+def test_the_lessons_runs_on_cifar10(job: Job, real_data: Path, preset: str, at_least: int) -> None:
     """Three seeds, as the last steps of SGD at this rate move the accuracy by a hundredth."""
     correct = []
     for seed in range(3):
-        done = job(
-            "train", "--preset", "cifar10-barebones", "--data-dir", real_data, "--seed", seed
-        )
+        done = job("train", "--preset", preset, "--data-dir", real_data, "--seed", seed)
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
-        lines = re.findall(
-            r"^Iteration (\d+), loss = (\d+\.\d+)\nGot (\d+) / 1000 correct \((.*)%\)$",
-            done.stdout,
-            re.MULTILINE,
-        )
+        lines = lesson_lines(done.stdout)
         assert [int(line[0]) for line in lines] == [*range(0, 701, 100), 765]
         assert all(float(line[3]) == int(line[2]) / 10 for line in lines)
         correct.append(int(lines[-1][2]))
-    assert sum(correct) / 3 >= 450
+    assert sum(correct) / 3 >= at_least
+
+
+def test_the_lessons_first_model_on_mnist(job: Job, real_data: Path) -> None:
+    accuracies = []
+    for seed in range(3):
+        done = job("train", "--preset", "mnist-dense", "--data-dir", real_data, "--seed", seed)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("mnist: 59,000/1,000/10,000 train/validation/test")
+        assert len(lesson_lines(done.stdout)) == 6
+        match = re.search(r"^test accuracy (0\.\d{4}), loss 0\.\d+$", done.stdout, re.MULTILINE)
+        assert match
+        accuracies.append(float(match[1]))
+    assert min(accuracies) >= 0.977
+    assert sum(accuracies) / 3 >= 0.979
 
 
 def test_flags_override_the_preset(job: Job, blobs: Path) -> None:
@@ -60,3 +87,123 @@ def test_a_loss_that_diverges_says_so(job: Job, blobs: Path) -> None:
     done = job("train", "--dataset", blobs, "--learning-rate", "1e30")
     assert done.returncode == 1
     assert "the loss is no longer finite: lower the learning rate" in done.stdout
+
+
+def test_contradictions_are_refused_by_the_flags(job: Job) -> None:
+    done = job("train", "--optimizer", "adam", "--momentum", "0.9")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: flags: momentum is of sgd and rmsprop; leave it out. "
+        "Given: momentum 0.9, optimizer adam\n"
+    )
+
+
+def test_a_gpu_that_is_not_there_is_refused_with_what_is(job: Job) -> None:
+    done = job("train", "--device", "gpu")
+    assert done.returncode == 2
+    assert "needs a TensorFlow that sees one. Given: ['/physical_device:CPU:0']" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+# --- what is left behind -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def one_run(tmp_path_factory: pytest.TempPathFactory, job: Job) -> tuple[Path, str]:
+    """One small net with everything written: the folder that holds it, and what was printed."""
+    out = tmp_path_factory.mktemp("one net")
+    done = job(
+        "train", "--hidden-sizes", "[24, 12]", "--dropout", 0.1, "--batch-norm", "true",
+        "--optimizer", "adam", "--epochs", 4, "--seed", 7, "--evaluate-test", "true", "--out",
+        out / "run", "--save-figures", out / "figures", "--tensorboard", out / "events",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout
+
+
+def test_one_net_leaves_the_tables_of_a_study_of_one_trial(one_run: tuple[Path, str]) -> None:
+    folder = RunFolder.existing(one_run[0] / "run")
+    (row,) = tables.read(folder.trials)
+    reports = tables.read(folder.epochs)
+    assert row["status"] == "done"
+    assert (row["hidden_sizes"], row["dropout"], row["seed"]) == ([24, 12], [0.1, 0.1], 7)
+    assert (row["batch_norm"], row["optimizer"], row["momentum"]) == (True, "adam", None)
+    assert [r["epoch"] for r in reports][1:] == [1, 2, 3, 4]
+    assert row["best_val_accuracy"] == max(r["val_accuracy"] for r in reports)
+    assert f"test accuracy {row['test_accuracy']:.4f}" in one_run[1]
+
+
+def test_one_net_leaves_figures_and_event_files(one_run: tuple[Path, str]) -> None:
+    names = {path.name for path in (one_run[0] / "figures").iterdir()}
+    assert names == {"curves.png", "weights.png", "confusion.png"}
+    assert list((one_run[0] / "events").rglob("*tfevents*"))
+
+
+# --- a trial once more -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def study_run(tmp_path_factory: pytest.TempPathFactory, job: Job) -> Path:
+    """A study of nets written in several ways, with dropout and optimisers that remember."""
+    out = tmp_path_factory.mktemp("study") / "run"
+    done = job(
+        "tune", DIGITS, "--out", out, "--trials", 4, "--epochs", 3, "--grace-epochs", 1,
+        "--api", '{choice = ["barebones", "sequential"]}', "--dropout", 0.2, "--momentum", 0.5,
+        "--batch-norm", "true", "--schedule", "cosine", "--learning-rate",
+        "{log_uniform = [1e-3, 1e-1]}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_any_trial_of_a_study_trains_again_to_the_same_bits(job: Job, study_run: Path) -> None:
+    for row in tables.read(RunFolder.existing(study_run).trials):
+        done = job("train", "--from", study_run, "--trial", row["trial"])
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert re.search(
+            rf"^match: all \d+ reports of trial {row['trial']}, bit", done.stdout, re.M
+        )
+
+
+def test_one_net_trains_again_to_the_same_bits(job: Job, one_run: tuple[Path, str]) -> None:
+    done = job("train", "--from", one_run[0] / "run", "--trial", 0)
+    assert "match: all 5 reports of trial 0, bit for bit" in done.stdout
+
+
+def test_a_trial_that_does_not_match_says_where(
+    job: Job, one_run: tuple[Path, str], tmp_path: Path
+) -> None:
+    copy = tmp_path / "run"
+    copy.mkdir()
+    for name in ("study.json", "trials.parquet", "epochs.parquet"):
+        (copy / name).write_bytes((one_run[0] / "run" / name).read_bytes())
+    rows: list[dict[str, Any]] = pq.read_table(copy / "epochs.parquet").to_pylist()
+    rows[3]["val_loss"] += 1e-7
+    tables.write(copy / "epochs.parquet", rows, tables.EPOCHS)
+    done = job("train", "--from", copy, "--trial", 0)
+    assert done.returncode == 1
+    assert f"no match: val_loss at epoch 3 is {rows[3]['val_loss'] - 1e-7}" in done.stdout
+    assert "the versions are equal" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, "--trial must be one of the run's 1 trials. Given: 5"),
+        ({"data": {"sha256": "0" * 64}}, "the data must be those of the run, SHA-256 0000"),
+    ],
+)
+def test_a_trial_that_cannot_be_trained_again_is_refused(
+    job: Job, one_run: tuple[Path, str], tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    copy = tmp_path / "run"
+    copy.mkdir()
+    for name in ("trials.parquet", "epochs.parquet"):
+        (copy / name).write_bytes((one_run[0] / "run" / name).read_bytes())
+    document = json.loads((one_run[0] / "run" / "study.json").read_text())
+    document["data"] |= change.get("data", {})
+    (copy / "study.json").write_text(json.dumps(document))
+    done = job("train", "--from", copy, "--trial", 0 if change else 5)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -10,9 +10,10 @@ import pytest
 import tensorflow as tf
 
 from ffnet.data.dataset import DataSet, Part
-from ffnet.nets.barebones import BarebonesNet, flatten
+from ffnet.nets.barebones import BarebonesNet
 from ffnet.nets.initializers import kaiming_normal
-from ffnet.study import NetSpec, Training, TrialConfig
+from ffnet.nets.net import flatten, initialize
+from ffnet.netspec import NetSpec, Training, TrialConfig
 from ffnet.training.blocked import STEPS, train_block
 from ffnet.training.device_data import DeviceData
 from ffnet.training.loop import Report, train
@@ -44,7 +45,7 @@ def data() -> DataSet:
 
 @pytest.fixture(scope="module")
 def trainer(data: DataSet) -> Trainer:
-    return Trainer(DeviceData(data), NetSpec(hidden_sizes=(5,)))
+    return Trainer(DeviceData(data), config())
 
 
 def config(hidden_sizes: Any = 5, epochs: int = 3, seed: int = 0, **training: Any) -> TrialConfig:
@@ -58,7 +59,7 @@ def config(hidden_sizes: Any = 5, epochs: int = 3, seed: int = 0, **training: An
 
 
 def reports(trainer: Trainer, of: TrialConfig, **options: Any) -> list[Report]:
-    trainer.net.initialize(of.net, of.seed)
+    trainer.initialize(of)
     return list(train(trainer, of, **options))
 
 
@@ -75,7 +76,7 @@ def weights(trainer: Trainer) -> list[np.ndarray[Any, Any]]:
 
 def test_zeros_in_give_zeros_out_as_in_the_lesson() -> None:
     net = BarebonesNet(32 * 32 * 3, 10, NetSpec())
-    net.initialize(NetSpec(hidden_sizes=42), seed=0)
+    initialize(net, 32 * 32 * 3, 10, NetSpec(hidden_sizes=42), seed=0)
     scores = net.scores(tf.zeros((64, 32, 32, 3)))
     assert scores.shape == (64, 10)
     assert not scores.numpy().any()
@@ -92,7 +93,7 @@ def test_scores_are_layers_of_products_and_activations(
 ) -> None:
     spec = NetSpec(hidden_sizes=hidden_sizes, activation=activation)
     net = BarebonesNet(6, 3, spec)
-    net.initialize(spec, seed=1)
+    initialize(net, 6, 3, spec, seed=1)
     function: Any = {"relu": lambda z: z * (z > 0), "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
                 "tanh": np.tanh}[activation]  # fmt: skip
     x = RANDOM.normal(size=(10, 6)).astype(np.float32)
@@ -121,7 +122,7 @@ def test_weights_follow_the_seed_and_differ_between_layers() -> None:
     net = BarebonesNet(6, 6, spec)
     drawn = []
     for seed in (0, 0, 1):
-        net.initialize(spec, seed)
+        initialize(net, 6, 6, spec, seed)
         drawn.append([w.numpy() for w in net.weights])
     assert all((a == b).all() for a, b in zip(drawn[0], drawn[1], strict=True))
     assert all((a != b).all() for a, b in zip(drawn[0], drawn[2], strict=True))
@@ -157,7 +158,7 @@ def epoch_order(n: int, seed: int, epoch: int) -> Any:
 
 def test_epochs_match_numpy_with_a_short_last_batch(data: DataSet, trainer: Trainer) -> None:
     of = config(epochs=2)  # 150 examples: batches of 64, 64 and 22
-    trainer.net.initialize(of.net, of.seed)
+    trainer.initialize(of)
     w1, w2 = (w.astype(np.float64) for w in weights(trainer))
     for epoch, report in enumerate(train(trainer, of)):
         order = epoch_order(150, of.seed, epoch)
@@ -172,7 +173,7 @@ def test_epochs_match_numpy_with_a_short_last_batch(data: DataSet, trainer: Trai
 def test_validation_score_matches_numpy_beyond_one_evaluation_batch(
     data: DataSet, trainer: Trainer
 ) -> None:
-    trainer.net.initialize(NetSpec(hidden_sizes=(5,)), 3)
+    trainer.initialize(config(seed=3))
     score = trainer.evaluate(trainer.data.validation)
     w1, w2 = weights(trainer)
     x = (data.validation.x - data.mean) / data.std
@@ -193,7 +194,7 @@ def test_training_learns(trainer: Trainer) -> None:
 
 
 def test_one_trace_serves_every_width_rate_and_batch(data: DataSet) -> None:
-    fresh = Trainer(DeviceData(data), NetSpec())
+    fresh = Trainer(DeviceData(data), config())
     for hidden, batch, rate in ((32, 64, 0.1), (4000, 7, 0.01), (1, 150, 1e-4), (5000, 9, 0.1)):
         run = reports(fresh, config(hidden, epochs=1, batch_size=batch, learning_rate=rate))
         assert len(run) == 1
@@ -226,10 +227,10 @@ def test_how_often_a_trial_reports_does_not_change_its_training(trainer: Trainer
 def test_a_resumed_net_goes_on_as_if_never_stopped(trainer: Trainer) -> None:
     whole = reports(trainer, config(report_steps=2))
     of = config(report_steps=2)
-    trainer.net.initialize(of.net, of.seed)
+    trainer.initialize(of)
     begun = list(itertools.islice(train(trainer, of), 2))
     saved = weights(trainer)
-    trainer.net.initialize(of.net, seed=99)
+    trainer.initialize(config(seed=99))
     for weight, value in zip(trainer.net.weights, saved, strict=True):
         weight.assign(value)
     assert curve(begun + list(train(trainer, of, after=4))) == curve(whole)
@@ -239,8 +240,9 @@ def test_a_loss_that_is_no_longer_finite_ends_the_epoch_and_the_trial(trainer: T
     (report,) = reports(trainer, config(epochs=50, learning_rate=1e30, batch_size=1))
     assert report.diverged
     assert report.step == 150
-    trainer.net.initialize(NetSpec(hidden_sizes=5), 0)
-    _, _, seen = trainer.run(0, 0, range(150), Training(batch_size=1, learning_rate=1e30))
+    of = config(batch_size=1, learning_rate=1e30)
+    trainer.initialize(of)
+    _, _, seen = trainer.run(of, 0, range(150))
     assert seen < 20
 
 
@@ -259,12 +261,12 @@ def test_thread_and_device_settings_reach_tensorflow(tmp_path: Path) -> None:
 import tensorflow as tf
 from ffnet.errors import InputError
 from ffnet.training.devices import configure
-configure(cpus=3.5, gpus=0)
+configure(threads=3, gpus=0)
 assert tf.config.threading.get_intra_op_parallelism_threads() == 3
 assert tf.config.threading.get_inter_op_parallelism_threads() == 3
 assert tf.config.get_visible_devices("GPU") == []
 try:
-    configure(cpus=1, gpus=0.5)
+    configure(threads=1, gpus=0.5)
 except InputError as error:
     assert "CPU:0" in str(error), error
     print("refused")
@@ -278,44 +280,39 @@ except InputError as error:
 # --- blocked steps -----------------------------------------------------------------------------
 
 
-class DoubleNet:
-    """A net of two layers in float64, as blocked steps need one."""
+@pytest.mark.parametrize("hidden_sizes", [(), (7,), (7, 5)])
+def test_blocked_steps_are_plain_steps_exactly(hidden_sizes: tuple[int, ...]) -> None:
+    """In float64, and with a learning rate that changes at every step."""
+    sizes = list(itertools.pairwise((12, *hidden_sizes, 3)))
+    initial = [RANDOM.normal(size=shape) / 2 for shape in sizes]
+    blocked, plain = ([tf.Variable(w) for w in initial] for _ in range(2))
+    x, y = RANDOM.normal(size=(20 * STEPS, 8, 12)), RANDOM.integers(0, 3, (20 * STEPS, 8))
+    rates = tf.constant(RANDOM.uniform(0.05, 0.15, 20 * STEPS))
+    loss = _loss(tf.constant(8), tf.float64)
 
-    def __init__(self, weights: list[Any]) -> None:
-        self.weights = [tf.Variable(w, dtype=tf.float64) for w in weights]
-
-    def head(self, z: Any) -> Any:
-        for weight in self.weights[1:]:
+    def head(z: Any, net: list[Any]) -> Any:
+        for weight in net[1:]:
             z = tf.tanh(z) @ weight
         return z
 
-
-@pytest.mark.parametrize("hidden_sizes", [(), (7,), (7, 5)])
-def test_blocked_steps_are_plain_steps_exactly(hidden_sizes: tuple[int, ...]) -> None:
-    sizes = list(itertools.pairwise((12, *hidden_sizes, 3)))
-    initial = [RANDOM.normal(size=shape) / 2 for shape in sizes]
-    blocked, plain = DoubleNet(initial), DoubleNet(initial)
-    x, y = RANDOM.normal(size=(20 * STEPS, 8, 12)), RANDOM.integers(0, 3, (20 * STEPS, 8))
-    loss = _loss(tf.constant(8), tf.float64)
     for block in range(20):
         steps = slice(block * STEPS, (block + 1) * STEPS)
         bx, by = tf.constant(x[steps].reshape(-1, 12)), tf.constant(y[steps].ravel())
-        rate = tf.constant(0.1, tf.float64)
-        total, last = train_block(blocked, bx, by, rate, loss, tf.float64)  # type: ignore[arg-type]
+        total, last = train_block(
+            blocked, lambda z, _: head(z, blocked), bx, by, rates[steps], loss, tf.float64
+        )
         expected = 0.0
-        for step_x, step_y in zip(x[steps], y[steps], strict=True):
+        for step_x, step_y, rate in zip(x[steps], y[steps], rates[steps], strict=True):
             with tf.GradientTape() as tape:
-                losses, objective = loss(step_y, plain.head(step_x @ plain.weights[0]))
-            for w, gradient in zip(
-                plain.weights, tape.gradient(objective, plain.weights), strict=True
-            ):
-                w.assign_sub(0.1 * gradient)
+                losses, objective = loss(step_y, head(step_x @ plain[0], plain))
+            for w, gradient in zip(plain, tape.gradient(objective, plain), strict=True):
+                w.assign_sub(rate * gradient)
             expected += losses.numpy().sum()
         assert float(total) == pytest.approx(expected, rel=1e-12)
         assert float(last) == pytest.approx(losses.numpy().mean(), rel=1e-12)
-    for one, other in zip(blocked.weights, plain.weights, strict=True):
+    for one, other in zip(blocked, plain, strict=True):
         assert one.numpy() == pytest.approx(other.numpy(), abs=1e-12)
-    assert blocked.weights[0].numpy() != pytest.approx(initial[0], abs=1e-3)
+    assert blocked[0].numpy() != pytest.approx(initial[0], abs=1e-3)
 
 
 @pytest.mark.parametrize("batch_size", [16, 7])
@@ -340,12 +337,12 @@ def test_bfloat16_products_learn_as_well_and_leave_float32_weights(
 ) -> None:
     monkeypatch.setitem(BLOCKED_FROM, "bfloat16", 40)
     exact = reports(trainer, config(40, epochs=40, learning_rate=0.2, batch_size=16))
-    rounded = reports(
-        trainer, config(40, epochs=40, learning_rate=0.2, batch_size=16, precision="bfloat16")
-    )
+    of = config(40, epochs=40, learning_rate=0.2, batch_size=16, precision="bfloat16")
+    rounding = Trainer(trainer.data, of)
+    rounded = reports(rounding, of)
     assert rounded[-1].train_loss != exact[-1].train_loss
     assert rounded[-1].train_loss == pytest.approx(exact[-1].train_loss, rel=0.2)
-    assert {w.dtype for w in weights(trainer)} == {np.dtype("float32")}
+    assert {w.dtype for w in weights(rounding)} == {np.dtype("float32")}
 
 
 def test_divergence_inside_a_block_ends_the_trial(

@@ -9,21 +9,22 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from conftest import ROOT, Job, command_line
+from conftest import ROOT, Job, command_line, processes_with, token_of, wait_for
 from ffnet.results import tables
 from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
+from ffnet.study import Study
+from ffnet.tuning.search import sample
+from ffnet.validation import read_study, validated
 
 TOO_WIDE = 2**41  # hidden units: no address space holds their weights
 DIGITS = ROOT / "jobs" / "studies" / "digits.toml"
@@ -37,18 +38,12 @@ def reports_of(out: Path) -> list[Row]:
     return tables.read(RunFolder.existing(out).epochs)
 
 
+def read(out: Path) -> Study:
+    return validated(Study, read_study(out / "study.json"), "study.json")
+
+
 def statuses(out: Path) -> Counter[str]:
     return Counter(row["status"] for row in rows_of(out))
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.1)
-    raise AssertionError("waited in vain")
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
@@ -217,6 +212,37 @@ def test_other_schedulers_prune_and_account_for_every_trial(
         assert sorted(own) == list(range(1, int(row["epochs"]) + 1))
 
 
+def test_population_based_training_hands_on_weights_and_changes_rates(
+    job: Job, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    done = job(
+        "tune", DIGITS, "--out", out, "--scheduler", "pbt", "--perturbation-epochs", 2,
+        "--trials", 6, "--epochs", 9, "--hidden-sizes", 32, "--report-steps", 40,
+        "--learning-rate", "{log_uniform = [1e-5, 1.0]}", "--dropout", "{uniform = [0.0, 0.5]}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows, reports = {r["trial"]: r for r in rows_of(out)}, reports_of(out)
+    assert statuses(out) == {"done": 6}
+    followers = [row for row in rows.values() if row["parent"] is not None]
+    assert followers
+    for row in rows.values():
+        own = sorted((r for r in reports if r["trial"] == row["trial"]), key=lambda r: r["step"])
+        assert own[-1]["epoch"] == 9
+        assert own[-1]["learning_rate"] == row["learning_rate"]
+        assert own[-1]["dropout"] == row["dropout"]
+        rates = {r["learning_rate"] for r in own}
+        assert len(rates) >= 2 or row not in followers
+        assert all(1e-5 <= rate <= 1.0 for rate in rates)
+    spread = [sample(read(out), n).training.learning_rate for n in rows]
+    weakest = min(rows, key=lambda n: spread[n])  # a rate of about 1e-5 learns nothing by itself
+    assert rows[weakest]["parent"] is not None
+    assert rows[weakest]["last_val_accuracy"] > 0.5
+    again = job("train", "--from", out, "--trial", followers[0]["trial"])
+    assert again.returncode == 2
+    assert f"went on from weights of trial {followers[0]['parent']} (pbt)" in again.stderr
+
+
 def test_grid_search_runs_every_point(job: Job, small_study: Path, tmp_path: Path) -> None:
     small_study.write_text(small_study.read_text().replace("trials = 6\n", ""))
     done = job(
@@ -236,7 +262,7 @@ def test_tpe_search_on_the_loss(job: Job, small_study: Path, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     assert statuses(tmp_path / "run").total() == 6
     printed = [
-        float(line.split()[-3])
+        float(line.split()[-3])  # last_val_loss
         for line in done.stdout.splitlines()
         if "pruned  " in line or "done  " in line
     ]
@@ -306,7 +332,7 @@ def _read(out: Path) -> list[Row]:
 # --- ends before the end -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_stops_the_study_in_order(
     sign: signal.Signals, long_study: Path, tmp_path: Path
 ) -> None:
@@ -320,7 +346,7 @@ def test_a_signal_stops_the_study_in_order(
         printed, _ = driver.communicate(timeout=60)
     finally:
         driver.kill()
-    assert driver.returncode == 1  # no trial finished
+    assert driver.returncode == os.EX_TEMPFAIL
     assert f"ended early: stopped by {sign.name}" in printed
     assert {(r["status"], r["reason"]) for r in rows_of(out)} == {
         ("stopped", f"stopped by {sign.name}")
@@ -431,40 +457,14 @@ def test_a_private_ray_leaves_no_token_and_no_process(
     default = Path.home() / ".ray" / "auth_token"
     had_token = default.exists()
     driver = start(small_study, "--out", tmp_path / "run")
-    token = wait_for(lambda: _tokens(driver.pid))
+    token = wait_for(lambda: token_of(driver.pid))
     assert token.stat().st_mode & 0o777 == 0o600
-    wait_for(lambda: _processes_with(str(token)))
+    wait_for(lambda: processes_with(str(token)))
     driver.communicate(timeout=120)
     assert driver.returncode == 0
     assert not token.exists()
-    wait_for(lambda: not _processes_with(str(token)), seconds=20)
+    wait_for(lambda: not processes_with(str(token)), seconds=20)
     assert default.exists() == had_token  # Ray's own place for one
-
-
-def _environment(pid: str) -> dict[str, str]:
-    try:
-        text = Path(f"/proc/{pid}/environ").read_text(errors="replace")
-    except OSError:
-        return {}
-    return dict(pair.partition("=")[::2] for pair in text.split("\0"))
-
-
-def _tokens(driver: int) -> Path | None:
-    """The token file that a child of the driver was given."""
-    for process in Path("/proc").glob("[0-9]*"):
-        path = _environment(process.name).get("RAY_AUTH_TOKEN_PATH")
-        try:
-            parent = re.search(r"PPid:\t(\d+)", (process / "status").read_text())
-        except OSError:
-            continue
-        if path and parent and int(parent[1]) == driver:
-            return Path(path)
-    return None
-
-
-def _processes_with(token: str) -> list[str]:
-    pids = [process.name for process in Path("/proc").glob("[0-9]*")]
-    return [pid for pid in pids if _environment(pid).get("RAY_AUTH_TOKEN_PATH") == token]
 
 
 # --- refusals ----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ffnet.data import formats, split
-from ffnet.data.dataset import DataSet, Part, checked, statistics
+from ffnet.data.dataset import DataSet, FloatArray, Part, checked, statistics
 from ffnet.errors import InputError
 from ffnet.study import Data
 
@@ -67,7 +67,7 @@ def load(data: Data) -> DataSet:
     classes = known.classes if known else raw.classes
     parts, classes = _parts(raw, classes or (DIGITS if data.dataset == "digits" else None))
     train, validation, test = _split(parts, data, known)
-    mean, std = statistics(train.x)
+    mean, std = statistics(train.x) if data.scaling == "standard" else _unit(train.x)
     return DataSet(
         name=data.dataset if known or data.dataset == "digits" else Path(data.dataset).stem,
         train=train,
@@ -79,6 +79,13 @@ def load(data: Data) -> DataSet:
         source=", ".join(map(str, raw.files)),
         digest=raw.digest(),
     )
+
+
+def _unit(x: npt.NDArray[Any]) -> tuple[FloatArray, FloatArray]:
+    """What scales pixels to 0 … 1."""
+    if x.dtype != np.uint8:
+        raise InputError(f"scaling unit divides pixels (uint8) by 255. Given: {x.dtype} features")
+    return np.zeros(1, np.float32), np.full(1, 255, np.float32)
 
 
 def _find(data: Data) -> formats.Raw:

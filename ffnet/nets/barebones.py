@@ -1,61 +1,92 @@
-"""The lesson's net in plain TensorFlow: scores = f(f(x·w1)·w2)…·wn, no biases, any depth.
+"""The lesson's net in plain TensorFlow: scores = f(f(x·w1)·w2)…·wn, of any depth.
 
 The weights are variables of open shape, so that one compiled training step serves every width:
 a worker goes from one trial's hidden size to the next by assigning other weights.
 """
 
-import itertools
+from collections.abc import Sequence
 
+import keras
 import tensorflow as tf
 
-from ffnet.nets.initializers import kaiming_normal
-from ffnet.study import NetSpec
-
-ACTIVATIONS = {"relu": tf.nn.relu, "sigmoid": tf.nn.sigmoid, "tanh": tf.nn.tanh}
-
-
-def flatten(x: tf.Tensor) -> tf.Tensor:
-    """(N, d1, …, dM) → (N, d1·…·dM)."""
-    return tf.reshape(x, (tf.shape(x)[0], -1))
+from ffnet.nets.net import NORM_EPSILON, NORM_MOMENTUM, Noise, flatten
+from ffnet.netspec import NetSpec
 
 
 class BarebonesNet:
-    """A fully connected net whose widths may change while its graph stays.
+    """A fully connected net whose widths may change while its graph stays: see `Net`."""
 
-    Attributes:
-        weights: one variable a layer, [inputs, outputs], float32.
-    """
-
-    def __init__(self, features: int, classes: int, spec: NetSpec) -> None:
-        """Make the variables; `initialize` fills them.
+    def __init__(
+        self, features: int, classes: int, spec: NetSpec, dtype: tf.DType = tf.float32
+    ) -> None:
+        """Make the variables; `initialize` gives them widths and values.
 
         Args:
             features: numbers in an example, D.
             classes: scores to give, C.
-            spec: its depth and activation are kept; its widths are only those of `initialize`.
+            spec: everything of it but the widths and the rates of dropout is kept.
+            dtype: of the variables.
         """
-        self._ends = (features, classes)
-        self._activation = ACTIVATIONS[spec.activation]
-        open_sizes = (features, *[None] * len(spec.hidden_sizes), classes)
-        self.weights = [
-            tf.Variable(
-                tf.zeros([n or 1 for n in shape]), shape=tf.TensorShape(shape), name=f"w{i + 1}"
-            )
-            for i, shape in enumerate(itertools.pairwise(open_sizes))
-        ]
+        self._activation = keras.activations.get(spec.activation)
+        self._drops = any(spec.dropout_rates)
+        self.noise = Noise(len(spec.hidden_sizes))
+        self.weights: list[tf.Variable] = []
+        self.state: list[tf.Variable] = []
+        self._layers: list[_Layer] = []
+        inputs: int | None = features
+        for width in (*[None] * len(spec.hidden_sizes), classes):
+            hidden = width is None
+            parts = {
+                "kernel": (inputs, width),
+                "bias": (width,) if spec.bias else None,
+                "gamma": (width,) if spec.batch_norm and hidden else None,
+                "beta": (width,) if spec.batch_norm and hidden else None,
+            }
+            made = {n: _open(shape, n, dtype) for n, shape in parts.items() if shape is not None}
+            moved = [_open((width,), n, dtype) for n in ("mean", "variance") if "gamma" in made]
+            self.weights += made.values()
+            self.state += moved
+            self._layers.append(_Layer(made, moved))
+            inputs = width
 
-    def initialize(self, spec: NetSpec, seed: int) -> None:
-        """Fresh Kaiming weights of the spec's widths, the same for the same seed."""
-        sizes = (self._ends[0], *spec.hidden_sizes, self._ends[1])
-        for i, weight in enumerate(self.weights):
-            weight.assign(kaiming_normal(sizes[i : i + 2], seed=(seed, -1 - i)))
+    def scores(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Class scores (logits) [N, C] of examples [N, …]; dropout only while training."""
+        return self.head(tf.matmul(flatten(x), self.weights[0]), training)
 
-    def scores(self, x: tf.Tensor) -> tf.Tensor:
-        """Class scores (logits) [N, C] of examples [N, …] float32."""
-        return self.head(tf.matmul(flatten(x), self.weights[0]))
-
-    def head(self, z: tf.Tensor) -> tf.Tensor:
+    def head(self, z: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Class scores [N, C] from the first layer's products z = x·w1, [N, H]."""
-        for weight in self.weights[1:]:
-            z = tf.matmul(self._activation(z), weight)
+        z = self._layers[0].after_product(z, training)
+        for i, layer in enumerate(self._layers[1:]):
+            x = self._activation(z)
+            if self._drops and training:
+                x = self.noise.drop(x, i)
+            z = layer.after_product(tf.matmul(x, layer.kernel), training)
         return z
+
+
+class _Layer:
+    """The variables of one layer."""
+
+    def __init__(self, made: dict[str, tf.Variable], moved: Sequence[tf.Variable]) -> None:
+        self.kernel, self._bias = made["kernel"], made.get("bias")
+        self._gamma, self._beta, self._moved = made.get("gamma"), made.get("beta"), moved
+
+    def after_product(self, z: tf.Tensor, training: bool) -> tf.Tensor:
+        """The layer's z from its product: bias and batch normalisation, where it has them."""
+        if self._bias is not None:
+            z += self._bias
+        if self._gamma is None:
+            return z
+        mean, variance = self._moved
+        if training:
+            now = tf.nn.moments(z, axes=[0])
+            for moved, value in zip(self._moved, now, strict=True):
+                moved.assign(moved * NORM_MOMENTUM + value * (1 - NORM_MOMENTUM))
+            mean, variance = now
+        return tf.nn.batch_normalization(z, mean, variance, self._beta, self._gamma, NORM_EPSILON)
+
+
+def _open(shape: Sequence[int | None], name: str, dtype: tf.DType) -> tf.Variable:
+    """A variable whose unknown sizes may change; empty until it is assigned."""
+    first = tf.zeros([n or 1 for n in shape], dtype)
+    return tf.Variable(first, shape=tf.TensorShape(shape), name=name)

@@ -79,6 +79,15 @@ class RunFolder:
         """Ray Tune's own files."""
         return self.path / "ray"
 
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's event files, made from the tables."""
+        return self.path / "tensorboard"
+
+    def export(self, name: str) -> Path:
+        """A net handed on: a folder for each version, and the card of the newest."""
+        return self.path / "export" / name
+
     def checkpoint(self, trial: int) -> Path:
         """A trial after its last report: the step and the weights, npy arrays one after another."""
         return self.path / "checkpoints" / f"{trial:05d}.npy"

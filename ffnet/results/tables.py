@@ -22,12 +22,27 @@ diverged: a loss was NaN or infinite; failed: raised, or lost with its worker to
 stopped: ended with the study (wall time, a signal)."""
 
 TIME = pa.timestamp("us", "UTC")
+CHANGING = {  # with population-based training also while a net trains
+    "learning_rate": pa.float64(),
+    "momentum": pa.float64(),
+    "weight_decay": pa.float64(),
+    "dropout": pa.list_(pa.float64()),  # of each hidden layer
+}
 HYPERPARAMETERS = {
+    "api": pa.string(),
     "hidden_sizes": pa.list_(pa.int64()),
     "activation": pa.string(),
+    "batch_norm": pa.bool_(),
+    "bias": pa.bool_(),
     "initializer": pa.string(),
-    "learning_rate": pa.float64(),
+    "optimizer": pa.string(),
+    "nesterov": pa.bool_(),
+    "schedule": pa.string(),
+    "warmup_epochs": pa.float64(),
+    "step_epochs": pa.float64(),
+    "step_factor": pa.float64(),
     "batch_size": pa.int64(),
+    **CHANGING,
 }
 TRIALS = pa.schema(
     {
@@ -36,12 +51,15 @@ TRIALS = pa.schema(
         "reason": pa.string(),
         **HYPERPARAMETERS,
         "seed": pa.int64(),
+        "parent": pa.int32(),  # the trial whose weights it went on from (PBT)
         "best_val_accuracy": pa.float64(),
         "best_val_accuracy_epoch": pa.float64(),
         "best_val_loss": pa.float64(),
         "best_val_loss_epoch": pa.float64(),
         "last_val_accuracy": pa.float64(),
         "last_val_loss": pa.float64(),
+        "test_accuracy": pa.float64(),  # where it was asked for; no study looks at it
+        "test_loss": pa.float64(),
         "epochs": pa.float64(),  # trained; also the epoch of the last_ columns
         "node": pa.string(),
         "worker": pa.int32(),  # process id
@@ -63,6 +81,8 @@ EPOCHS = pa.schema(
         "train_loss": pa.float64(),
         "val_loss": pa.float64(),
         "val_accuracy": pa.float64(),
+        **CHANGING,
+        "parent": pa.int32(),
         "train_seconds": pa.float64(),
         "evaluate_seconds": pa.float64(),
         "worker": pa.int32(),
@@ -90,14 +110,27 @@ def read(path: Path, columns: list[str] | None = None) -> list[Row]:
         InputError: no such table, or a column that it does not have.
     """
     try:
-        have = pq.read_schema(path).names
-        unknown = [name for name in columns or () if name not in have]
-        if unknown:
-            raise InputError(f"no column {unknown[0]!r}; the columns are: {', '.join(have)}")
-        rows: list[Row] = pq.read_table(path, columns=columns).to_pylist()
+        with path.open("rb") as opened:  # once: a running study may put another in its place
+            file = pq.ParquetFile(opened)
+            have = file.schema_arrow.names
+            unknown = [name for name in columns or () if name not in have]
+            if unknown:
+                raise InputError(f"no column {unknown[0]!r}; the columns are: {', '.join(have)}")
+            rows: list[Row] = file.read(columns).to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: not a readable table ({error})") from None
     return rows
+
+
+def note_score(row: Row, report: Mapping[str, Any]) -> None:
+    """Bring a trial's best and last figures up to a report; one that diverged has none."""
+    for metric, better in (("val_accuracy", max), ("val_loss", min)):
+        if metric not in report:
+            continue
+        value, best = report[metric], row.get(f"best_{metric}")
+        row[f"last_{metric}"] = value
+        if best is None or better(value, best) != best:
+            row[f"best_{metric}"], row[f"best_{metric}_epoch"] = value, report["epoch"]
 
 
 def ranked(rows: Iterable[Row], column: str, descending: bool) -> list[Row]:

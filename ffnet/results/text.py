@@ -3,17 +3,26 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from ffnet.results.tables import Row
 
-SHOWN = (
-    "trial", "status", "hidden_sizes", "learning_rate", "batch_size", "best_val_accuracy",
-    "best_val_accuracy_epoch", "last_val_loss", "epochs", "train_seconds",
-)  # fmt: skip
 FORMATS = ("table", "csv", "json", "markdown")
+
+
+def shown(study: Mapping[str, Any]) -> list[str]:
+    """The columns to show unasked: among them what the study searches.
+
+    Args:
+        study: its section of study.json; one net alone has no space.
+    """
+    searched = study.get("space") or ("hidden_sizes", "learning_rate")
+    return [
+        "trial", "status", *searched, "best_val_accuracy", "best_val_accuracy_epoch",
+        "last_val_loss", "epochs", "train_seconds",
+    ]  # fmt: skip
 
 
 def render(rows: Sequence[Row], columns: Sequence[str], style: str) -> str:
@@ -49,7 +58,9 @@ def _aligned(header: list[str], cells: list[list[str]], right: list[bool], markd
 
 
 def _exact(value: Any) -> Any:
-    return "-".join(map(str, value)) if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return ("-" if all(isinstance(part, int) for part in value) else " ").join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def _rounded(column: str, value: Any) -> str:
@@ -57,6 +68,8 @@ def _rounded(column: str, value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.4f}" if column.endswith(("accuracy", "loss")) else f"{value:.4g}"
+    if isinstance(value, list) and any(isinstance(part, float) for part in value):
+        return " ".join(f"{part:.3g}" for part in value)
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
     return str(_exact(value))

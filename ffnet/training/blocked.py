@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from ffnet.nets.barebones import BarebonesNet
+from ffnet.training.optimizers import descend
 
 STEPS = 4
 """Steps in a block. The extra work relative to a step is about (k−1)·batch size/4·(1/D + 1/H)."""
@@ -21,27 +21,29 @@ Loss = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 def train_block(
-    net: BarebonesNet,
+    weights: list[tf.Variable],
+    head: Callable[[tf.Tensor, int], tf.Tensor],
     x: tf.Tensor,
     y: tf.Tensor,
-    learning_rate: tf.Tensor,
+    learning_rates: tf.Tensor,
     loss: Loss,
     products: tf.DType,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Train the net for STEPS steps of SGD.
+    """Train a net for STEPS steps of SGD.
 
     Args:
-        net: its weights are changed.
+        weights: of the net, the first layer's kernel [D, H] before the others; they are changed.
+        head: (products of the first layer [B, H], which step of the block) → scores [B, C].
         x: the inputs of the steps, one after another, [STEPS·B, D], of the weights' type.
         y: their labels, [STEPS·B].
-        learning_rate: of SGD.
+        learning_rates: of each step, [STEPS].
         loss: (labels, scores) → (losses [B], the objective to descend).
         products: type in which the first layer's two large products are computed.
 
     Returns:
         The sum of all losses, and the mean loss of the last step.
     """
-    first, *others = net.weights
+    first, *others = weights
     inputs = tf.cast(x, products)
     batches = tf.split(inputs, STEPS)
     z_before = tf.split(tf.cast(tf.matmul(inputs, tf.cast(first, products)), x.dtype), STEPS)
@@ -54,17 +56,12 @@ def train_block(
             z -= tf.matmul(gram, deltas[i])
         with tf.GradientTape() as tape:
             tape.watch(z)
-            losses, objective = loss(labels, net.head(z))
+            losses, objective = loss(labels, head(z, j))
         by_z, *by_others = tape.gradient(objective, [z, *others])
-        deltas.append(learning_rate * by_z)
+        deltas.append(learning_rates[j] * by_z)
         for weight, gradient in zip(others, by_others, strict=True):
-            descend(weight, gradient, learning_rate)
+            descend(weight.handle, gradient, learning_rates[j])
         total += tf.reduce_sum(losses)
     delta = tf.cast(tf.concat(deltas, axis=0), products)
-    descend(first, tf.cast(tf.matmul(inputs, delta, transpose_a=True), x.dtype), 1.0)
+    descend(first.handle, tf.cast(tf.matmul(inputs, delta, transpose_a=True), x.dtype), 1.0)
     return total, tf.reduce_mean(losses)
-
-
-def descend(weight: tf.Variable, gradient: tf.Tensor, learning_rate: tf.Tensor | float) -> None:
-    """weight ← weight − learning_rate·gradient, in place: assign_sub makes the product first."""
-    tf.raw_ops.ResourceApplyGradientDescent(var=weight.handle, alpha=learning_rate, delta=gradient)

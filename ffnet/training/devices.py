@@ -5,21 +5,20 @@ import tensorflow as tf
 from ffnet.errors import InputError
 
 
-def configure(cpus: float, gpus: float) -> None:
+def configure(threads: int, gpus: float) -> None:
     """Set TensorFlow's threads and visible GPUs; must come before its first operation.
 
-    Both thread pools get as many threads as there are CPUs, for otherwise every trial would use
-    every core. Without GPUs all are hidden: Ray leaves them visible to such a trial. GPUs are
-    asked to grow their memory as needed, so that fractions of one can share it.
+    Both thread pools get this many threads, for otherwise every trial would use every core.
+    Without GPUs all are hidden: Ray leaves them visible to such a trial. GPUs are asked to grow
+    their memory as needed, so that fractions of one can share it.
 
     Args:
-        cpus: CPUs held; a fraction counts as one thread.
+        threads: as many as CPUs held.
         gpus: GPUs held; Ray has narrowed the visible ones to these already.
 
     Raises:
         InputError: GPUs are held, but this TensorFlow sees none.
     """
-    threads = max(1, int(cpus))
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     if not gpus:

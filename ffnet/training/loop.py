@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ffnet.study import TrialConfig
+from ffnet.netspec import TrialConfig
 from ffnet.training.trainer import Score, Trainer
 
 
@@ -33,6 +33,22 @@ class Report:
     train_seconds: float
     evaluate_seconds: float
 
+    def measured(self) -> dict[str, float]:
+        """The report's columns of epochs.parquet; losses and accuracy only while finite."""
+        row = {
+            "step": self.step,
+            "epoch": self.epoch,
+            "train_seconds": self.train_seconds,
+            "evaluate_seconds": self.evaluate_seconds,
+        }
+        if not self.diverged:  # no scheduler ever judges a net whose loss is NaN
+            row |= {
+                "train_loss": self.train_loss,
+                "val_loss": self.validation.loss,
+                "val_accuracy": self.validation.accuracy,
+            }
+        return row
+
 
 def train(
     trainer: Trainer, config: TrialConfig, after: int = 0, points: Iterable[int] | None = None
@@ -46,15 +62,10 @@ def train(
         trainer: holds the net, its weights set: fresh ones, or those saved `after` steps.
         config: the trial.
         after: steps trained already.
-        points: ascending steps at which to report; default: each `report_steps` or epoch, and
-            the end.
+        points: ascending steps at which to report; default: `report_points`.
     """
     per_epoch = math.ceil(trainer.examples / config.training.batch_size)
-    end = config.epochs * per_epoch
-    if points is None:
-        interval = config.training.report_steps or per_epoch
-        points = [*range(interval, end, interval), end]
-    for point in points:
+    for point in points or report_points(config, trainer.examples):
         if point <= after:
             continue
         started = time.perf_counter()
@@ -77,6 +88,14 @@ def train(
             return
 
 
+def report_points(config: TrialConfig, examples: int) -> list[int]:
+    """The steps after which a trial reports: each `report_steps` or epoch, and the end."""
+    per_epoch = math.ceil(examples / config.training.batch_size)
+    end = config.epochs * per_epoch
+    interval = config.training.report_steps or per_epoch
+    return [*range(interval, end, interval), end]
+
+
 def _run(
     trainer: Trainer, config: TrialConfig, steps: range, per_epoch: int
 ) -> tuple[float, float, int]:
@@ -86,6 +105,6 @@ def _run(
     while step < steps.stop and math.isfinite(last):
         epoch, first = divmod(step, per_epoch)
         until = min(per_epoch, first + steps.stop - step)
-        part, last, more = trainer.run(config.seed, epoch, range(first, until), config.training)
+        part, last, more = trainer.run(config, epoch, range(first, until))
         total, seen, step = total + part, seen + more, step + until - first
     return total, last, seen

@@ -1,19 +1,31 @@
 """Compiled training and evaluation of one structure of net on one data set."""
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
+from ffnet.errors import InputError
 from ffnet.nets.barebones import BarebonesNet
-from ffnet.study import NetSpec, Training
-from ffnet.training.blocked import STEPS, Loss, descend, train_block
+from ffnet.nets.net import initialize, make_net
+from ffnet.netspec import Training, TrialConfig
+from ffnet.training.blocked import STEPS, Loss, train_block
 from ffnet.training.device_data import DeviceData
+from ffnet.training.optimizers import Optimizer, Rates
+from ffnet.training.schedules import learning_rates
 
-ARGUMENTS = [tf.TensorSpec([], tf.int32)] * 5 + [tf.TensorSpec([], tf.float32)]
+_INT, _FLOAT = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
+ARGUMENTS = [*[_INT] * 6, tf.TensorSpec([None], tf.float32), _FLOAT, _FLOAT]
 BLOCKED_FROM = {"float32": 2048, "bfloat16": 128}
 """Width of the first layer from which blocked steps are faster than plain ones: see docs/log.md."""
 EVALUATE_AT_ONCE = 256  # examples; bounds the memory that evaluation takes
+
+Arguments = tuple[tf.Tensor, ...]
+Losses = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 
 @dataclass(frozen=True)
@@ -30,56 +42,93 @@ class Score:
         return self.correct / self.count
 
 
-class Trainer:
-    """A net, and the compiled functions that train and evaluate it.
+def structure(config: TrialConfig) -> Hashable:
+    """What of a trial is compiled: trials of one structure go through one Trainer."""
+    net, training = config.net, config.training
+    return (
+        net.api,
+        len(net.hidden_sizes) if net.api == "barebones" else net.hidden_sizes,
+        net.activation,
+        net.bias,
+        net.batch_norm,
+        any(net.dropout_rates),
+        training.optimizer,
+        training.momentum is not None,
+        training.nesterov,
+        training.weight_decay > 0,
+        training.precision,
+    )
 
-    Made once a process for each depth and activation; every width, batch size and learning rate
+
+class Trainer:
+    """A net, its optimiser, and the compiled functions that train and evaluate it.
+
+    Made once a process for each `structure`; every width (of barebones nets), batch size and rate
     goes through the same compiled functions without a new trace.
 
     Attributes:
         net: the net being trained.
         data: what it is trained on.
+        examples: in the training part.
+        variables: all that training changes, in the order of checkpoints: the net's weights and
+            state, then the optimiser's slots.
     """
 
-    def __init__(self, data: DeviceData, spec: NetSpec) -> None:
+    def __init__(self, data: DeviceData, config: TrialConfig) -> None:
+        """Make the variables; `initialize` gives them values.
+
+        Args:
+            data: to train on.
+            config: a trial of the structure.
+        """
         self.data = data
-        self.net = BarebonesNet(data.features, data.classes, spec)
+        self.net = make_net(data.features, data.classes, config.net)
+        self._optimizer = Optimizer(config.training, self.net.weights)
+        self._products = tf.as_dtype(config.training.precision)
+        self._drops = any(config.net.dropout_rates)
+        plain = not (self._optimizer.slots or config.training.weight_decay)
+        self._blocked = self.net if plain and isinstance(self.net, BarebonesNet) else None
+        self.variables = [*self.net.weights, *self.net.state, *self._optimizer.slots]
         self.examples = int(data.train[0].shape[0])
 
-    def run(
-        self, seed: int, epoch: int, steps: range, training: Training
-    ) -> tuple[float, float, int]:
+    def initialize(self, config: TrialConfig) -> None:
+        """Fresh weights, the same for the same seed.
+
+        Raises:
+            InputError: batch normalisation would meet a batch of one example.
+        """
+        size = config.training.batch_size
+        if config.net.batch_norm and self.examples % size == 1:
+            raise InputError(
+                f"batch_norm needs batches of two or more. Given: {self.examples} examples in "
+                f"batches of {size}, the last of one; choose another batch_size"
+            )
+        initialize(self.net, self.data.features, self.data.classes, config.net, config.seed)
+        self._optimizer.reset()
+
+    def run(self, config: TrialConfig, epoch: int, steps: range) -> tuple[float, float, int]:
         """Train for some steps of one epoch.
 
         Args:
-            seed: with `epoch`, it decides the order of the examples.
+            config: the trial; its seed and `epoch` decide the order of the examples.
             epoch: counted from 0.
             steps: which steps of the epoch; the last of an epoch may be a short batch.
-            training: batch size, learning rate and precision.
 
         Returns:
             Loss summed over the examples trained on, loss of the last batch, and the examples
             trained on: fewer than asked for when a loss was no longer finite.
         """
-        order = map(tf.constant, (seed, epoch))
-        size, rate = tf.constant(training.batch_size), tf.constant(training.learning_rate)
-        common = (*order, size, rate)
-        middle = steps.start
+        training = config.training
+        self.net.noise.rates.assign(config.net.dropout_rates)
+        middle = self._end_of_blocks(steps, training)
         total, last, seen = 0.0, 0.0, 0
-        if self._width() >= BLOCKED_FROM[training.precision]:
-            full = min(steps.stop, self.examples // training.batch_size)
-            middle += max(0, full - middle) // STEPS * STEPS
-            products = tf.as_dtype(training.precision)
-            first = self._blocks(tf.constant(steps.start), tf.constant(middle), *common, products)
+        if middle > steps.start:
+            first = self._blocks(*self._arguments(config, epoch, range(steps.start, middle)))
             total, last, seen = float(first[0]), float(first[1]), int(first[2])
-        if math.isfinite(last):
-            rest = self._steps(tf.constant(middle), tf.constant(steps.stop), *common)
-            total, seen = total + float(rest[0]), seen + int(rest[2])
-            last = float(rest[1]) if middle < steps.stop else last
+        if middle < steps.stop and math.isfinite(last):
+            rest = self._steps(*self._arguments(config, epoch, range(middle, steps.stop)))
+            total, last, seen = total + float(rest[0]), float(rest[1]), seen + int(rest[2])
         return total, last, seen
-
-    def _width(self) -> int:
-        return int(self.net.weights[0].read_value().shape[1])
 
     def evaluate(self, part: tuple[tf.Tensor, tf.Tensor]) -> Score:
         """The net's score on a part of the data."""
@@ -87,44 +136,95 @@ class Trainer:
         count = int(part[1].shape[0])
         return Score(int(correct), count, float(total) / count)
 
+    def confusion(self, part: tuple[tf.Tensor, tf.Tensor]) -> npt.NDArray[np.int64]:
+        """Examples by true and predicted class, [C, C]."""
+        x, y = part
+        starts = range(0, len(y), EVALUATE_AT_ONCE)
+        predicted = tf.concat([self._predict(x[s : s + EVALUATE_AT_ONCE]) for s in starts], 0)
+        counts: Any = tf.math.confusion_matrix(y, predicted, self.data.classes, dtype=tf.int64)
+        return np.asarray(counts)
+
+    def _end_of_blocks(self, steps: range, training: Training) -> int:
+        """The step until which blocks of full batches are trained; the first where none are."""
+        width = int(self.net.weights[0].read_value().shape[1])
+        if not self._blocked or width < BLOCKED_FROM[training.precision]:
+            return steps.start
+        full = min(steps.stop, self.examples // training.batch_size)
+        return steps.start + max(0, full - steps.start) // STEPS * STEPS
+
+    def _arguments(self, config: TrialConfig, epoch: int, steps: range) -> Arguments:
+        """What the compiled functions take: see ARGUMENTS and `_steps`."""
+        training = config.training
+        per_epoch = math.ceil(self.examples / training.batch_size)
+        before = epoch * per_epoch
+        rates = learning_rates(
+            training, range(before + steps.start, before + steps.stop), per_epoch, config.epochs
+        )
+        whole = (steps.start, steps.stop, before, config.seed, epoch, training.batch_size)
+        return (
+            *(tf.constant(number, tf.int32) for number in whole),
+            tf.constant(rates),
+            tf.constant(training.momentum or 0.0),
+            tf.constant(training.weight_decay),
+        )
+
     @tf.function(input_signature=ARGUMENTS)  # type: ignore[untyped-decorator]
     def _steps(
-        self, step: tf.Tensor, end: tf.Tensor, seed: tf.Tensor, epoch: tf.Tensor,
-        batch_size: tf.Tensor, learning_rate: tf.Tensor,
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:  # fmt: skip
+        self, first: tf.Tensor, end: tf.Tensor, before: tf.Tensor, seed: tf.Tensor,
+        epoch: tf.Tensor, batch_size: tf.Tensor, learning_rates: tf.Tensor, momentum: tf.Tensor,
+        weight_decay: tf.Tensor,
+    ) -> Losses:  # fmt: skip
         """Plain steps, the short batch at the end of an epoch included."""
         order = self._order(seed, epoch)
         loss = _loss(tf.minimum(batch_size, self.examples))
         total, last, seen = tf.constant(0.0), tf.constant(0.0), tf.constant(0)
+        step = first
         while step < end and tf.math.is_finite(last):
             x, y = self._gather(order[step * batch_size : (step + 1) * batch_size])
+            self._begin_step(seed, before + step)
             with tf.GradientTape() as tape:
-                losses, objective = loss(y, self.net.scores(x))
+                losses, objective = loss(y, self.net.scores(x, training=True))
             gradients = tape.gradient(objective, self.net.weights)
-            for weight, gradient in zip(self.net.weights, gradients, strict=True):
-                descend(weight, gradient, learning_rate)
+            rates = Rates(learning_rates[step - first], momentum, weight_decay)
+            self._optimizer.apply(gradients, rates, before + step)
             last = tf.reduce_mean(losses)
             total += tf.reduce_sum(losses)
             seen += tf.size(y)
             step += 1
         return total, last, seen
 
-    @tf.function  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=ARGUMENTS)  # type: ignore[untyped-decorator]
     def _blocks(
-        self, step: tf.Tensor, end: tf.Tensor, seed: tf.Tensor, epoch: tf.Tensor,
-        batch_size: tf.Tensor, learning_rate: tf.Tensor, products: tf.DType,
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:  # fmt: skip
-        """Blocks of STEPS full batches."""
-        order = self._order(seed, epoch)
-        loss = _loss(batch_size)
+        self, first: tf.Tensor, end: tf.Tensor, before: tf.Tensor, seed: tf.Tensor,
+        epoch: tf.Tensor, batch_size: tf.Tensor, learning_rates: tf.Tensor, momentum: tf.Tensor,
+        weight_decay: tf.Tensor,
+    ) -> Losses:  # fmt: skip
+        """Blocks of STEPS full batches of plain SGD, which has neither momentum nor decay."""
+        assert self._blocked
+        net, order, loss = self._blocked, self._order(seed, epoch), _loss(batch_size)
         total, last, seen = tf.constant(0.0), tf.constant(0.0), tf.constant(0)
+        step = first
         while step < end and tf.math.is_finite(last):
             x, y = self._gather(order[step * batch_size : (step + STEPS) * batch_size])
-            more, last = train_block(self.net, x, y, learning_rate, loss, products)
+
+            def head(z: tf.Tensor, j: int, at: tf.Tensor = before + step) -> tf.Tensor:
+                self._begin_step(seed, at + j)
+                return net.head(z, training=True)
+
+            rates = learning_rates[step - first : step - first + STEPS]
+            more, last = train_block(net.weights, head, x, y, rates, loss, self._products)
             total += more
             seen += tf.size(y)
             step += STEPS
         return total, last, seen
+
+    def _begin_step(self, seed: tf.Tensor, step: tf.Tensor) -> None:
+        if self._drops:
+            self.net.noise.begin_step(seed, step)
+
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    def _predict(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.argmax(self.net.scores(self.data.normalize(x)), axis=1, output_type=tf.int32)
 
     def _order(self, seed: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
         """A permutation of the training examples, another one each epoch."""

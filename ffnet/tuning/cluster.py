@@ -1,33 +1,25 @@
 """The Ray cluster that a study runs on: a private one on this machine, or one that is there."""
 
-import atexit
-import functools
 import math
 import os
-import secrets
-import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import ray
 
 from ffnet.errors import InputError
+from ffnet.private_ray import SETTINGS, private_ray, set_defaults
 from ffnet.study import Resources
 
-SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TF_CPP_MIN_LOG_LEVEL": "3",
+TUNE = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the recorder writes the tables
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a diverged trial has no metric to report
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the driver stops a study by its stopper
     "TUNE_GLOBAL_CHECKPOINT_S": "300",  # the tables are the record, Tune's state only a spare
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
 }
-"""Environment of the driver and of the private cluster's workers, where the user set nothing."""
+"""Ray Tune's environment in the driver, where the user set nothing."""
 
 
 @contextmanager
@@ -44,9 +36,9 @@ def connected(address: str | None, resources: Resources, concurrency: int | None
     Raises:
         InputError: no node can hold a trial, or the cluster cannot be reached.
     """
-    os.environ.update({k: v for k, v in SETTINGS.items() if k not in os.environ})
+    set_defaults(SETTINGS | TUNE)
     if address is None:
-        with _private(resources, concurrency):
+        with private_ray(num_cpus=_own_cpus(resources, concurrency)):
             yield _slots(resources, concurrency)
         return
     try:
@@ -70,38 +62,12 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
-@contextmanager
-def _private(resources: Resources, concurrency: int | None) -> Iterator[None]:
+def _own_cpus(resources: Resources, concurrency: int | None) -> int:
+    """CPUs of a private cluster."""
     cpus = len(os.sched_getaffinity(0))
     if resources.cpus > cpus:  # said before Ray takes seconds to start
         raise _too_large(resources, [f"this machine: {cpus} CPUs"])
-    if concurrency:
-        cpus = min(cpus, math.ceil(concurrency * resources.cpus))
-    before = dict(os.environ)
-    # Ray itself turns the token mode on where the mode is not set, and finds this token.
-    os.environ.pop("RAY_AUTH_MODE", None)
-    os.environ["RAY_AUTH_TOKEN_PATH"] = str(_token())
-    try:
-        ray.init(address="local", num_cpus=cpus, include_dashboard=False)
-        yield
-    finally:
-        ray.shutdown()
-        os.environ.clear()
-        os.environ.update(before)
-
-
-@functools.cache
-def _token() -> Path:
-    """A file with the token of this process's private clusters, gone when the process ends.
-
-    Ray reads a token once a process, so each further private cluster has the same.
-    """
-    folder = tempfile.mkdtemp(prefix="ffnet-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    path = Path(folder) / "token"
-    path.touch(mode=0o600)
-    path.write_text(secrets.token_hex(32))
-    return path
+    return min(cpus, math.ceil(concurrency * resources.cpus)) if concurrency else cpus
 
 
 def _slots(resources: Resources, concurrency: int | None) -> int:

@@ -1,30 +1,25 @@
 """Runs a study: maps it to Ray Tune, starts it, and leaves the run's folder behind."""
 
-import importlib.metadata
 import logging
-import platform
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.schedulers import TrialScheduler
 
 from ffnet import output
 from ffnet.data.dataset import DataSet
-from ffnet.results import layout
 from ffnet.results.layout import RunFolder
 from ffnet.study import Study
 from ffnet.tuning import cluster
+from ffnet.tuning.past import Past
 from ffnet.tuning.progress import Progress
 from ffnet.tuning.recorder import Recorder
-from ffnet.tuning.schedulers import make_scheduler
+from ffnet.tuning.schedulers import make_scheduler, replay
 from ffnet.tuning.search import LOST_RETRIES, StudySearch
 from ffnet.tuning.trial import Trial
 
@@ -49,16 +44,16 @@ class StudyStopper(tune.Stopper):  # type: ignore[misc]
 
 
 def run_study(
-    study: Study, data: DataSet, folder: RunFolder, address: str | None = None
+    study: Study, data: DataSet, folder: RunFolder, address: str | None, past: Past
 ) -> Recorder:
     """Run a study to its end, its budget or a signal.
 
     Args:
         study: what to run.
         data: its data set.
-        folder: new and empty; gets study.json before anything starts, then the tables, the log
-            and the checkpoints.
+        folder: gets the tables, the log and the checkpoints.
         address: of a running Ray cluster; None for a private one on this machine.
+        past: what the study did before.
 
     Returns:
         The rows of the tables, every trial ended.
@@ -66,18 +61,20 @@ def run_study(
     Raises:
         InputError: the cluster cannot be reached, or cannot hold a trial.
     """
-    write_study(study, data, folder)
     with (
         output.screen() as screen,
         output.redirected(folder.log, 1, 2),
         cluster.connected(address, study.resources, study.budget.concurrency) as slots,
     ):
-        search = StudySearch(study)
-        recorder = Recorder(study, folder, search.gave_up)
+        search = StudySearch(study, past)
+        recorder = Recorder(study, folder, search.gave_up, past)
         progress = Progress(study, recorder, screen)
         try:
             with _signals_stop(recorder):
-                _fit(study, data, folder, search, (recorder, progress), slots)
+                if search.has_trials():
+                    scheduler = make_scheduler(study)
+                    replay(scheduler, study, past)
+                    _fit(study, data, folder, search, scheduler, (recorder, progress), slots)
         finally:
             progress.close()
             recorder.finish()
@@ -89,12 +86,11 @@ def _fit(
     data: DataSet,
     folder: RunFolder,
     search: StudySearch,
+    scheduler: TrialScheduler,
     callbacks: tuple[Recorder, Progress],
     slots: int,
 ) -> None:
-    trainable = tune.with_parameters(
-        Trial, data=data.without_test(), resources=study.resources, folder=folder
-    )
+    trainable = tune.with_parameters(Trial, data=data.without_test(), study=study, folder=folder)
     # At the end Ray Tune looks for its own loggers' files, a warning a trial; there are none.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     # `Tuner` would pickle the callbacks to restore them later; the tables are what a study keeps.
@@ -103,10 +99,12 @@ def _fit(
         name=folder.ray.name,
         storage_path=str(folder.path),
         search_alg=search,
-        scheduler=make_scheduler(study),
+        scheduler=scheduler,
         num_samples=-1,  # the search says when it is finished: lost trials come again
-        # Paused trials count too, and HyperBand judges a bracket when all its trials are paused.
-        max_concurrent_trials=study.trials if study.tuning.scheduler == "hyperband" else slots,
+        # Paused trials count too, and these two judge trials of which most are paused.
+        max_concurrent_trials=study.trials
+        if study.tuning.scheduler in ("hyperband", "pbt")
+        else slots,
         reuse_actors=True,
         max_failures=LOST_RETRIES,
         raise_on_failed_trial=False,
@@ -118,50 +116,18 @@ def _fit(
     shutil.rmtree(folder.ray, ignore_errors=True)  # Tune's state: nothing that the tables lack
 
 
-def write_study(study: Study, data: DataSet, folder: RunFolder) -> None:
-    """study.json: the study as resolved, its data, the versions, the commit and the time."""
-    packages = ("ffnet", "tensorflow", "ray", "numpy", "pyarrow", "optuna")
-    layout.write_json(
-        folder.study,
-        {
-            "study": study.resolved(),
-            "data": {
-                "description": data.describe(),
-                "source": data.source,
-                "sha256": data.digest,
-                "classes": data.classes,
-            },
-            "versions": {name: importlib.metadata.version(name) for name in packages}
-            | {"python": platform.python_version()},
-            "commit": _commit(),
-            "command": sys.argv,
-            "started_at": datetime.now(UTC).isoformat(),
-        },
-    )
-
-
-def _commit() -> str | None:
-    """The commit that ffnet's own code is at, "-dirty" when changed; None outside a checkout."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return described.stdout.strip() or None
-
-
 @contextmanager
 def _signals_stop(recorder: Recorder) -> Iterator[None]:
-    """SIGINT and SIGTERM end the study in order; a second one ends it at once."""
+    """SIGINT, SIGTERM and SIGUSR1 end the study in order; a second one ends it at once."""
 
     def stop(number: int, _: Any) -> None:
         if recorder.stopping:
             raise KeyboardInterrupt
         recorder.stopping = f"stopped by {signal.Signals(number).name}"
+        recorder.interrupted = True
 
-    before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = {number: signal.signal(number, stop) for number in signals}
     try:
         yield
     finally:

@@ -8,13 +8,16 @@ from typing import Any
 
 from ray import tune
 
+from ffnet.netspec import TrialConfig
 from ffnet.results import tables
 from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
-from ffnet.study import Study, TrialConfig
+from ffnet.study import Study
+from ffnet.tuning.past import UNFINISHED, Past
 
 SHARE = 0.05  # of the driver's time that writing tables may take
 KEPT_CHECKPOINTS = 5  # of ended trials: the best
+PLACE = ("node", "worker", "worker_memory")  # columns of both tables, or of trials.parquet
 
 
 class Recorder(tune.Callback):  # type: ignore[misc]
@@ -23,21 +26,30 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     Attributes:
         rows: trial number → its row of trials.parquet.
         stopping: why the study ends early, once it does.
+        interrupted: whether a signal is why.
     """
 
-    def __init__(self, study: Study, folder: RunFolder, gave_up: Callable[[int], bool]) -> None:
-        """Begin with empty tables, on disk as well.
+    def __init__(
+        self, study: Study, folder: RunFolder, gave_up: Callable[[int], bool], past: Past
+    ) -> None:
+        """Begin with the tables as they were, on disk as well.
 
         Args:
             study: what is run.
             folder: where the tables go.
             gave_up: whether a lost trial is not begun again (`StudySearch.gave_up`).
+            past: the study before it was stopped.
         """
-        self.rows: dict[int, Row] = {}
+        self.rows: dict[int, Row] = {row["trial"]: row for row in past.trials}
         self.stopping: str | None = None
+        self.interrupted = False
         self._study, self._folder, self._gave_up = study, folder, gave_up
-        self._reports: dict[tuple[int, int], Row] = {}
-        self._kept: list[int] = []
+        self._reports = {(report["trial"], report["step"]): report for report in past.reports}
+        self._kept = [
+            row["trial"]
+            for row in past.trials
+            if row["status"] not in UNFINISHED and folder.checkpoint(row["trial"]).exists()
+        ]
         self._changed, self._write_again_at = True, 0.0
         self.flush()
 
@@ -56,16 +68,17 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     def on_trial_start(self, trial: Any, **_: Any) -> None:
         """A worker has the trial, for the first time or again."""
         config = TrialConfig.model_validate(trial.config["trial"])
+        now = {**config.hyperparameters(), "parent": trial.config.get("parent")}
         if config.number in self.rows:
+            # PBT may have changed them, or the study was stopped and goes on.
+            self.rows[config.number] |= now | {"status": "running", "reason": None}
+            self.rows[config.number].pop("ended_at", None)
+            self._changed = True
             return
         self.rows[config.number] = {
             "trial": config.number,
             "status": "running",
-            **{
-                name: value
-                for name, value in (config.net.model_dump() | config.training.model_dump()).items()
-                if name in tables.HYPERPARAMETERS
-            },
+            **now,
             "seed": config.seed,
             "epochs": 0.0,
             "queue_seconds": time.time() - trial.config["sampled_at"],
@@ -76,17 +89,15 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     def on_trial_result(self, trial: Any, result: Row, **_: Any) -> None:
         """A report, or the end of a trial that failed."""
         row = self._row(trial)
-        for name in ("node", "worker", "worker_memory"):
-            row[name] = result[name]
-        for name in ("setup_seconds", "train_seconds", "evaluate_seconds", "report_seconds"):
-            if name in result:
-                row[name] = row.get(name, 0.0) + result[name]
-        if "epoch" in result:
-            row["epochs"] = result["epoch"]
-            report = {name: result.get(name) for name in tables.EPOCHS.names}
-            self._reports[row["trial"], result["step"]] = report | {"trial": row["trial"]}
-        if "val_accuracy" in result:
-            self._score(row, result)
+        for earlier in result.get("earlier", ()):
+            if (row["trial"], earlier["step"]) not in self._reports:
+                self._note(row, earlier)
+        for name in ("setup_seconds", "report_seconds"):
+            row[name] = row.get(name, 0.0) + result.get(name, 0.0)
+        if "step" not in result:
+            row |= {name: result[name] for name in PLACE}
+        elif (row["trial"], result["step"]) not in self._reports or not result.get("earlier"):
+            self._note(row, result)
         if result["status"] != "running":
             row |= {"status": result["status"], "reason": result["reason"]}
         if "traceback" in result:
@@ -94,6 +105,17 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             path.parent.mkdir(exist_ok=True)
             path.write_text(result["traceback"], encoding="utf-8")
         self._changed = True
+
+    def _note(self, row: Row, result: Row) -> None:
+        """Put a report into both tables."""
+        row |= {name: result[name] for name in PLACE} | {"epochs": result["epoch"]}
+        for name in ("train_seconds", "evaluate_seconds"):
+            row[name] = row.get(name, 0.0) + result[name]
+        report = {name: result.get(name, row.get(name)) for name in tables.EPOCHS.names}
+        for name in ("started_at", "reported_at"):
+            report[name] = datetime.fromisoformat(result[name])
+        self._reports[row["trial"], result["step"]] = report
+        tables.note_score(row, result)
 
     def on_trial_complete(self, trial: Any, **_: Any) -> None:
         """A trial has ended by itself or by the scheduler."""
@@ -128,21 +150,14 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     def flush(self) -> None:
         """Write both tables now."""
         begun = time.monotonic()
-        tables.write(self._folder.trials, self.rows.values(), tables.TRIALS)
+        # Reports first: a kill between the two must not leave a trial that ended without them.
         tables.write(self._folder.epochs, self._reports.values(), tables.EPOCHS)
+        tables.write(self._folder.trials, self.rows.values(), tables.TRIALS)
         took = time.monotonic() - begun
         self._changed, self._write_again_at = False, begun + max(1.0, took / SHARE)
 
     def _row(self, trial: Any) -> Row:
         return self.rows[trial.config["trial"]["number"]]
-
-    def _score(self, row: Row, result: Row) -> None:
-        for metric, better in (("val_accuracy", max), ("val_loss", min)):
-            value, best = result[metric], row.get(f"best_{metric}")
-            row[f"last_{metric}"] = value
-            if best is None or better(value, best) != best:
-                row[f"best_{metric}"] = value
-                row[f"best_{metric}_epoch"] = result["epoch"]
 
     def _end(self, row: Row, status: str, reason: str | None) -> None:
         row |= {"status": status, "reason": reason, "ended_at": datetime.now(UTC)}

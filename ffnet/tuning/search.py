@@ -6,14 +6,20 @@ beside it: they follow from the study's seed and n alone.
 
 import time
 from collections import Counter, deque
+from functools import partial
 from typing import Any
 
 import numpy as np
-from ray import tune
+import optuna
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from ffnet.study import Domain, Study, TrialConfig, Values
+from ffnet.netspec import TrialConfig
+from ffnet.results import recorded
+from ffnet.results.tables import Row
+from ffnet.space import Domain, Values, recorded_value, same
+from ffnet.study import Study
+from ffnet.tuning.past import UNFINISHED, Past
 
 LOST_RETRIES = 3
 """How often a trial is begun again after its worker died."""
@@ -24,35 +30,11 @@ def trial_seed(study_seed: int, number: int) -> int:
     return int(np.random.SeedSequence([study_seed, number]).generate_state(1)[0] >> 1)
 
 
-def tune_domain(domain: Domain) -> Any:
-    """Ray Tune's form of a domain; a choice is sampled by its position, so it may be any value."""
-    if domain.kind == "choice":
-        return tune.choice(list(range(len(domain.value))))
-    low, high = domain.value
-    match domain.kind:
-        case "uniform":
-            return tune.uniform(low, high)
-        case "log_uniform":
-            return tune.loguniform(low, high)
-        case "integer":
-            return tune.randint(low, high + 1)
-        case _:
-            return tune.lograndint(low, high + 1)
-
-
-def tune_domains(study: Study) -> Values:
-    """Ray Tune's form of the study's space, without what is fixed."""
-    return {n: tune_domain(d) for n, d in study.space.items() if d.kind != "fixed"}
-
-
 def sample(study: Study, number: int) -> TrialConfig:
     """Trial `number` of a random or grid study."""
-    if study.tuning.search == "grid":
-        seed = trial_seed(study.seed, number)
-        return study.trial_config(number, study.space.grid()[number], seed)
-    random = np.random.default_rng([study.seed, number])
-    drawn = {n: d.sample(random_state=random) for n, d in tune_domains(study).items()}
-    return _joined(study, number, drawn)
+    grid = study.tuning.search == "grid"
+    drawn = study.grid()[number] if grid else study.sample(number)
+    return study.trial_config(number, drawn, trial_seed(study.seed, number))
 
 
 class StudySearch(Searcher):  # type: ignore[misc]
@@ -63,14 +45,26 @@ class StudySearch(Searcher):  # type: ignore[misc]
     under its own number.
     """
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, past: Past | None = None) -> None:
+        """Search from the beginning, or from where a study was stopped.
+
+        Args:
+            study: whose trials.
+            past: those begun before: unfinished ones are handed out first, ended ones not at all.
+        """
         super().__init__(metric=study.tuning.metric, mode=study.tuning.mode)
+        past = past or Past()
+        begun = {row["trial"] for row in past.trials}
         self._study = study
-        self._tpe = self._make_tpe() if study.tuning.search == "tpe" else None
-        self._numbers = deque(_order(study))
+        self._tpe = TpeSearch(study, past) if study.tuning.search == "tpe" else None
+        self._numbers = deque(number for number in _order(study) if number not in begun)
         self._live: dict[str, TrialConfig] = {}
-        self._again: deque[TrialConfig] = deque()
+        self._again = deque(past.unfinished(study))
         self._lost: Counter[int] = Counter()
+
+    def has_trials(self) -> bool:
+        """Whether there is a trial to hand out."""
+        return bool(self._again or self._numbers)
 
     def suggest(self, trial_id: str) -> Values | str | None:
         """The next trial; None while the running ones may still be lost; FINISHED at the end."""
@@ -112,15 +106,54 @@ class StudySearch(Searcher):  # type: ignore[misc]
     def _make(self, number: int) -> TrialConfig:
         if not self._tpe:
             return sample(self._study, number)
-        return _joined(self._study, number, self._tpe.suggest(str(number)))
+        drawn = self._tpe.suggest(str(number))["drawn"]
+        return self._study.trial_config(number, drawn, trial_seed(self._study.seed, number))
 
-    def _make_tpe(self) -> OptunaSearch:
-        return OptunaSearch(
-            OptunaSearch.convert_search_space(tune_domains(self._study)),
-            metric=self._study.tuning.metric,
-            mode=self._study.tuning.mode,
-            seed=self._study.seed,
+
+class TpeSearch(OptunaSearch):  # type: ignore[misc]
+    """Optuna's TPE over a study's space, which knows the trials of its past."""
+
+    def __init__(self, study: Study, past: Past) -> None:
+        """Set Ray Tune's adapter up, and tell it the past.
+
+        Args:
+            study: whose space is searched.
+            past: its trials are suggested once more, and those that ended answered.
+        """
+        rows = sorted(past.trials, key=lambda row: row["trial"])
+        super().__init__(
+            lambda trial: {"drawn": study.space.draw(partial(_optuna_value, trial), study.base)},
+            metric=study.tuning.metric,
+            mode=study.tuning.mode,
+            seed=study.seed,
+            points_to_evaluate=[_optuna_point(study, row) for row in rows],
         )
+        for row in rows:
+            self.suggest(str(row["trial"]))
+            best = row.get(f"best_{study.tuning.metric}")
+            if row["status"] not in UNFINISHED:
+                result = {study.tuning.metric: best, "training_iteration": 1}
+                self.on_trial_complete(str(row["trial"]), result, error=best is None)
+
+
+def _optuna_point(study: Study, row: Row) -> Values:
+    """What Optuna must have suggested for a trial of the tables."""
+    config = recorded.config(study.resolved(), row)
+    values = config.net.model_dump() | config.training.model_dump()
+    point: Values = {}
+
+    def suggest(label: str, domain: Domain) -> Any:
+        value = recorded_value(label, values)
+        forms = (value, value[0]) if isinstance(value, tuple) and value else (value,)
+        if domain.kind == "choice":
+            is_it = [any(same(choice, form) for form in forms) for choice in domain.value]
+            point[label] = is_it.index(True)
+        else:
+            point[label] = forms[-1]  # of a dropout for each layer, drawn for all
+        return value
+
+    study.space.draw(suggest, study.base)
+    return point
 
 
 def _order(study: Study) -> list[int]:
@@ -136,14 +169,9 @@ def _order(study: Study) -> list[int]:
     return numbers
 
 
-def _joined(study: Study, number: int, drawn: Values) -> TrialConfig:
-    values = {name: _value(domain, drawn.get(name)) for name, domain in study.space.items()}
-    return study.trial_config(number, values, trial_seed(study.seed, number))
-
-
-def _value(domain: Domain, drawn: Any) -> Any:
-    if domain.kind == "fixed":
-        return domain.value
+def _optuna_value(trial: optuna.Trial, label: str, domain: Domain) -> Any:
+    """Optuna's suggestion; of a choice by its position, so that it may be any value."""
     if domain.kind == "choice":
-        return domain.value[int(drawn)]
-    return drawn.item() if isinstance(drawn, np.generic) else drawn
+        return domain.value[trial.suggest_categorical(label, list(range(len(domain.value))))]
+    suggest = trial.suggest_int if "integer" in domain.kind else trial.suggest_float
+    return suggest(label, *domain.value, log=domain.kind.startswith("log_"))

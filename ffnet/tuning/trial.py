@@ -7,19 +7,22 @@ data set and the compiled functions stay, the weights change.
 import os
 import platform
 import resource
+import shutil
 import time
 import traceback
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import ray
 from ray import tune
 
 from ffnet.data.dataset import DataSet
+from ffnet.netspec import TrialConfig
 from ffnet.results.layout import RunFolder, replacing
-from ffnet.study import Resources, TrialConfig
+from ffnet.study import Study
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import: on workers, at their first trial
     from ffnet.training.device_data import DeviceData
@@ -27,6 +30,9 @@ if TYPE_CHECKING:  # TensorFlow takes seconds to import: on workers, at their fi
     from ffnet.training.trainer import Trainer
 
 Result = dict[str, Any]
+
+KEPT_TRAINERS = 8
+"""Structures of net that a worker keeps compiled; the least recently trained go first."""
 
 
 class Trial(tune.Trainable):  # type: ignore[misc]
@@ -36,24 +42,26 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     the message: an error ends the trial with the status `failed`, its message and its traceback.
     """
 
-    def setup(self, config: Result, data: DataSet, resources: Resources, folder: RunFolder) -> None:
+    def setup(self, config: Result, data: DataSet, study: Study, folder: RunFolder) -> None:
         """Ray Tune calls this once a worker.
 
         Args:
             config: {"trial": a TrialConfig as a dict}.
             data: arrays in Ray's object store, shared by the workers of a node.
-            resources: what a trial holds.
+            study: what is run.
             folder: the run's, on storage that every node sees.
         """
-        self._data, self._resources, self._folder = data, resources, folder
+        self._data, self._resources, self._folder = data, study.resources, folder
+        self._shares = study.tuning.scheduler == "pbt"
         self._device_data: DeviceData | None = None
-        self._trainers: dict[tuple[int, str], Trainer] = {}
+        self._trainers: OrderedDict[Hashable, Trainer] = OrderedDict()
         self.reset_config(config)
 
     def reset_config(self, new_config: Result) -> bool:
         """Ray Tune calls this for each further trial on the worker."""
         self._config = TrialConfig.model_validate(new_config["trial"])
         self._reports: Iterator[Report] | None = None
+        self._earlier: list[Result] = []
         self._idle_since = time.perf_counter()
         return True
 
@@ -71,12 +79,24 @@ class Trial(tune.Trainable):  # type: ignore[misc]
                 "done": True,
             }
 
-    def save_checkpoint(self, checkpoint_dir: str) -> Result:
-        """For schedulers that pause: nothing to add, each report has left a checkpoint."""
-        return {}
+    def save_checkpoint(self, checkpoint_dir: str) -> Result | None:
+        """For schedulers that pause: each report has left a checkpoint. Others' may want it too."""
+        if not self._shares:
+            return {}
+        shutil.copy(self._checkpoint, checkpoint_dir)
+        return None
 
-    def load_checkpoint(self, checkpoint: Result | None) -> None:
-        """Likewise: a trial begins from its own checkpoint wherever there is one."""
+    def load_checkpoint(self, checkpoint: Result | str | None) -> None:
+        """Go on from where the trial was paused, or from another trial's checkpoint (PBT)."""
+        if isinstance(checkpoint, str):
+            (path,) = Path(checkpoint).glob(f"*{self._checkpoint.suffix}")
+            with replacing(self._checkpoint) as file:
+                file.write(path.read_bytes())
+        self._reports = None
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self._folder.checkpoint(self._config.number)
 
     def _step(self) -> Result:
         begun = time.perf_counter()
@@ -86,31 +106,35 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             waited = 0.0  # for a first report that is queueing, counted by the driver
             self._reports = self._start()
             row["setup_seconds"] = time.perf_counter() - begun
-        row["started_at"] = datetime.now(UTC)
-        report = next(self._reports)
-        row |= {
-            "status": "diverged" if report.diverged else "running",
-            "step": report.step,
-            "epoch": report.epoch,
-            "train_seconds": report.train_seconds,
-            "evaluate_seconds": report.evaluate_seconds,
-            "reported_at": datetime.now(UTC),
-            "done": report.diverged or report.epoch >= self._config.epochs,
-        }
-        if report.diverged:
-            row["reason"] = f"loss {report.train_loss:g} after step {report.step}"
-        else:  # a scheduler never judges a net whose loss is NaN
-            row |= {
-                "train_loss": report.train_loss,
-                "val_loss": report.validation.loss,
-                "val_accuracy": report.validation.accuracy,
-            }
+            # The table may have missed some; with PBT they may be another trial's.
+            row["earlier"] = [] if self._shares else list(self._earlier)
+        started_at = datetime.now(UTC).isoformat()
+        report = next(self._reports, None)
+        if report is None:  # all was trained before its worker or its study was lost
+            row |= self._earlier[-1] | {"status": "running", "done": True}
+        else:
+            row |= self._reported(report, started_at)
             saving = time.perf_counter()
-            self._save(report.step)
+            if not report.diverged:
+                self._save(report.step)
             waited += time.perf_counter() - saving
-        row |= self._place() | {"report_seconds": waited}
+        row |= {"report_seconds": waited}
         self._idle_since = time.perf_counter()
         return row
+
+    def _reported(self, report: "Report", started_at: str) -> Result:
+        """A report as a row; what of it JSON can hold goes into the trial's checkpoints too."""
+        now = {
+            **report.measured(),
+            **self._place(),
+            "started_at": started_at,
+            "reported_at": datetime.now(UTC).isoformat(),
+        }
+        self._earlier.append(now)
+        if report.diverged:
+            reason = f"loss {report.train_loss:g} after step {report.step}"
+            return now | {"status": "diverged", "reason": reason, "done": True}
+        return now | {"status": "running", "done": report.epoch >= self._config.epochs}
 
     def _place(self) -> Result:
         node = ray.get_runtime_context().get_node_id()
@@ -121,36 +145,36 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         }
 
     def _start(self) -> "Iterator[Report]":
+        from ffnet.training import checkpoints
         from ffnet.training.loop import train
 
-        trainer, net = self._trainer(), self._config.net
-        path = self._folder.checkpoint(self._config.number)
-        trainer.net.initialize(net, self._config.seed)
+        trainer = self._trainer()
+        trainer.initialize(self._config)
         after = 0
-        if path.exists():  # lost with its worker, or paused: go on
-            with path.open("rb") as file:
-                after = int(np.load(file))
-                for weight in trainer.net.weights:
-                    weight.assign(np.load(file))
+        if self._checkpoint.exists():  # lost with its worker or study, or paused: go on
+            with self._checkpoint.open("rb") as file:
+                after, self._earlier = checkpoints.read(file, trainer.variables)
         return train(trainer, self._config, after)
 
     def _trainer(self) -> "Trainer":
         """The worker's trainer for this structure of net, compiled at most once."""
         from ffnet.training.device_data import DeviceData
         from ffnet.training.devices import configure
-        from ffnet.training.trainer import Trainer
+        from ffnet.training.trainer import Trainer, structure
 
         if self._device_data is None:
-            configure(self._resources.cpus, self._resources.gpus)
+            configure(self._resources.threads, self._resources.gpus)
             self._device_data = DeviceData(self._data)
-        structure = (len(self._config.net.hidden_sizes), self._config.net.activation)
-        if structure not in self._trainers:
-            self._trainers[structure] = Trainer(self._device_data, self._config.net)
-        return self._trainers[structure]
+        key = structure(self._config)
+        if key not in self._trainers:
+            self._trainers[key] = Trainer(self._device_data, self._config)
+        self._trainers.move_to_end(key)
+        while len(self._trainers) > KEPT_TRAINERS:
+            self._trainers.popitem(last=False)
+        return self._trainers[key]
 
     def _save(self, step: int) -> None:
-        weights = self._trainer().net.weights
-        with replacing(self._folder.checkpoint(self._config.number)) as file:
-            np.save(file, step)
-            for weight in weights:  # as memory views: `.numpy()` would copy
-                np.save(file, np.asarray(memoryview(weight.read_value())))
+        from ffnet.training import checkpoints
+
+        with replacing(self._checkpoint) as file:
+            checkpoints.write(file, step, self._earlier, self._trainer().variables)

@@ -8,17 +8,23 @@ The least of three repeats on random bytes of CIFAR-10's shape, batches of 64. P
 import json
 import sys
 import time
+from typing import Literal
 
 import numpy as np
 
 from ffnet.data.dataset import DataSet, Part
-from ffnet.study import NetSpec, Training
+from ffnet.netspec import NetSpec, Training, TrialConfig
 from ffnet.training import trainer as module
 from ffnet.training.device_data import DeviceData
 from ffnet.training.devices import configure
 
 WIDTHS = (32, 128, 256, 512, 1024, 2048, 4096)
-WAYS = {"plain": ("float32", 10**9), "blocked": ("float32", 0), "bfloat16": ("bfloat16", 0)}
+Precision = Literal["float32", "bfloat16"]
+WAYS: dict[str, tuple[Precision, int]] = {
+    "plain": ("float32", 10**9),
+    "blocked": ("float32", 0),
+    "bfloat16": ("bfloat16", 0),
+}
 STEPS = 32
 
 
@@ -33,22 +39,26 @@ def main(threads: int) -> None:
     three = np.full(3, 100, np.float32)
     classes = tuple("0123456789")
     data = DataSet("random", part, part.take(slice(99)), None, classes, three, three, "", "")
-    trainer = module.Trainer(DeviceData(data), NetSpec())
-    rows = []
-    for width in WIDTHS:
-        trainer.net.initialize(NetSpec(hidden_sizes=(width,)), 0)
-        rows.append({"hidden size": width} | {way: _step(trainer, way) for way in WAYS})
+    on_device = DeviceData(data)
+    rows = [
+        {"hidden size": width} | {way: _step(on_device, width, way) for way in WAYS}
+        for width in WIDTHS
+    ]
     print(json.dumps(rows))
 
 
-def _step(trainer: module.Trainer, way: str) -> float:
+def _step(data: DeviceData, width: int, way: str) -> float:
     precision, start = WAYS[way]
     module.BLOCKED_FROM[precision] = start
     training = Training(learning_rate=1e-4, precision=precision)
+    net = NetSpec(hidden_sizes=(width,))
+    config = TrialConfig(number=0, net=net, training=training, epochs=1, seed=0)
+    trainer = module.Trainer(data, config)
+    trainer.initialize(config)
     seconds = []
     for _ in range(4):  # the first one compiles
         begun = time.perf_counter()
-        trainer.run(0, 0, range(STEPS), training)
+        trainer.run(config, 0, range(STEPS))
         seconds.append(time.perf_counter() - begun)
     return 1000 * min(seconds[1:]) / STEPS
 

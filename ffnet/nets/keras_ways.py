@@ -1,0 +1,93 @@
+"""The three ways of writing a net in Keras: functional, a subclass of Model, and Sequential.
+
+The lesson's table: barebones TensorFlow is flexible and inconvenient, keras.Model is flexible and
+fairly convenient, Sequential is convenient and stiff. Here all give the same net, trained by the
+same loop: its epochs run in the graph, without a step of Python.
+"""
+
+import keras
+import tensorflow as tf
+
+from ffnet.nets.net import NORM_EPSILON, NORM_MOMENTUM, Noise, flatten
+from ffnet.netspec import NetSpec
+
+
+class SeededDropout(keras.layers.Layer):  # type: ignore[misc]
+    """Dropout that draws from a Noise: repeatable, and its rate may change without a new trace."""
+
+    def __init__(self, noise: Noise, layer: int, **options: object) -> None:
+        super().__init__(**options)
+        self._noise, self._layer = noise, layer
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """`x` [N, H] as it is, or while training with some numbers dropped."""
+        return self._noise.drop(x, self._layer) if training else x
+
+
+def layers(classes: int, spec: NetSpec, noise: Noise, dtype: str) -> list[keras.layers.Layer]:
+    """The layers of a net in order, for each of the three ways to join."""
+    common = {"dtype": dtype}
+    dense = {"use_bias": spec.bias, "kernel_initializer": "zeros", **common}  # set afterwards
+    made: list[keras.layers.Layer] = []
+    for i, size in enumerate(spec.hidden_sizes):
+        made.append(keras.layers.Dense(size, **dense))
+        if spec.batch_norm:
+            made.append(
+                keras.layers.BatchNormalization(
+                    epsilon=NORM_EPSILON, momentum=NORM_MOMENTUM, **common
+                )
+            )
+        made.append(keras.layers.Activation(spec.activation, **common))
+        if any(spec.dropout_rates):
+            made.append(SeededDropout(noise, i, **common))
+    return [*made, keras.layers.Dense(classes, **dense)]
+
+
+class FeedForward(keras.Model):  # type: ignore[misc]
+    """The object-oriented way."""
+
+    def __init__(self, parts: list[keras.layers.Layer], dtype: str) -> None:
+        super().__init__(dtype=dtype)
+        self._parts = parts
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Class scores [N, C] of examples [N, D]; Keras tells each part whether it trains."""
+        for part in self._parts:
+            x = part(x)
+        return x
+
+
+def functional(features: int, parts: list[keras.layers.Layer], dtype: str) -> keras.Model:
+    """The functional way: layers called on a symbol for the input."""
+    x = first = keras.Input((features,), dtype=dtype)
+    for part in parts:
+        x = part(x)
+    return keras.Model(first, x)
+
+
+def sequential(features: int, parts: list[keras.layers.Layer], dtype: str) -> keras.Model:
+    """The sequential way: a list of layers."""
+    return keras.Sequential([keras.Input((features,), dtype=dtype), *parts])
+
+
+class KerasNet:
+    """A Keras model as the training loop sees it: see `Net`."""
+
+    def __init__(
+        self, features: int, classes: int, spec: NetSpec, dtype: tf.DType = tf.float32
+    ) -> None:
+        """Build the model; arguments as for `make_net`."""
+        self.noise = Noise(len(spec.hidden_sizes))
+        parts = layers(classes, spec, self.noise, dtype.name)
+        if spec.api == "model":
+            self.model = FeedForward(parts, dtype.name)
+            self.model(tf.zeros([1, features], dtype))  # makes the variables
+        else:
+            join = functional if spec.api == "functional" else sequential
+            self.model = join(features, parts, dtype.name)
+        self.weights = [v.value for v in self.model.trainable_variables]
+        self.state = [v.value for v in self.model.non_trainable_variables]
+
+    def scores(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Class scores (logits) [N, C] of examples [N, …]; dropout only while training."""
+        return self.model(flatten(x), training=training)

@@ -1,0 +1,102 @@
+"""What a net is to the training loop, however it is written, and `make_net`, which writes it."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Protocol
+
+import tensorflow as tf
+
+from ffnet.nets.initializers import initial
+from ffnet.netspec import NetSpec
+
+NORM_EPSILON, NORM_MOMENTUM = 1e-3, 0.99  # of batch normalisation, as in Keras
+
+NOISE_FROM, MOST_LAYERS = 2**32, 2**20  # of dropout's seeds: apart from those of epochs and weights
+
+
+class Noise:
+    """What dropout draws from, apart from the layers so that neither rate nor seed is traced.
+
+    Attributes:
+        rates: dropout rate of each hidden layer, [depth] float32.
+    """
+
+    def __init__(self, depth: int) -> None:
+        self.rates = tf.Variable(tf.zeros([depth]), trainable=False)
+        self._seed = tf.Variable(tf.zeros([2], tf.int64), trainable=False)
+
+    def begin_step(self, seed: tf.Tensor, step: tf.Tensor) -> None:
+        """What is dropped in this step follows from the trial's seed and the step alone."""
+        step = tf.cast(step, tf.int64)
+        self._seed.assign([tf.cast(seed, tf.int64), (step + NOISE_FROM) * MOST_LAYERS])
+
+    def drop(self, x: tf.Tensor, layer: int) -> tf.Tensor:
+        """`x` [N, H] with a share of its numbers set to 0 and the others scaled up to match."""
+        seed = self._seed + tf.constant([0, layer], tf.int64)
+        return tf.nn.experimental.stateless_dropout(
+            x, rate=tf.cast(self.rates[layer], x.dtype), seed=seed, rng_alg="philox"
+        )
+
+
+class Net(Protocol):
+    """A net whose variables the training loop changes.
+
+    Attributes:
+        noise: rates and seed of its dropout.
+        weights: what is trained; for each layer its kernel [inputs, outputs], then where the spec
+            asks for them its bias [outputs], and gamma and beta [outputs] of batch normalisation.
+        state: what training moves otherwise: mean and variance [outputs] of each normalised layer.
+    """
+
+    noise: Noise
+    weights: list[tf.Variable]
+    state: list[tf.Variable]
+
+    def scores(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Class scores (logits) [N, C] of examples [N, …]; dropout only while training."""
+
+
+def make_net(features: int, classes: int, spec: NetSpec, dtype: tf.DType = tf.float32) -> Net:
+    """The net that a spec describes, written as its `api` says, with variables to initialise.
+
+    Args:
+        features: numbers in an example, D.
+        classes: scores to give, C.
+        spec: the net.
+        dtype: of the variables.
+    """
+    if spec.api == "barebones":
+        from ffnet.nets.barebones import BarebonesNet
+
+        return BarebonesNet(features, classes, spec, dtype)
+    from ffnet.nets.keras_ways import KerasNet
+
+    return KerasNet(features, classes, spec, dtype)
+
+
+def initialize(net: Net, features: int, classes: int, spec: NetSpec, seed: int) -> None:
+    """Set a net's variables as they are before training: the same for every way of writing it."""
+    for variable, value in zip(
+        net.weights, _first_weights(features, classes, spec, seed), strict=True
+    ):
+        variable.assign(tf.cast(value, variable.dtype))
+    for i, size in enumerate(spec.hidden_sizes * spec.batch_norm):
+        net.state[2 * i].assign(tf.zeros([size], net.state[0].dtype))
+        net.state[2 * i + 1].assign(tf.ones([size], net.state[0].dtype))
+
+
+def _first_weights(features: int, classes: int, spec: NetSpec, seed: int) -> Iterator[tf.Tensor]:
+    """One after another, so that no second copy of the net is ever held."""
+    sizes = (features, *spec.hidden_sizes, classes)
+    for i, shape in enumerate(itertools.pairwise(sizes)):
+        yield initial(spec.initializer, shape, seed=(seed, -1 - i))
+        if spec.bias:
+            yield tf.zeros(shape[1:])
+        if spec.batch_norm and i < len(spec.hidden_sizes):
+            yield tf.ones(shape[1:])
+            yield tf.zeros(shape[1:])
+
+
+def flatten(x: tf.Tensor) -> tf.Tensor:
+    """(N, d1, …, dM) → (N, d1·…·dM)."""
+    return tf.reshape(x, (tf.shape(x)[0], -1))

@@ -1,0 +1,182 @@
+"""One net and how it is trained: NetSpec, Training, TrialConfig, and what contradicts itself.
+
+Each field here may stand in a study's search space, has a column of its own in the tables and is a
+flag. Neither TensorFlow nor Ray is imported here.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from ffnet.space import Spec, Values, as_sizes
+
+PositiveInt = Annotated[int, Field(ge=1, strict=True)]
+HiddenSizes = Annotated[tuple[PositiveInt, ...], BeforeValidator(as_sizes)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+Rates = Annotated[
+    Annotated[Rate, Tag("all")] | Annotated[tuple[Rate, ...], Tag("each")],
+    Discriminator(lambda value: "each" if isinstance(value, list | tuple) else "all"),
+]
+
+
+def _trainable(value: object) -> object:
+    if value in ("step", "perceptron", "threshold"):
+        raise ValueError(
+            f"a threshold unit has derivative 0 wherever it has one, so that gradient descent "
+            f"cannot train it; use sigmoid, its smooth form. Given: {value}"
+        )
+    return value
+
+
+Activation = Annotated[
+    Literal[
+        "relu", "sigmoid", "tanh", "elu", "selu", "gelu", "silu", "mish", "leaky_relu", "relu6",
+        "softplus", "softsign", "hard_sigmoid", "linear",
+    ],
+    BeforeValidator(_trainable),
+]  # fmt: skip
+
+Initializer = Literal[
+    "kaiming_normal", "kaiming_uniform", "variance_scaling", "glorot_normal", "glorot_uniform",
+    "lecun_normal",
+]  # fmt: skip
+
+
+class NetSpec(Spec):
+    """A feed-forward net: layers of neurons between the features and the class scores.
+
+    A hidden layer is x·w (+ b), batch normalisation, activation, dropout; the output x·w (+ b).
+    """
+
+    api: Literal["barebones", "functional", "model", "sequential"] = Field(
+        "barebones",
+        description="how it is written: plain TensorFlow, or one of the three ways of Keras",
+    )
+    hidden_sizes: HiddenSizes = Field(
+        (512,), description="neurons in each hidden layer: one number, or a list; [] for none"
+    )
+    activation: Activation = Field("relu", description="activation of every hidden layer")
+    dropout: Rates = Field(
+        0.0, description="share of a hidden layer's outputs dropped: a number, or one for each"
+    )
+    batch_norm: bool = Field(False, description="normalise each hidden layer over the batch")
+    bias: bool = Field(False, description="whether layers add a bias")
+    initializer: Initializer = Field(
+        "kaiming_normal", description="initial weights; kaiming: variance 2 / inputs"
+    )
+
+    @property
+    def dropout_rates(self) -> tuple[float, ...]:
+        """The dropout of each hidden layer."""
+        if isinstance(self.dropout, tuple):
+            return self.dropout
+        return (self.dropout,) * len(self.hidden_sizes)
+
+
+class Training(Spec):
+    """How a net is trained, on the mean softmax cross-entropy."""
+
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = Field(
+        "sgd", description="how gradients change weights"
+    )
+    learning_rate: float = Field(0.01, gt=0, description="step size, > 0")
+    momentum: float | None = Field(None, gt=0, lt=1, description="of sgd or rmsprop")
+    nesterov: bool = Field(False, description="look ahead along the momentum (sgd)")
+    weight_decay: float = Field(
+        0.0, ge=0, description="times w, added to the gradient of w (L2); adamw: apart from it"
+    )
+    schedule: Literal["constant", "cosine", "step"] = Field(
+        "constant", description="of the learning rate; cosine falls to 0 at the last epoch"
+    )
+    warmup_epochs: float = Field(0.0, ge=0, description="epochs of a linear rise from 0 to it")
+    step_epochs: float | None = Field(
+        None, gt=0, description="step: epochs between falls of the learning rate"
+    )
+    step_factor: float | None = Field(
+        None, gt=0, lt=1, description="step: what it is multiplied by at each fall; default 0.1"
+    )
+    batch_size: PositiveInt = Field(64, description="examples in a minibatch")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="of the first layer's products; bfloat16 is faster on CPUs that have it, its "
+        "weights stay float32",
+    )
+    report_steps: PositiveInt | None = Field(
+        None, description="validate and report every so many steps; default: every epoch"
+    )
+
+
+def check(net: NetSpec, training: Training, epochs: int) -> None:
+    """Refuse fields that contradict each other, so that none is silently ignored.
+
+    Raises:
+        ValueError: the rule, the values, what to do.
+    """
+    depth, rule = len(net.hidden_sizes), training.optimizer
+    plain = net.api == "barebones" and rule == "sgd" and not training.momentum
+    refusals = {
+        f"dropout needs one rate for each of {depth} hidden layers. Given: {net.dropout}": (
+            len(net.dropout_rates) != depth or (not depth and net.dropout)
+        ),
+        "batch_norm needs a hidden layer. Given: hidden_sizes []": net.batch_norm and not depth,
+        f"batch_norm needs batches of two or more. Given: batch_size {training.batch_size}": (
+            net.batch_norm and training.batch_size < 2
+        ),
+        f"momentum is of sgd and rmsprop; leave it out. Given: momentum {training.momentum}, "
+        f"optimizer {rule}": training.momentum and rule in ("adam", "adamw"),
+        f"nesterov needs sgd with momentum. Given: optimizer {rule}, momentum "
+        f"{training.momentum}": training.nesterov and not (rule == "sgd" and training.momentum),
+        "adamw needs weight_decay > 0; without it is adam. Given: weight_decay 0": (
+            rule == "adamw" and not training.weight_decay
+        ),
+        f"schedule step needs step_epochs. Given: {training.step_epochs}": (
+            training.schedule == "step" and not training.step_epochs
+        ),
+        f"step_epochs and step_factor go with schedule step. Given: {training.schedule}": (
+            training.schedule != "step" and (training.step_epochs or training.step_factor)
+        ),
+        f"warmup_epochs must be below epochs ({epochs}). Given: {training.warmup_epochs:g}": (
+            training.warmup_epochs >= epochs
+        ),
+        "bfloat16 products are of barebones nets under sgd without momentum or weight_decay. "
+        f"Given: api {net.api}, optimizer {rule}, momentum {training.momentum}, weight_decay "
+        f"{training.weight_decay:g}": (
+            training.precision == "bfloat16" and not (plain and not training.weight_decay)
+        ),
+    }
+    for refusal, given in refusals.items():
+        if given:
+            raise ValueError(refusal)
+
+
+TUNABLE: dict[str, type[Spec]] = {
+    **dict.fromkeys(NetSpec.model_fields, NetSpec),
+    **{n: Training for n in Training.model_fields if n not in ("precision", "report_steps")},
+}
+"""Hyper-parameter name → the model that holds it. Anything here may stand in [space]."""
+
+MUTABLE = ("learning_rate", "momentum", "weight_decay", "dropout")
+"""Hyper-parameters that may change while a net trains: those of population-based training."""
+
+
+class TrialConfig(Spec):
+    """Everything one trial needs besides its data."""
+
+    number: int = Field(ge=0)
+    net: NetSpec
+    training: Training
+    epochs: PositiveInt
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        check(self.net, self.training, self.epochs)
+        return self
+
+    def hyperparameters(self) -> Values:
+        """Hyper-parameter name → value, None where it has none; dropout for each layer."""
+        return {
+            name: value
+            for name, value in (self.net.model_dump() | self.training.model_dump()).items()
+            if name in TUNABLE
+        } | {"dropout": self.net.dropout_rates}

@@ -1,0 +1,1 @@
+"""Serving: a net handed on, and the server that answers for it."""

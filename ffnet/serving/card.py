@@ -1,0 +1,193 @@
+"""Which trial of a run is handed on, and the card that says what it is. Needs no TensorFlow."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ffnet.errors import InputError
+from ffnet.netspec import TrialConfig
+from ffnet.results import recorded, tables
+from ffnet.results.layout import RunFolder
+from ffnet.results.tables import CHANGING, Row
+from ffnet.serving.rest import SIGNATURE
+from ffnet.study import Tuning
+
+NEEDED = {"name", "sizes", "example_shape", "dtype", "mean", "std"}  # of study.json's data
+WEIGHTS = "a checkpoint with the weights of a report"
+LISTED = 10  # trials that a message names
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A trial to hand on.
+
+    Attributes:
+        run: its run.
+        document: the run's study.json.
+        row: its row of trials.parquet.
+        report: that of its weights, of epochs.parquet: the last one.
+        why: how it was chosen.
+    """
+
+    run: RunFolder
+    document: dict[str, Any]
+    row: Row
+    report: Row
+    why: str
+
+    @property
+    def config(self) -> TrialConfig:
+        """How the trial was configured."""
+        return recorded.config(self.document["study"], self.row)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file with its weights."""
+        return self.run.checkpoint(self.row["trial"])
+
+    def out(self, wanted: Path | None) -> Path:
+        """The model's folder, whose name is the model's: the wanted one, or one in the run.
+
+        Raises:
+            InputError: the wanted folder's name cannot stand in a URL.
+        """
+        if wanted is None:
+            name = self.document["study"].get("name") or self.document["data"]["name"]
+            name = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.")
+            return self.run.export(name or "net")
+        name = wanted.resolve().name
+        if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
+            raise InputError(
+                f"--out names the model, by letters, digits, '.', '_' and '-'. Given: {name!r}"
+            )
+        return wanted
+
+
+def choose(run: RunFolder, trial: str | None) -> Choice:
+    """The trial of that number, or the best by the study's metric of those that can be exported.
+
+    The best by its last report, not by its best one: a checkpoint holds the weights after the
+    last report, and those of an earlier, better epoch are gone.
+
+    Raises:
+        InputError: there is no such trial, its weights cannot be exported, or study.json lacks
+            something.
+    """
+    document = _document(run)
+    rows = tables.read(run.trials)
+    usable = _reports_of_weights(run, rows)
+    if trial is None:
+        report, why = _best(usable, Tuning(**document["study"].get("tuning", {})))
+    else:
+        report = _named(recorded.trial(rows, trial)["trial"], usable)
+        why = "named with --trial"
+    return Choice(run, document, recorded.trial(rows, str(report["trial"])), report, why)
+
+
+def _document(run: RunFolder) -> dict[str, Any]:
+    document = recorded.document(run)
+    if missing := NEEDED - document["data"].keys():
+        raise InputError(
+            f"{run.study}: needs {', '.join(sorted(missing))} of the data, which older runs did "
+            f"not note; run it again"
+        )
+    return document
+
+
+def _reports_of_weights(run: RunFolder, rows: list[Row]) -> list[Row]:
+    """The report of each checkpoint's weights, a row of epochs.parquet, by trial.
+
+    Weights without one are not finite, are newer than the table, or are another trial's, taken
+    over as the study ended (pbt).
+    """
+    saved = {r["trial"]: r for r in rows if run.checkpoint(r["trial"]).exists()}
+    steps = {trial: _step(run.checkpoint(trial)) for trial in saved}
+    same = ("parent", *CHANGING)
+    columns = ["trial", "step", "epoch", "val_accuracy", "val_loss", *same]
+    found = [
+        report
+        for report in tables.read(run.epochs, columns)
+        if report["step"] == steps.get(report["trial"])
+        and report["val_loss"] is not None
+        and all(report[name] == saved[report["trial"]][name] for name in same)
+    ]
+    return sorted(found, key=lambda report: report["trial"])
+
+
+def _step(checkpoint: Path) -> int:
+    """After which a checkpoint was written: what it begins with."""
+    with checkpoint.open("rb") as file:
+        return int(np.load(file))
+
+
+def _best(usable: list[Row], tuning: Tuning) -> tuple[Row, str]:
+    """The best report, and what makes it so."""
+    if not usable:
+        raise InputError(f"a run must have {WEIGHTS} to export. Given: a run without any")
+    descending = tuning.mode == "max"
+    best = "highest" if descending else "lowest"
+    return (
+        tables.ranked(usable, tuning.metric, descending)[0],
+        f"{best} last_{tuning.metric} of {len(usable)} that can be exported",
+    )
+
+
+def _named(trial: int, usable: list[Row]) -> Row:
+    for report in usable:
+        if report["trial"] == trial:
+            return report
+    others = [str(report["trial"]) for report in usable]
+    listed = ", ".join(others if len(others) <= LISTED else [*others[:LISTED], "…"])
+    raise InputError(
+        f"--trial must have {WEIGHTS}, as these have: {listed or 'none'}. Given: {trial}"
+    )
+
+
+def card(choice: Choice) -> dict[str, Any]:
+    """What a person needs to know of an exported net, as JSON."""
+    document, row, report = choice.document, choice.row, choice.report
+    data, asked = document["data"], document["study"]["data"]
+    return {
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "signature": _signature(data),
+        "last_val_accuracy": report["val_accuracy"],
+        "last_val_loss": report["val_loss"],
+        "test_accuracy": row["test_accuracy"],
+        "test_loss": row["test_loss"],
+        "measured": "all four after the trial's last report, on these weights; null: not measured",
+        "data": {n: v for n, v in data.items() if n not in ("source", "mean", "std")},
+        "split": {n: v for n, v in asked.items() if n not in ("dataset", "data_dir")},
+        "hyperparameters": choice.config.hyperparameters(),
+        "seed": row["seed"],
+        "epochs": report["epoch"],
+        "run": choice.run.path.name,
+        "trial": row["trial"],
+        "parent": row["parent"],
+        "status": row["status"],
+        "chosen": choice.why,
+        "commit": document["commit"],
+        "versions": document["versions"],
+    }
+
+
+def input_name(dtype: str) -> str:
+    """What the signature calls examples of that dtype."""
+    return "images" if dtype == "uint8" else "features"
+
+
+def _signature(data: dict[str, Any]) -> dict[str, Any]:
+    """How the net is called; None in a shape is for any number of examples."""
+    dtype, shape = data["dtype"], [None, *data["example_shape"]]
+    probabilities = {"dtype": "float32", "shape": [None, len(data["classes"])]}
+    return {
+        "name": SIGNATURE,
+        "inputs": {input_name(dtype): {"dtype": dtype, "shape": shape}},
+        "outputs": {
+            "probabilities": probabilities,
+            "class": {"dtype": "string", "shape": [None]},
+        },
+    }

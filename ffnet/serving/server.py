@@ -1,0 +1,113 @@
+"""Runs the server: replicas of one model under Ray Serve, on a Ray of its own, until a signal."""
+
+import http.client
+import json
+import os
+import re
+import shlex
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ray import serve
+
+from ffnet import output
+from ffnet.errors import InputError
+from ffnet.private_ray import private_ray
+from ffnet.serving.folder import ModelFolder
+from ffnet.serving.replica import JOINED, Options, Replica
+from ffnet.serving.rest import SIGNATURE
+
+QUIET = {"enable_access_log": False}
+
+
+def run(folder: ModelFolder, options: Options) -> None:
+    """Serve a model until SIGINT or SIGTERM; prints when it is ready and how to call it.
+
+    Raises:
+        InputError: the model cannot be loaded, or cannot be served.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with (
+            output.screen() as screen,
+            output.redirected(Path(os.devnull), 1, 2),
+            _own_ray(),
+            _deployed(folder, options),
+        ):
+            print(_ready(folder, options), file=screen, flush=True)
+            signal.pause()
+    except (KeyboardInterrupt, SystemExit):  # the latter from Ray's own handler while it starts
+        return
+
+
+@contextmanager
+def _own_ray() -> Iterator[None]:
+    """A Ray for this server, in which signals do what they do here."""
+    with private_ray(log_to_driver=False):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray has set its own
+        try:
+            yield
+        finally:
+            for sign in (signal.SIGINT, signal.SIGTERM):  # one is enough; the rest takes seconds
+                signal.signal(sign, signal.SIG_IGN)
+
+
+@contextmanager
+def _deployed(folder: ModelFolder, options: Options) -> Iterator[None]:
+    """The model's replicas under Serve; without its proxy, as each replica listens itself."""
+    deployment = serve.deployment(
+        Replica,
+        num_replicas=options.replicas,
+        max_ongoing_requests=JOINED,  # of Serve's own calls; serve.batch warns below its size
+        max_constructor_retry_count=1,
+        graceful_shutdown_wait_loop_s=0.1,
+        ray_actor_options={"num_cpus": 0},
+    )
+    try:
+        serve.start(proxy_location="Disabled", logging_config=QUIET)
+        try:
+            serve.run(deployment.bind(folder, options), name=folder.name, route_prefix=None)
+        except RuntimeError as error:
+            raise _reason() or error from error
+        yield
+    finally:
+        serve.shutdown()
+
+
+def _reason() -> InputError | None:
+    """What a replica found wrong with the model."""
+    deployments = [
+        d for app in serve.status().applications.values() for d in app.deployments.values()
+    ]
+    found = re.search(rf"{InputError.__name__}: (.+)", "".join(d.message for d in deployments))
+    return InputError(found[1]) if found else None
+
+
+def _ready(folder: ModelFolder, options: Options) -> str:
+    """What is served where, and a command that calls it: the first answer is seen to come."""
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    path = f"/v1/models/{folder.name}"
+    connection = http.client.HTTPConnection(options.host, options.port, timeout=30)
+    connection.request("GET", f"{path}/metadata")
+    answer = json.load(connection.getresponse())
+    connection.close()
+    inputs = answer["metadata"]["signature_def"]["signature_def"][SIGNATURE]["inputs"]
+    zeros = {name: _zeros(info) for name, info in inputs.items()}
+    example = ", ".join(f'"{name}": {value}' for name, value in zeros.items())
+    python = f'import json; print(json.dumps({{"instances": [{{{example}}}]}}))'
+    url = f"http://{host}:{options.port}{path}"
+    return (
+        f"{folder.name}, version {folder.version}: {url}\n"
+        f"try: python3 -c {shlex.quote(python)} | curl -d @- {url}:predict"
+    )
+
+
+def _zeros(info: Any) -> str:
+    """Python for a row of zeros."""
+    text = "0"
+    for dim in reversed(info["tensor_shape"]["dim"][1:]):
+        text = f"[{text}] * {dim['size']}"
+    return text

@@ -1,0 +1,107 @@
+"""The values of a request as arrays: strict, for numpy by itself takes more than a model should."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+class Refused(Exception):  # noqa: N818 - the server is at no fault
+    """A request that gets a status of 4xx and a reason: the rule, and the value received."""
+
+    def __init__(
+        self, reason: str, status: int = 400, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.status, self.headers = status, headers or {}
+
+
+@dataclass(frozen=True)
+class Input:
+    """A named input of a model; `shape` is that of one row."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    def array(self, values: object, each: bool = False) -> Array:
+        """An array [N x shape] of the nested lists of a request.
+
+        Args:
+            values: as parsed from JSON.
+            each: look at each value, and not only at what numpy makes of them together.
+
+        Raises:
+            Refused: lists of unequal lengths, another shape, or a value that does not fit.
+        """
+        try:
+            array = np.asarray(values)
+        except ValueError:
+            raise Refused(
+                f"{self.name} must be lists of equal lengths: instances of {_by(self.shape)}"
+            ) from None
+        if each or not self._holds_all(array):
+            for value in _values(values, 1 + len(self.shape)):
+                if not self._holds(value):
+                    raise Refused(f"{self.name} must be {self._rule()}. Given: {shown(value)}")
+        if array.ndim == 0 or array.shape[1:] != self.shape:
+            given = _by(array.shape[1:]) if array.ndim else "no list"
+            raise Refused(f"{self.name} must be instances of {_by(self.shape)}. Given: {given}")
+        return array.astype(self.dtype)
+
+    @property
+    def _floats(self) -> bool:
+        return self.dtype.kind == "f"
+
+    def _holds_all(self, array: Array) -> bool:
+        """Whether all values fit, seen at once; False where that cannot be said."""
+        if array.dtype.kind not in ("iuf" if self._floats else "iu"):
+            return False
+        with np.errstate(over="ignore"):
+            cast = array.astype(self.dtype)
+        return bool(np.isfinite(cast).all() if self._floats else (cast == array).all())
+
+    def _holds(self, value: object) -> bool:
+        if type(value) is int or (type(value) is float and self._floats):
+            low, high = self._range()
+            return low <= value <= high
+        return False
+
+    def _range(self) -> tuple[float, float]:
+        if self._floats:
+            return float(np.finfo(self.dtype).min), float(np.finfo(self.dtype).max)
+        return np.iinfo(self.dtype).min, np.iinfo(self.dtype).max
+
+    def _rule(self) -> str:
+        if self._floats:
+            return f"finite {self.dtype} numbers"
+        return "whole numbers from {} to {}".format(*self._range())
+
+
+def _values(nested: object, depth: int) -> Iterator[object]:
+    """What lies `depth` lists down, and what ends above."""
+    if depth and isinstance(nested, list):
+        for inner in nested:
+            yield from _values(inner, depth - 1)
+    else:
+        yield nested
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape)) or "one number"
+
+
+def shown(value: object) -> str:
+    """A value of a request in a few words."""
+    if isinstance(value, dict):
+        return f"an object with {', '.join(map(shown, islice(value, 4))) or 'nothing'}"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}…"

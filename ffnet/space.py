@@ -1,0 +1,283 @@
+"""The search space: what values each hyper-parameter may take, and how a configuration is drawn.
+
+A configuration is drawn name by name through a callback, so that random search, grid search and
+TPE see the same space, conditions included. Neither TensorFlow nor Ray is imported here.
+"""
+
+import graphlib
+import math
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Self
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, model_validator
+
+Values = dict[str, Any]
+Suggest = Callable[[str, "Domain"], Any]
+"""(label, domain) → a value of the domain, which is a choice or a range. Labels are unique."""
+
+PERTURB, RESAMPLE = (0.8, 1.2), 0.25  # of population-based training: Jaderberg et al., 2017
+
+
+class Spec(BaseModel):
+    """A frozen model that refuses unknown keys, NaN and infinities."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Domain(Spec):
+    """The values that one hyper-parameter may take: exactly one kind, perhaps under a condition.
+
+    `each` draws a value for each hidden layer; of hidden_sizes itself it needs `depth` too.
+    """
+
+    fixed: Any = None
+    choice: tuple[Any, ...] | None = Field(None, min_length=1)
+    uniform: tuple[float, float] | None = None
+    log_uniform: tuple[float, float] | None = None
+    integer: tuple[int, int] | None = None  # both ends included
+    log_integer: tuple[int, int] | None = None  # both ends included
+    each: "Domain | None" = None
+    depth: "Domain | None" = None
+    when: dict[str, Any] | None = Field(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one_ordered_kind(self) -> Self:
+        kinds = [name for name in type(self).model_fields if name not in ("depth", "when")]
+        if len(self.model_fields_set & set(kinds)) != 1:
+            raise ValueError(f"needs exactly one kind of domain, one of: {', '.join(kinds)}")
+        if self.kind in ("uniform", "log_uniform", "integer", "log_integer"):
+            low, high = self.value
+            if not low < high:
+                raise ValueError(f"{self.kind} needs low < high, e.g. {{{self.kind} = [1, 2]}}")
+            if self.kind.startswith("log_") and low <= 0:
+                raise ValueError(f"{self.kind} needs low > 0")
+        if self.depth and not self.each:
+            raise ValueError("depth goes with each")
+        if self.depth and not all(type(n) is int and n >= 0 for n in self.depth.probes()):
+            raise ValueError(f"depth needs counts of layers. Given: {self.depth.value}")
+        if any(part and (part.when or part.each) for part in (self.depth, self.each)):
+            raise ValueError(
+                "each and depth take a choice, a range or a fixed value; put when beside"
+            )
+        return self
+
+    @property
+    def kind(self) -> str:
+        """The kind's name: fixed, choice, uniform, log_uniform, integer, log_integer or each."""
+        return next(iter(self.model_fields_set - {"depth", "when"}))
+
+    @property
+    def value(self) -> Any:
+        """What was given for the kind: a value, the choices, (low, high), or a layer's domain."""
+        return getattr(self, self.kind)
+
+    def probes(self) -> list[Any]:
+        """Values that are valid only if all of the domain are: its choices, or its ends."""
+        if self.each:
+            return [[probe] for probe in self.each.probes()]
+        return [self.value] if self.kind == "fixed" else list(self.value)
+
+    def holds(self, known: Mapping[str, Any]) -> bool:
+        """Whether the condition holds: each field named has the value given, or one of a list."""
+        wanted = (self.when or {}).items()
+        return all(
+            any(same(known[name], one) for one in (value if isinstance(value, list) else [value]))
+            for name, value in wanted
+        )
+
+    def leaves(self) -> Iterator["Domain"]:
+        """The domains that values are really drawn from."""
+        for part in (self.depth, self.each):
+            if part:
+                yield from part.leaves()
+        if not self.each:
+            yield self
+
+
+def _as_domains(value: object) -> object:
+    alternatives = value if isinstance(value, list) and _all_domains(value) else [value]
+    return tuple(v if isinstance(v, Mapping | Domain) else {"fixed": v} for v in alternatives)
+
+
+def _all_domains(values: list[Any]) -> bool:
+    return bool(values) and all(isinstance(v, Mapping | Domain) for v in values)
+
+
+Domains = Annotated[tuple[Domain, ...], BeforeValidator(_as_domains)]
+
+
+class SearchSpace(RootModel[dict[str, Domains]]):
+    """Hyper-parameter name → its domain, or alternatives of which the first that holds is drawn."""
+
+    model_config = ConfigDict(frozen=True)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        try:
+            self._order()
+        except graphlib.CycleError as error:
+            raise ValueError(f"conditions go in a circle: {' → '.join(error.args[1])}") from None
+        return self
+
+    def items(self) -> list[tuple[str, Domain]]:
+        """(name, domain) in the study's order; a name with alternatives comes with each."""
+        return [(name, domain) for name, domains in self.root.items() for domain in domains]
+
+    def leaves(self) -> Iterator[tuple[str, Domain]]:
+        """(name, domain) for all domains that values are drawn from."""
+        return ((name, leaf) for name, domain in self.items() for leaf in domain.leaves())
+
+    def draw(self, suggest: Suggest, base: Mapping[str, Any]) -> Values:
+        """A configuration: a value for each name of which a domain's condition holds.
+
+        Args:
+            suggest: gives the values.
+            base: the study's fixed fields, by name, that conditions may ask for.
+        """
+        drawn: Values = {}
+        for name in self._order():
+            known = {**base, **drawn}
+            for i, domain in enumerate(self.root[name]):
+                if domain.holds(known):
+                    label = f"{name}/{i}" if len(self.root[name]) > 1 else name
+                    drawn[name] = _value(label, domain, suggest, known)
+                    break
+        return drawn
+
+    def sample(self, seed: int, number: int, base: Mapping[str, Any]) -> Values:
+        """Configuration `number` of a random search, whatever came before it.
+
+        What is drawn for one name does not depend on the other names of the space.
+        """
+
+        def suggest(label: str, domain: Domain) -> Any:
+            random = np.random.default_rng([seed, number, zlib.crc32(label.encode())])
+            return _random_value(domain, random)
+
+        return self.draw(suggest, base)
+
+    def perturbed(
+        self, known: Mapping[str, Any], names: Sequence[str], random: np.random.Generator
+    ) -> Values:
+        """New values for some names: as in PBT resampled, or a fifth more or less, in the domain.
+
+        Args:
+            known: the present values of all fields.
+            names: those to change, as far as the space has them and their conditions hold.
+            random: what decides.
+        """
+        new: Values = {}
+        for name in self.root:  # not a set's order: it differs between processes
+            if name not in names:
+                continue
+            domain = next((d for d in self.root[name] if d.holds(known)), None)
+            if domain and known[name] is not None:
+                new[name] = _perturbed(domain, known[name], random)
+        return new
+
+    def grid(self, base: Mapping[str, Any]) -> list[Values]:
+        """Every configuration of a space of choices, the last name varying fastest."""
+        points: list[Values] = []
+        path: list[int] = []
+        while True:
+            sizes: list[int] = []
+
+            def suggest(_: str, domain: Domain, sizes: list[int] = sizes) -> Any:
+                at = len(sizes)
+                sizes.append(len(domain.value))
+                if at == len(path):
+                    path.append(0)
+                return domain.value[path[at]]
+
+            points.append(self.draw(suggest, base))
+            while path and path[-1] + 1 == sizes[len(path) - 1]:
+                path.pop()
+            if not path:
+                return points
+            path[-1] += 1
+
+    def _order(self) -> list[str]:
+        """The names, those that others' conditions ask for before them."""
+        asked = {
+            name: [
+                other
+                for domain in domains
+                for other in (*_layers_of(name, domain), *(domain.when or ()))
+                if other in self.root
+            ]
+            for name, domains in self.root.items()
+        }
+        return list(graphlib.TopologicalSorter(asked).static_order())
+
+
+def _layers_of(name: str, domain: Domain) -> tuple[str, ...]:
+    """What a list of each layer waits for."""
+    return ("hidden_sizes",) if domain.each and name != "hidden_sizes" else ()
+
+
+def _value(label: str, domain: Domain, suggest: Suggest, known: Mapping[str, Any]) -> Any:
+    if domain.kind == "fixed":
+        return domain.value
+    if not domain.each:
+        return suggest(label, domain)
+    depth = (
+        _value(f"{label}.depth", domain.depth, suggest, known)
+        if domain.depth
+        else len(as_sizes(known["hidden_sizes"]))
+    )
+    return [_value(f"{label}.{i + 1}", domain.each, suggest, known) for i in range(depth)]
+
+
+def same(known: Any, wanted: Any) -> bool:
+    """Whether two values mean the same: lists are tuples, and one size is a list of one."""
+
+    def plain(value: Any) -> Any:
+        return tuple(value) if isinstance(value, list | tuple) else value
+
+    known, wanted = plain(known), plain(wanted)
+    return bool(known == wanted or known == (wanted,) or wanted == (known,))
+
+
+def recorded_value(label: str, values: Mapping[str, Any]) -> Any:
+    """What was drawn for a label of `SearchSpace.draw`, of the values by name that it led to."""
+    whole, _, part = label.partition(".")
+    value = values[whole.partition("/")[0]]
+    if not part:
+        return value
+    return len(values["hidden_sizes"]) if part == "depth" else value[int(part) - 1]
+
+
+def as_sizes(value: Any) -> Any:
+    """One number means one hidden layer."""
+    return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _random_value(domain: Domain, random: np.random.Generator) -> Any:
+    if domain.kind == "choice":
+        return domain.value[random.integers(len(domain.value))]
+    low, high = domain.value
+    match domain.kind:
+        case "uniform":
+            return float(random.uniform(low, high))
+        case "log_uniform":
+            return min(high, max(low, math.exp(random.uniform(math.log(low), math.log(high)))))
+        case "integer":
+            return int(random.integers(low, high, endpoint=True))
+        case _:
+            ends = math.log(low - 0.5), math.log(high + 0.5)
+            return min(high, max(low, round(math.exp(random.uniform(*ends)))))
+
+
+def _perturbed(domain: Domain, value: Any, random: np.random.Generator) -> Any:
+    if isinstance(value, Sequence):
+        if domain.each:
+            return [_perturbed(domain.each, one, random) for one in value]
+        value = value[0]  # one value for all layers
+    if domain.kind == "fixed":
+        return domain.value
+    if domain.kind == "choice" or random.random() < RESAMPLE:
+        return _random_value(domain, random)
+    low, high = domain.value
+    return min(high, max(low, value * random.choice(PERTURB)))

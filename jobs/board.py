@@ -1,0 +1,134 @@
+"""Show a run in TensorBoard, while it runs or after.
+
+python jobs/board.py runs/digits-…                   at http://127.0.0.1:6006, until Ctrl-C
+python jobs/board.py runs/digits-… --convert-only    only write the event files
+
+Shows the curves of every trial and the HParams dashboard. The event files are made from the run's
+tables, in RUN/tensorboard, and follow them every few seconds. Ctrl-C or SIGTERM ends both programs,
+with exit status 0; 1 when TensorBoard ended by itself; 2 for bad input.
+"""
+
+# Not named tensorboard.py: Python would take this file for the package.
+
+import argparse
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from ffnet import command
+from ffnet.errors import InputError
+from ffnet.results.layout import RunFolder
+from ffnet.results.tensorboard import convert
+
+EVERY = 5.0  # seconds between conversions; TensorBoard too looks for news every 5
+SHARE = 0.1  # of the time that conversions may take
+
+Process = subprocess.Popen[bytes]
+
+
+def main(argv: list[str]) -> int:
+    """Convert, serve, follow."""
+    flags = _parser().parse_args(argv)
+    run = RunFolder.existing(flags.run)
+    if not 0 <= flags.port < 2**16:
+        raise InputError(f"--port must be from 0, for any free one, to 65535. Given: {flags.port}")
+    converted, took = _tables(run), _convert(run)
+    print(f"event files: {run.tensorboard} ({took:.1f} s)", flush=True)
+    if flags.convert_only:
+        return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with _tensorboard(run, flags.host, flags.port) as (board, log):
+            print(f"TensorBoard: {_address(board, log)} (Ctrl-C ends it)", flush=True)
+            while not _ends(board, within=max(EVERY, took / SHARE)):
+                if (now := _tables(run)) != converted:
+                    converted, took = now, _convert(run)
+            print(f"error: TensorBoard ended: {_last_line(log)}", file=sys.stderr)
+            return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command.parser(__doc__)
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("--convert-only", action="store_true", help="write the event files and end")
+    parser.add_argument("--port", type=int, default=6006, help="0 for any free one [%(default)s]")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at, without a password [%(default)s]"
+    )
+    return parser
+
+
+def _convert(run: RunFolder) -> float:
+    """Bring the event files up to the tables; the seconds that it took."""
+    begun = time.monotonic()
+    convert(run)
+    return time.monotonic() - begun
+
+
+def _tables(run: RunFolder) -> list[int]:
+    """When the tables were written."""
+    return [path.stat().st_mtime_ns for path in (run.trials, run.epochs) if path.exists()]
+
+
+@contextlib.contextmanager
+def _tensorboard(run: RunFolder, host: str, port: int) -> Iterator[tuple[Process, IO[bytes]]]:
+    """The stock program as a process, and the file of all that it prints."""
+    # -P: a folder named tensorboard in the current one is not the program.
+    program = [sys.executable, "-P", "-m", "tensorboard.main"]
+    flags = [f"--logdir={run.tensorboard}", f"--host={host}", f"--port={port}"]
+    with tempfile.TemporaryFile() as log:
+        board = subprocess.Popen(
+            [*program, *flags, f"--window_title={run.path.name}"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            yield board, log
+        finally:
+            board.terminate()
+            try:
+                board.wait(10)
+            except subprocess.TimeoutExpired:
+                board.kill()
+                board.wait()
+
+
+def _address(board: Process, log: IO[bytes]) -> str:
+    """Where TensorBoard serves, once it does. Raises InputError when it ends instead."""
+    while board.poll() is None:
+        if found := re.search(r"TensorBoard \S+ at (\S+)", _printed(log)):
+            return found[1]
+        time.sleep(0.1)
+    raise InputError(f"TensorBoard does not start: {_last_line(log)}")
+
+
+def _ends(board: Process, within: float) -> bool:
+    """Whether TensorBoard ends within so many seconds."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        board.wait(within)
+    return board.poll() is not None
+
+
+def _printed(log: IO[bytes]) -> str:
+    # `read` would move the place where the process goes on writing.
+    return os.pread(log.fileno(), 2**20, 0).decode(errors="replace")
+
+
+def _last_line(log: IO[bytes]) -> str:
+    lines = _printed(log).strip().splitlines() or ["without a message"]
+    return lines[-1].removeprefix("ERROR: ")
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,55 @@
+"""Hand on the net of a run as a SavedModel, to be loaded by TensorFlow alone.
+
+  python jobs/export.py runs/digits-…                 the best trial
+  python jobs/export.py runs/digits-… --trial 17 --out models/digits
+
+RUN is a folder of jobs/tune.py, or of jobs/train.py --out. Each export is a new version, OUT/1,
+OUT/2, …, with a card.json. Its signature serving_default takes raw examples, "images" (uint8) or
+"features" (float32), and gives "probabilities" and "class"; jobs/serve.py OUT serves it.
+
+The weights are those after a trial's last report; so the best trial is the one whose last report
+is best by the study's metric, which may not be the first in the table. A study keeps the
+checkpoints of its five best. Exit status: 0; 2 for bad input.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from ffnet import command
+from ffnet.output import redirected
+from ffnet.results.layout import RunFolder
+
+
+def main(argv: list[str]) -> int:
+    """Choose, export, say what it is."""
+    flags = _parser().parse_args(argv)
+    run = RunFolder.existing(flags.run)
+
+    from ffnet.serving.card import choose
+
+    choice = choose(run, flags.trial)
+    out = choice.out(flags.out)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with redirected(Path(os.devnull), 2):  # TensorFlow's greetings
+        from ffnet.serving.export import export
+        from ffnet.training.devices import configure
+
+        configure(len(os.sched_getaffinity(0)), gpus=0)
+        card = export(choice, out)
+    print(f"trial {card['trial']}: {card['chosen']}")
+    print(f"validation accuracy {card['last_val_accuracy']:.4f} after its last report")
+    print(f"{card['name']}, version {card['version']}: {out / str(card['version'])}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command.parser(__doc__)
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    parser.add_argument("--trial", help="its number in the table [the best that has a checkpoint]")
+    parser.add_argument("--out", type=Path, help="folder of the model [RUN/export/NAME]")
+    return parser
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,281 @@
+"""Exported nets: loaded by TensorFlow alone, they answer as their cards say."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from test_tables import assert_imports_neither
+
+from conftest import Job
+from ffnet.data.dataset import Part
+from ffnet.data.load import load
+from ffnet.errors import InputError
+from ffnet.results import layout, tables
+from ffnet.results.layout import RunFolder
+from ffnet.results.tables import Row
+from ffnet.serving.card import choose
+from ffnet.study import Data
+
+Array = npt.NDArray[Any]
+
+APIS = ("barebones", "functional", "model", "sequential")
+STUDY = Path(__file__).parent.parent / "jobs" / "studies" / "digits.toml"
+CLIENT = """
+import sys
+sys.modules["ffnet"] = sys.modules["keras"] = None  # importing either is an error
+import pathlib, numpy as np, tensorflow as tf
+for folder in map(pathlib.Path, sys.argv[1:]):
+    net = tf.saved_model.load(str(folder))
+    assert list(net.signatures) == ["serving_default"]
+    images = tf.constant(np.load(folder.parent / "images.npy"))
+    outputs = net.signatures["serving_default"](images=images)
+    np.savez(folder.parent / "answers.npz", **{n: y.numpy() for n, y in outputs.items()})
+"""
+
+
+@pytest.fixture(scope="module")
+def nets(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run for each api, of nets with all that a net can have."""
+    folder = tmp_path_factory.mktemp("nets")
+
+    def train(api: str) -> None:
+        done = job(
+            "train", "--api", api, "--out", folder / api, "--hidden-sizes", "[24, 12]",
+            "--batch-norm", "true", "--bias", "true", "--dropout", "[0.2, 0.1]",
+            "--activation", "silu", "--learning-rate", 0.2, "--batch-size", 32,
+            "--epochs", 4, "--evaluate-test", "true",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        list(pool.map(train, APIS))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(job: Job, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A study of six trials, of which five keep their checkpoints."""
+    path = tmp_path_factory.mktemp("study") / "run"
+    done = job("tune", STUDY, "--trials", 6, "--epochs", 4, "--out", path)
+    assert done.returncode == 0, done.stderr
+    return RunFolder.existing(path)
+
+
+def kept(run: RunFolder) -> list[Row]:
+    """The trials that have a checkpoint."""
+    return [row for row in tables.read(run.trials) if run.checkpoint(row["trial"]).exists()]
+
+
+def export(run: RunFolder, out: Path, trial: str | None = None) -> dict[str, Any]:
+    """In this process, as each of its own takes seconds to import TensorFlow."""
+    from ffnet.serving.export import export
+
+    return export(choose(run, trial), out)
+
+
+def answers(models: Iterable[Path], images: Array) -> dict[Path, dict[str, Array]]:
+    """What first versions of models answer on images, in one process without ffnet."""
+    models = list(models)
+    for out in models:
+        np.save(out / "images.npy", images)
+    command = [sys.executable, "-I", "-c", CLIENT, *(str(out / "1") for out in models)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return {out: dict(np.load(out / "answers.npz", allow_pickle=True)) for out in models}
+
+
+def answer(out: Path, **inputs: Array) -> dict[str, Array]:
+    """What the first version of a model answers, in this process."""
+    import tensorflow as tf
+
+    model = tf.saved_model.load(str(out / "1"))
+    tensors = {name: tf.constant(x) for name, x in inputs.items()}
+    return {name: y.numpy() for name, y in model.signatures["serving_default"](**tensors).items()}
+
+
+def assert_as_measured(
+    given: dict[str, Array], part: Part, card: dict[str, Any], figures: str = "last_val"
+) -> None:
+    classes = np.array(card["data"]["classes"])
+    probabilities, names = given["probabilities"], given["class"].astype(str)
+    assert probabilities.shape == (len(part), len(classes))
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(names, classes[probabilities.argmax(axis=1)])
+    assert (names == classes[part.y]).mean() == card[f"{figures}_accuracy"]
+    losses = -np.log(probabilities[np.arange(len(part)), part.y])
+    assert losses.mean() == pytest.approx(card[f"{figures}_loss"], rel=1e-4)  # float32 sums
+
+
+def test_nets_of_every_api_answer_as_measured(nets: Path, tmp_path: Path) -> None:
+    digits = load(Data(dataset="digits"))
+    assert digits.test
+    cards = {tmp_path / api: export(RunFolder.existing(nets / api), tmp_path / api) for api in APIS}
+    images = np.concatenate([digits.validation.x, digits.test.x])
+    for out, given in answers(cards, images).items():
+        card = cards[out]
+        assert card["hyperparameters"]["api"] == out.name
+        assert card["data"]["classes"] == [str(i) for i in range(10)]
+        count = len(digits.validation)
+        assert_as_measured({n: y[:count] for n, y in given.items()}, digits.validation, card)
+        assert_as_measured({n: y[count:] for n, y in given.items()}, digits.test, card, "test")
+
+
+def test_a_run_of_one_net_is_exported_with_a_card(job: Job, nets: Path) -> None:
+    run = RunFolder.existing(nets / "model")
+    done = job("export", run.path)
+    assert (done.returncode, done.stderr) == (0, "")
+    out = run.export("digits")
+    assert f"digits, version 1: {out / '1'}" in done.stdout
+    card = json.loads((out / "card.json").read_text())
+    assert card == json.loads((out / "1" / "card.json").read_text())
+    assert (card["name"], card["version"], card["run"], card["trial"]) == ("digits", 1, "model", 0)
+    assert card["signature"]["inputs"] == {"images": {"dtype": "uint8", "shape": [None, 8, 8]}}
+    assert card["data"]["sizes"] == {"train": 1257, "validation": 270, "test": 270}
+    assert card["hyperparameters"]["dropout"] == [0.2, 0.1]
+    assert card["epochs"] == 4
+    document = json.loads(run.study.read_text())
+    assert all(card[name] == document[name] for name in ("commit", "versions"))
+    assert document["data"]["source"] not in json.dumps(card)
+    assert b"ffnet" not in (out / "1" / "saved_model.pb").read_bytes()
+
+
+def test_features_are_an_input_of_floats(job: Job, blobs: Path, tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "model"
+    arguments = ("--dataset", blobs, "--hidden-sizes", "[]", "--learning-rate", 0.1)
+    assert job("train", *arguments, "--out", run).returncode == 0
+    card = export(RunFolder.existing(run), out)
+    assert card["signature"]["inputs"] == {"features": {"dtype": "float32", "shape": [None, 20]}}
+    assert card["test_accuracy"] is None
+    part = load(Data(dataset=str(blobs))).validation
+    assert_as_measured(answer(out, features=part.x), part, card)
+
+
+def test_of_a_study_the_best_last_report_with_a_checkpoint_goes(
+    study: RunFolder, tmp_path: Path
+) -> None:
+    rows = kept(study)
+    assert len(rows) == 5
+    card = export(study, tmp_path / "best")
+    assert card["last_val_accuracy"] == max(row["last_val_accuracy"] for row in rows)
+    assert card["chosen"] == "highest last_val_accuracy of 5 that can be exported"
+    part = load(Data(dataset="digits")).validation
+    assert_as_measured(answer(tmp_path / "best", images=part.x), part, card)
+    assert choose(study, None).out(None) == study.export("digits")
+
+
+def test_a_study_that_judges_by_loss_hands_on_the_lowest(study: RunFolder, tmp_path: Path) -> None:
+    run = RunFolder(shutil.copytree(study.path, tmp_path / "run"))
+    document = json.loads(run.study.read_text())
+    document["study"]["tuning"]["metric"] = "val_loss"
+    layout.write_json(run.study, document)
+    rows = kept(run)
+    chosen = choose(run, None)
+    assert chosen.row["last_val_loss"] == min(row["last_val_loss"] for row in rows)
+    assert chosen.why == "lowest last_val_loss of 5 that can be exported"
+
+
+def test_each_export_is_a_further_version(nets: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    first = export(RunFolder.existing(nets / "model"), out)
+    before = {path: path.read_bytes() for path in (out / "1").rglob("*") if path.is_file()}
+    (out / "notes").mkdir()  # not a version
+    second = export(RunFolder.existing(nets / "functional"), out, trial="0")
+    assert (first["version"], second["version"]) == (1, 2)
+    assert second["chosen"] == "named with --trial"
+    assert {path: path.read_bytes() for path in before} == before
+    assert json.loads((out / "card.json").read_text())["run"] == "functional"
+    assert {path.name for path in out.iterdir()} == {"1", "2", "card.json", "notes"}
+    assert (out / "2").stat().st_mode & 0o777 == (out / "notes").stat().st_mode & 0o777
+
+
+def test_what_cannot_be_exported_is_one_line(job: Job, study: RunFolder, tmp_path: Path) -> None:
+    (without,) = set(range(6)) - {row["trial"] for row in kept(study)}
+    refusals = {
+        (tmp_path,): f"{tmp_path} is not a run: it has no study.json",
+        (study.path, "--trial", "6"): "--trial must be one of the run's 6 trials. Given: 6",
+        (study.path, "--trial", without): "--trial must have a checkpoint with the weights",
+        (study.path, "--out", tmp_path / "a model"): "--out names the model, by letters, digits",
+    }
+    for arguments, words in refusals.items():
+        done = job("export", *arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"error: {words}")
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_trial_without_a_checkpoint_is_answered_with_those_that_have_one(
+    study: RunFolder,
+) -> None:
+    having = {row["trial"] for row in kept(study)}
+    (without,) = set(range(6)) - having
+    with pytest.raises(InputError) as refused:
+        choose(study, str(without))
+    (listed,) = re.findall(r"as these have: (.*)\. Given: ", str(refused.value))
+    assert list(map(int, listed.split(", "))) == sorted(having)
+
+
+def test_a_file_in_the_way_is_refused(nets: Path, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(InputError, match=r"file must be a folder to write to \(File exists\)"):
+        export(RunFolder.existing(nets / "model"), file)
+
+
+def test_weights_without_a_report_of_theirs_are_not_exported(nets: Path, tmp_path: Path) -> None:
+    run = RunFolder(shutil.copytree(nets / "model", tmp_path / "run"))
+    reports = tables.read(run.epochs)
+    (row,) = tables.read(run.trials)
+
+    def refuse(reports: list[Row], **changed: object) -> None:
+        tables.write(run.epochs, reports, tables.EPOCHS)
+        tables.write(run.trials, [row | changed], tables.TRIALS)
+        for trial, words in ((None, "a run without any"), ("0", "these have: none. Given: 0")):
+            with pytest.raises(InputError, match=words):
+                choose(run, trial)
+
+    refuse(reports[:-1])  # weights newer than the table, as when a study was stopped
+    refuse(reports, parent=3)  # weights of another trial, as when pbt was stopped
+    refuse([*reports[:-1], reports[-1] | {"val_loss": None, "val_accuracy": None}])  # diverged
+
+
+def test_a_trial_that_trains_on_after_it_was_chosen_is_not_exported(
+    nets: Path, tmp_path: Path
+) -> None:
+    run = RunFolder(shutil.copytree(nets / "model", tmp_path / "run"))
+    chosen = choose(run, None)
+    weights = run.checkpoint(0).read_bytes()
+    with run.checkpoint(0).open("wb") as file:
+        np.save(file, chosen.report["step"] + 1)
+        step = file.tell()
+        file.write(weights[step:])
+    from ffnet.serving.export import export
+
+    with pytest.raises(InputError, match="trial 0 trains on meanwhile"):
+        export(chosen, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_study_json_of_an_older_run_is_refused(nets: Path, tmp_path: Path) -> None:
+    run = RunFolder(shutil.copytree(nets / "model", tmp_path / "run"))
+    document = json.loads(run.study.read_text())
+    del document["data"]["mean"], document["data"]["std"]
+    layout.write_json(run.study, document)
+    with pytest.raises(InputError, match="needs mean, std of the data"):
+        choose(run, None)
+    layout.write_json(run.study, [])
+    with pytest.raises(InputError, match=r"not a study\.json of a run"):
+        choose(run, None)
+
+
+def test_help_imports_neither_ray_nor_tensorflow() -> None:
+    assert_imports_neither(["export.py", "--help"])

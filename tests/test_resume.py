@@ -1,0 +1,244 @@
+"""A study that was stopped or killed goes on: no trial lost, none twice, the same curves."""
+
+import json
+import os
+import signal
+import subprocess
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Job, command_line, wait_for
+from ffnet.results import tables
+from ffnet.results.layout import RunFolder
+from ffnet.results.tables import Row
+from ffnet.study import Study
+from ffnet.tuning.past import Past
+from ffnet.tuning.schedulers import StudyAsha, make_scheduler, replay
+from ffnet.tuning.search import StudySearch, TpeSearch, sample
+from ffnet.validation import validated
+
+EPOCHS, TRIALS = 120, 5
+
+
+@pytest.fixture(scope="module")
+def study_file(tmp_path_factory: pytest.TempPathFactory, blobs: Path) -> Path:
+    """A study without pruning, so that every trial's curve is known; about ten seconds long."""
+    path = tmp_path_factory.mktemp("study") / "five.toml"
+    path.write_text(
+        f"""
+[data]
+dataset = "{blobs}"
+[net]
+hidden_sizes = 64
+dropout = 0.1
+[training]
+batch_size = 8
+optimizer = "adam"
+[space]
+learning_rate = {{ log_uniform = [1e-4, 1e-2] }}
+[tuning]
+scheduler = "none"
+[budget]
+trials = {TRIALS}
+epochs = {EPOCHS}
+"""
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, study_file: Path, job: Job) -> Path:
+    """The study, run without a break."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    done = job("tune", study_file, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def rows(out: Path) -> list[Row]:
+    return tables.read(RunFolder.existing(out).trials)
+
+
+def curves(out: Path) -> dict[tuple[int, float], tuple[float, float, float]]:
+    return {
+        (r["trial"], r["epoch"]): (r["train_loss"], r["val_loss"], r["val_accuracy"])
+        for r in tables.read(RunFolder.existing(out).epochs)
+    }
+
+
+@pytest.mark.parametrize("sign", [signal.SIGUSR1, signal.SIGKILL])
+def test_a_study_goes_on_to_the_tables_of_one_without_a_break(
+    sign: signal.Signals, study_file: Path, whole: Path, job: Job, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    driver = subprocess.Popen(
+        command_line("tune", study_file, "--out", out, "--resume"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        wait_for(
+            lambda: (
+                (out / "trials.parquet").exists()
+                and Counter(r["status"] for r in rows(out))["done"] >= 2
+            )
+        )
+        if sign == signal.SIGKILL:
+            os.killpg(driver.pid, sign)
+        else:
+            os.kill(driver.pid, sign)
+        driver.communicate(timeout=60)
+    finally:
+        driver.kill()
+    before = rows(out)
+    ended = {r["trial"] for r in before if r["status"] == "done"}
+    assert 2 <= len(ended) < TRIALS
+    done = job("tune", study_file, "--out", out, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert f"going on after {len(ended)} trials that have ended" in done.stdout
+    after = {r["trial"]: r for r in rows(out)}
+    assert sorted(after) == list(range(TRIALS))
+    assert {r["status"] for r in after.values()} == {"done"}
+    assert all(after[r["trial"]] == r for r in before if r["trial"] in ended)
+    assert curves(out) == curves(whole)  # every epoch of every trial, once, to the same bits
+    reports = tables.read(RunFolder.existing(out).epochs)
+    assert len(reports) == TRIALS * EPOCHS
+    if sign == signal.SIGUSR1:  # what was under way went on, and did not begin again
+        begun = next(r for r in before if r["status"] == "stopped" and r["epochs"] > 5)
+        own = [r for r in reports if r["trial"] == begun["trial"]]
+        assert len({r["worker"] for r in own}) == 2
+        first = min(r["epoch"] for r in own if r["worker"] != begun["worker"])
+        assert first > begun["epochs"]
+    assert len(json.loads((out / "study.json").read_text())["resumed"]) == 1
+
+
+def test_a_study_that_has_ended_is_shown_once_more(study_file: Path, whole: Path, job: Job) -> None:
+    before = (whole / "trials.parquet").stat().st_mtime_ns, rows(whole)
+    done = job("tune", study_file, "--out", whole, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert f"{TRIALS} trials: {TRIALS} done" in done.stdout
+    assert rows(whole) == before[1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--epochs", "7"], "holds another study: budget.epochs is 120 there. Given: 7"),
+        (["--seed", "3"], "holds another study: seed is 0 there. Given: 3"),
+        (["--learning-rate", "{uniform = [1e-3, 1e-2]}"], "another study: space.learning_rate is"),
+        (["--validation", "100"], "holds another study: data.validation is None there"),
+    ],
+)
+def test_another_study_is_not_mixed_in(
+    flags: list[str], words: str, study_file: Path, whole: Path, job: Job
+) -> None:
+    before = rows(whole)
+    done = job("tune", study_file, "--out", whole, "--resume", *flags)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert rows(whole) == before
+
+
+def test_resume_needs_to_know_where(job: Job, study_file: Path) -> None:
+    done = job("tune", study_file, "--resume")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: --resume needs --out with the folder of the run\n",
+    )
+
+
+# --- what a search and a scheduler are told ----------------------------------------------------
+
+SPACE = {
+    "optimizer": {"choice": ["sgd", "adam"]},
+    "momentum": {"uniform": [0.5, 0.99], "when": {"optimizer": "sgd"}},
+    "hidden_sizes": {"each": {"log_integer": [4, 9]}, "depth": {"integer": [1, 3]}},
+    "dropout": {"uniform": [0.0, 0.5]},
+    "learning_rate": [
+        {"log_uniform": [1e-2, 1.0], "when": {"optimizer": "sgd"}},
+        {"log_uniform": [1e-4, 1e-2], "when": {"optimizer": "adam"}},
+    ],
+}
+
+
+def study(search: str = "random", trials: int = 12) -> Study:
+    sections = {"space": SPACE, "tuning": {"search": search}, "budget": {"trials": trials}}
+    return validated(Study, sections, "test")
+
+
+def row(of: Study, number: int, status: str, **figures: Any) -> Row:
+    config = sample(of, number)
+    values = {k: v for k, v in config.hyperparameters().items() if v is not None}
+    return {"trial": number, "status": status, "seed": config.seed, **values, **figures}
+
+
+def test_unfinished_trials_come_first_and_ended_ones_not_at_all() -> None:
+    of = study()
+    past = Past([row(of, 0, "done"), row(of, 1, "stopped"), row(of, 2, "failed")])
+    search = StudySearch(of, past)
+    drawn = [search.suggest(str(n)) for n in range(10)]
+    trials = [d["trial"] for d in drawn if isinstance(d, dict)]
+    assert [t["number"] for t in trials] == [1, *range(3, 12)]
+    expected = sample(of, 1)
+    assert trials[0]["seed"] == expected.seed
+    assert trials[0]["training"] == expected.training.model_dump()
+    assert trials[0]["net"]["hidden_sizes"] == expected.net.hidden_sizes
+
+
+def test_tpe_knows_the_trials_before() -> None:
+    of = study("tpe")
+    rows = [row(study(), n, "done", best_val_accuracy=n / 10) for n in range(8)]
+    rows += [row(study(), 8, "diverged"), row(study(), 9, "running", best_val_accuracy=0.1)]
+    search = TpeSearch(of, Past(rows))
+    told = search._ot_study.trials
+    assert [t.value for t in told[:8]] == [n / 10 for n in range(8)]
+    assert [t.state.name for t in told[8:]] == ["FAIL", "RUNNING"]
+    for before, trial in zip(rows, told, strict=True):
+        sizes = [trial.params[f"hidden_sizes.{i + 1}"] for i in range(len(before["hidden_sizes"]))]
+        assert sizes == list(before["hidden_sizes"])
+        rate = "learning_rate/0" if before["optimizer"] == "sgd" else "learning_rate/1"
+        assert trial.params[rate] == before["learning_rate"]
+        assert ("momentum" in trial.params) == (before["optimizer"] == "sgd")
+        assert trial.params["dropout"] == before["dropout"][0]
+
+
+class TuneTrial:
+    """What of Ray Tune's trials a scheduler looks at."""
+
+    def __init__(self, trial_id: str, number: int) -> None:
+        self.trial_id, self.config = trial_id, {"trial": {"number": number}}
+
+
+def rungs(scheduler: Any) -> list[tuple[float, dict[str, float]]]:
+    return [(rung, dict(recorded)) for rung, recorded in scheduler._brackets[0]._rungs]
+
+
+def test_asha_has_the_same_rungs_after_a_replay() -> None:
+    of = study()
+    lived: Any = make_scheduler(of)
+    reports = []
+    for number in range(6):
+        lived.on_trial_add(None, TuneTrial(f"id{number}", number))
+    for at, (epoch, number) in enumerate((e, n) for e in range(1, 5) for n in range(6) if n >= e):
+        report = {"trial": number, "epoch": epoch, "val_accuracy": number * epoch / 30}
+        reports.append(report | {"reported_at": at})
+        lived.on_trial_result(None, TuneTrial(f"id{number}", number), report)
+    again: Any = make_scheduler(of)
+    replay(again, of, Past([{"trial": n} for n in range(6)], reports[::-1]))
+    assert rungs(again) == rungs(lived)
+    assert len(rungs(lived)[-1][1]) == 5
+
+
+def test_a_trial_begun_again_stands_once_on_a_rung() -> None:
+    scheduler: Any = make_scheduler(study())
+    assert isinstance(scheduler, StudyAsha)
+    for trial_id in ("first", "second"):
+        trial = TuneTrial(trial_id, 7)
+        scheduler.on_trial_add(None, trial)
+        scheduler.on_trial_result(None, trial, {"epoch": 1, "val_accuracy": 0.5})
+    assert rungs(scheduler)[-1] == (1, {"7": 0.5})
