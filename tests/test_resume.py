@@ -81,12 +81,7 @@ def test_a_study_goes_on_to_the_tables_of_one_without_a_break(
         start_new_session=True,
     )
     try:
-        wait_for(
-            lambda: (
-                (out / "trials.parquet").exists()
-                and Counter(r["status"] for r in rows(out))["done"] >= 2
-            )
-        )
+        wait_for(lambda: (out / "trials.parquet").exists() and _half_way(rows(out)))
         if sign == signal.SIGKILL:
             os.killpg(driver.pid, sign)
         else:
@@ -114,6 +109,12 @@ def test_a_study_goes_on_to_the_tables_of_one_without_a_break(
         first = min(r["epoch"] for r in own if r["worker"] != begun["worker"])
         assert first > begun["epochs"]
     assert len(json.loads((out / "study.json").read_text())["resumed"]) == 1
+
+
+def _half_way(begun: list[Row]) -> bool:
+    """Whether some trials have ended and another is well under way."""
+    done = Counter(row["status"] for row in begun)["done"] >= 2
+    return done and any(r["status"] == "running" and r["epochs"] >= 10 for r in begun)
 
 
 def test_a_study_that_has_ended_is_shown_once_more(study_file: Path, whole: Path, job: Job) -> None:

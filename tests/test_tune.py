@@ -173,8 +173,9 @@ def test_checkpoints_of_the_best_five_remain(digits: tuple[Path, str]) -> None:
     assert len(kept) == 5
     assert all(r["best_val_accuracy"] >= fifth for r in ordered if r["trial"] in kept)
     with (digits[0] / "checkpoints" / f"{kept.pop():05d}.npy").open("rb") as file:
-        assert np.load(file) > 0
-        assert np.load(file).shape[0] == 64
+        step, reports, first = int(np.load(file)), json.loads(str(np.load(file))), np.load(file)
+    assert reports[-1]["step"] == step > 0
+    assert first.shape[0] == 64
 
 
 def test_the_same_study_gives_its_trials_the_same_curves(
