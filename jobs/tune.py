@@ -2,7 +2,7 @@
 
   python jobs/tune.py jobs/studies/digits.toml
   python jobs/tune.py jobs/studies/cifar10.toml --data-dir ~/data --trials 64
-  ray job submit --working-dir . -- python jobs/tune.py jobs/studies/digits.toml
+  python jobs/submit.py -- tune jobs/studies/digits.toml        on a cluster: see cluster/README.md
 
 Every field of the study is also a flag. Ctrl-C, SIGTERM or SIGUSR1 stop the study in order; the
 same command with --out and --resume goes on with it, as after a kill. Exit status: 0; 1 when no

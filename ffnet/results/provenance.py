@@ -1,6 +1,7 @@
 """What a run's study.json says: what was run, on which data, with which versions."""
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 import sys
@@ -55,7 +56,10 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit that ffnet's own code is at, "-dirty" when changed; None outside a checkout."""
+    """The commit that ffnet's own code is at, "-dirty" when changed.
+
+    Outside a checkout it is $FFNET_COMMIT, which `ffnet.submit` sets for its copy, or None.
+    """
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
         cwd=Path(__file__).parent,
@@ -63,4 +67,4 @@ def commit() -> str | None:
         text=True,
         check=False,
     )
-    return described.stdout.strip() or None
+    return described.stdout.strip() or os.environ.get("FFNET_COMMIT") or None

@@ -1,0 +1,168 @@
+"""Run a job of jobs/ on a cluster, through Ray's Jobs API.
+
+  python jobs/submit.py --address http://127.0.0.1:8265 -- tune jobs/studies/digits.toml
+  python jobs/submit.py --address http://127.0.0.1:8265 list
+  python jobs/submit.py status [JOB]
+  python jobs/submit.py logs [JOB]
+  python jobs/submit.py stop JOB
+
+Sends the working directory without data, results and hidden files, prints the job's log while it
+runs, and exits as the job: 75 when it was stopped, 128 and the signal when it was killed. A study
+whose driver was lost is submitted again with --resume. Ctrl-C asks: leave it running or stop it.
+
+After --: a job and its arguments. A relative --out is taken from here; a study without one gets a
+new folder in runs/ here, so on other machines name one that the cluster reaches. Other paths are
+read on the cluster, in the copy of the working directory.
+
+The cluster's token is in the file of RAY_AUTH_TOKEN_PATH. `logs` goes on printing until the job
+ends and exits as the job; without JOB it is the newest one.
+"""
+
+import argparse
+import contextlib
+import secrets
+import sys
+import tempfile
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ffnet import command
+from ffnet.errors import InputError
+from ffnet.submit import connection, job, package
+
+ACTIONS = ("status", "logs", "stop", "list")
+
+
+def main(argv: list[str]) -> int:
+    """Parse, then submit or look after a job."""
+    own, words = _split(argv)
+    flags = _parser().parse_args(own)
+    if words and flags.action:
+        raise InputError(f"a job after -- is submitted. Given: also {flags.action}")
+    if not words and not flags.action:
+        raise InputError("name a job after --, or status, logs, stop or list; see --help")
+    if flags.retries < 0:
+        raise InputError(f"--retries must be 0 or more. Given: {flags.retries}")
+    arguments = package.command_of(words, Path.cwd()) if words else []
+    client = connection.connect(flags.address)
+    try:
+        if words:
+            return _run(client, arguments, flags.retries)
+        return _look(client, flags.action, flags.job)
+    except (OSError, RuntimeError) as error:  # of the connection, or what the server answered
+        _note(f"error: {' '.join(str(error).split())[:500]}")
+        return 1
+
+
+def _split(argv: list[str]) -> tuple[list[str], list[str]]:
+    at = argv.index("--") if "--" in argv else len(argv)
+    return argv[:at], argv[at + 1 :]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command.parser(__doc__)
+    parser.usage = "submit.py [options] (-- JOB ARGUMENTS… | status | logs | stop | list) [JOB]"
+    parser.add_argument("action", nargs="?", choices=ACTIONS, help="look after a job")
+    parser.add_argument("job", nargs="?", help="its name, as `list` shows it")
+    parser.add_argument(
+        "--address", metavar="URL", help="dashboard of the cluster [$RAY_API_SERVER_ADDRESS]"
+    )
+    parser.add_argument(
+        "--retries",
+        type=int,
+        default=1,
+        metavar="N",
+        help="times that a study goes on after its driver was lost [%(default)s]",
+    )
+    return parser
+
+
+# --- submit ------------------------------------------------------------------------------------
+
+
+def _run(client: Any, arguments: list[str], retries: int) -> int:
+    base = f"{Path(arguments[0]).stem}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    with tempfile.TemporaryDirectory(prefix="ffnet-") as folder:
+        code = Path(folder, "code")
+        package.copy_code(Path.cwd(), code)
+        for attempt in range(retries + 1):
+            name = f"{base}-{attempt + 1}" if attempt else base
+            job.submit(client, arguments, code, name)
+            _note(f"submitted: {name}")
+            details = _attend(client, name)
+            again = package.resumed(arguments)
+            if details is None or again is None or not job.lost(details):
+                break
+            _note(f"{name}: its driver was lost ({_how(details)})")
+            arguments = again
+    return _end(name, details)
+
+
+def _attend(client: Any, name: str) -> Any:
+    """Follow a job to its end; None when the user leaves it running."""
+    log = job.Log(client, name)
+    while True:
+        try:
+            return log.follow()
+        except KeyboardInterrupt:
+            if not _stop_wanted(name):
+                return None
+            client.stop_job(name)
+            _note(f"stopping {name}; it has {job.STOP_SECONDS} s to end in order")
+
+
+def _stop_wanted(name: str) -> bool:
+    answer = ""
+    if sys.stdin.isatty():
+        with contextlib.suppress(EOFError, KeyboardInterrupt):
+            answer = input(f"\n{name}: leave it running, or stop it? [leave/stop] ")
+    return answer.strip().lower() in ("s", "stop")
+
+
+def _end(name: str, details: Any) -> int:
+    """Say how a job ended, or how to look after it; returns the exit status."""
+    if details is None:
+        _note(f"{name} goes on. To see it: submit.py logs {name}; to stop: … stop {name}")
+        return 130
+    status = job.exit_status(details)
+    if status:
+        _note(f"{name}: {details.status} ({_how(details)})")
+    return status
+
+
+def _how(details: Any) -> str:
+    if details.error_type and details.driver_exit_code is None and details.message:
+        return f"{details.error_type}: {' '.join(details.message.split())[:500]}"
+    return f"exit status {job.exit_status(details)}"
+
+
+# --- look after a job --------------------------------------------------------------------------
+
+
+def _look(client: Any, action: str, name: str | None) -> int:
+    found = job.jobs(client)
+    if action == "list":
+        print("\n".join(map(job.line, found)) or "no jobs")
+        return 0
+    if action == "stop" and not name:
+        raise InputError("stop needs the name of a job, as `list` shows it")
+    details = next((each for each in found if name in (None, each.submission_id)), None)
+    if not details:
+        raise InputError(f"there is no job {name or 'yet'} on this cluster; see `list`")
+    name = details.submission_id
+    if action == "logs":
+        return _end(name, _attend(client, name))
+    if action == "stop" and client.stop_job(name):
+        details = job.wait(client, name)
+    print(job.line(details))
+    return 0
+
+
+def _note(text: str) -> None:
+    """Say something that is not the job's own output."""
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    command.run(main)
