@@ -68,7 +68,7 @@ def _rounded(column: str, value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.4f}" if column.endswith(("accuracy", "loss")) else f"{value:.4g}"
-    if isinstance(value, list) and any(isinstance(part, float) for part in value):
+    if isinstance(value, list | tuple) and any(isinstance(part, float) for part in value):
         return " ".join(f"{part:.3g}" for part in value)
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"

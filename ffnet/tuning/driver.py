@@ -4,9 +4,7 @@ import logging
 import shutil
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
@@ -22,6 +20,38 @@ from ffnet.tuning.recorder import Recorder
 from ffnet.tuning.schedulers import make_scheduler, replay
 from ffnet.tuning.search import LOST_RETRIES, StudySearch
 from ffnet.tuning.trial import Trial
+
+
+class Signals(tune.Callback):  # type: ignore[misc]
+    """SIGINT, SIGTERM and SIGUSR1 end the study in order; a second one ends it at once.
+
+    A context, for the time that they do; a callback too, as Tune sets its own handler of SIGUSR1.
+    """
+
+    NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.getsignal(number) for number in self.NUMBERS}
+        self.on_step_begin()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def on_step_begin(self, **_: Any) -> None:
+        """See that the handlers are these."""
+        for number in self.NUMBERS:
+            signal.signal(number, self._stop)
+
+    def _stop(self, number: int, _: Any) -> None:
+        if self._recorder.stopping:
+            raise KeyboardInterrupt
+        self._recorder.stopping = f"stopped by {signal.Signals(number).name}"
+        self._recorder.interrupted = True
 
 
 class StudyStopper(tune.Stopper):  # type: ignore[misc]
@@ -70,11 +100,13 @@ def run_study(
         recorder = Recorder(study, folder, search.gave_up, past)
         progress = Progress(study, recorder, screen)
         try:
-            with _signals_stop(recorder):
+            with Signals(recorder) as signals:
                 if search.has_trials():
                     scheduler = make_scheduler(study)
                     replay(scheduler, study, past)
-                    _fit(study, data, folder, search, scheduler, (recorder, progress), slots)
+                    _fit(
+                        study, data, folder, search, scheduler, (recorder, progress, signals), slots
+                    )
         finally:
             progress.close()
             recorder.finish()
@@ -87,7 +119,7 @@ def _fit(
     folder: RunFolder,
     search: StudySearch,
     scheduler: TrialScheduler,
-    callbacks: tuple[Recorder, Progress],
+    callbacks: tuple[Recorder, Progress, Signals],
     slots: int,
 ) -> None:
     trainable = tune.with_parameters(Trial, data=data.without_test(), study=study, folder=folder)
@@ -114,22 +146,3 @@ def _fit(
         verbose=0,
     )
     shutil.rmtree(folder.ray, ignore_errors=True)  # Tune's state: nothing that the tables lack
-
-
-@contextmanager
-def _signals_stop(recorder: Recorder) -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGUSR1 end the study in order; a second one ends it at once."""
-
-    def stop(number: int, _: Any) -> None:
-        if recorder.stopping:
-            raise KeyboardInterrupt
-        recorder.stopping = f"stopped by {signal.Signals(number).name}"
-        recorder.interrupted = True
-
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-    before = {number: signal.signal(number, stop) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
