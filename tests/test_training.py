@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ffnet.data.dataset import DataSet, Part
 from ffnet.nets.barebones import BarebonesNet
-from ffnet.nets.initializers import kaiming_normal
+from ffnet.nets.initializers import initial
 from ffnet.nets.net import flatten, initialize
 from ffnet.netspec import NetSpec, Training, TrialConfig
 from ffnet.training.blocked import STEPS, train_block
@@ -107,14 +107,14 @@ def test_scores_are_layers_of_products_and_activations(
 
 @pytest.mark.parametrize("shape", [(1000, 500), (5, 5, 40, 500)])
 def test_kaiming_deviation_is_sqrt_of_two_over_fan_in(shape: tuple[int, ...]) -> None:
-    sample = kaiming_normal(shape, seed=(0, 0)).numpy()
+    sample = initial("kaiming_normal", shape, seed=(0, 0)).numpy()
     assert sample.std() == pytest.approx(math.sqrt(2 / math.prod(shape[:-1])), rel=0.02)
     assert abs(sample.mean()) < 0.02 * sample.std()
 
 
 def test_kaiming_refuses_other_ranks() -> None:
     with pytest.raises(ValueError, match=r"rank 2 or 4. Given: \(3,\)"):
-        kaiming_normal((3,), seed=(0, 0))
+        initial("kaiming_normal", (3,), seed=(0, 0))
 
 
 def test_weights_follow_the_seed_and_differ_between_layers() -> None:

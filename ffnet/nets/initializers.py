@@ -41,11 +41,6 @@ def initial(name: str, shape: Sequence[int], seed: Sequence[int]) -> tf.Tensor:
     )
 
 
-def kaiming_normal(shape: Sequence[int], seed: Sequence[int]) -> tf.Tensor:
-    """Normal numbers × sqrt(2 / fan in), the lesson's: see `initial`."""
-    return initial("kaiming_normal", shape, seed)
-
-
 # Compiled, they scale in place; TensorFlow's eager forms hold four copies for a moment.
 @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
 def _normal(shape: tf.Tensor, seed: tf.Tensor, deviation: tf.Tensor) -> tf.Tensor:
