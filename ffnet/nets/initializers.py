@@ -42,19 +42,19 @@ def initial(name: str, shape: Sequence[int], seed: Sequence[int]) -> tf.Tensor:
 
 
 # Compiled, they scale in place; TensorFlow's eager forms hold four copies for a moment.
-@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+@tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
 def _normal(shape: tf.Tensor, seed: tf.Tensor, deviation: tf.Tensor) -> tf.Tensor:
     return deviation * tf.random.stateless_normal(shape, seed=seed)
 
 
-@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+@tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
 def _truncated(shape: tf.Tensor, seed: tf.Tensor, deviation: tf.Tensor) -> tf.Tensor:
     return (deviation / TRUNCATED_DEVIATION) * tf.random.stateless_truncated_normal(
         shape, seed=seed
     )
 
 
-@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+@tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
 def _uniform(shape: tf.Tensor, seed: tf.Tensor, deviation: tf.Tensor) -> tf.Tensor:
     end = deviation * math.sqrt(3)
     return tf.random.stateless_uniform(shape, seed=seed, minval=-end, maxval=end)

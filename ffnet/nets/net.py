@@ -31,11 +31,20 @@ class Noise:
         self._seed.assign([tf.cast(seed, tf.int64), (step + NOISE_FROM) * MOST_LAYERS])
 
     def drop(self, x: tf.Tensor, layer: int) -> tf.Tensor:
-        """`x` [N, H] with a share of its numbers set to 0 and the others scaled up to match."""
+        """`x` [N, H] with a share of its numbers set to 0 and the others scaled up to match.
+
+        Sixteen random bits a number are enough and half the work of 32, so that the share is the
+        rate rounded down to a multiple of 2⁻¹⁶.
+        """
         seed = self._seed + tf.constant([0, layer], tf.int64)
-        return tf.nn.experimental.stateless_dropout(
-            x, rate=tf.cast(self.rates[layer], x.dtype), seed=seed, rng_alg="philox"
+        rows, columns = tf.unstack(tf.shape(x))
+        pairs = tf.random.stateless_uniform(
+            [rows, (columns + 1) // 2], seed, None, None, tf.uint32, alg="philox"
         )
+        bits = tf.reshape(tf.bitcast(pairs, tf.uint16), [rows, -1])[:, :columns]
+        dropped = tf.floor(self.rates[layer] * 2**16)
+        scale = tf.cast(2**16 / (2**16 - dropped), x.dtype)
+        return x * (tf.cast(bits >= tf.cast(dropped, tf.uint16), x.dtype) * scale)
 
 
 class Net(Protocol):

@@ -63,7 +63,7 @@ class ServedNet(tf.Module):  # type: ignore[misc]
 
     def save(self, path: Path) -> None:
         """Write a SavedModel, whose one signature is `answer`."""
-        signature = tf.function(self.answer).get_concrete_function(self._input)
+        signature = tf.function(self.answer, autograph=False).get_concrete_function(self._input)
         tf.saved_model.save(self, str(path), {SIGNATURE: signature})
 
 

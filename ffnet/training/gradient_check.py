@@ -64,7 +64,7 @@ def gradient_check(
     x = tf.constant(random.normal(size=(examples, features)))
     y = tf.constant(random.integers(classes, size=examples))
 
-    @tf.function  # type: ignore[untyped-decorator]
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def objective() -> tf.Tensor:
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y, net.scores(x, training=True))
         return tf.reduce_mean(losses)

@@ -1,7 +1,7 @@
 """Compiled training and evaluation of one structure of net on one data set."""
 
 import math
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,7 +168,7 @@ class Trainer:
             tf.constant(training.weight_decay),
         )
 
-    @tf.function(input_signature=ARGUMENTS)  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=ARGUMENTS, autograph=False)  # type: ignore[untyped-decorator]
     def _steps(
         self, first: tf.Tensor, end: tf.Tensor, before: tf.Tensor, seed: tf.Tensor,
         epoch: tf.Tensor, batch_size: tf.Tensor, learning_rates: tf.Tensor, momentum: tf.Tensor,
@@ -177,9 +177,8 @@ class Trainer:
         """Plain steps, the short batch at the end of an epoch included."""
         order = self._order(seed, epoch)
         loss = _loss(tf.minimum(batch_size, self.examples))
-        total, last, seen = tf.constant(0.0), tf.constant(0.0), tf.constant(0)
-        step = first
-        while step < end and tf.math.is_finite(last):
+
+        def train(step: tf.Tensor) -> Losses:
             x, y = self._gather(order[step * batch_size : (step + 1) * batch_size])
             self._begin_step(seed, before + step)
             with tf.GradientTape() as tape:
@@ -187,13 +186,11 @@ class Trainer:
             gradients = tape.gradient(objective, self.net.weights)
             rates = Rates(learning_rates[step - first], momentum, weight_decay)
             self._optimizer.apply(gradients, rates, before + step)
-            last = tf.reduce_mean(losses)
-            total += tf.reduce_sum(losses)
-            seen += tf.size(y)
-            step += 1
-        return total, last, seen
+            return tf.reduce_sum(losses), tf.reduce_mean(losses), tf.size(y)
 
-    @tf.function(input_signature=ARGUMENTS)  # type: ignore[untyped-decorator]
+        return _loop(first, end, 1, train)
+
+    @tf.function(input_signature=ARGUMENTS, autograph=False)  # type: ignore[untyped-decorator]
     def _blocks(
         self, first: tf.Tensor, end: tf.Tensor, before: tf.Tensor, seed: tf.Tensor,
         epoch: tf.Tensor, batch_size: tf.Tensor, learning_rates: tf.Tensor, momentum: tf.Tensor,
@@ -202,27 +199,25 @@ class Trainer:
         """Blocks of STEPS full batches of plain SGD, which has neither momentum nor decay."""
         assert self._blocked
         net, order, loss = self._blocked, self._order(seed, epoch), _loss(batch_size)
-        total, last, seen = tf.constant(0.0), tf.constant(0.0), tf.constant(0)
-        step = first
-        while step < end and tf.math.is_finite(last):
+
+        def train(step: tf.Tensor) -> Losses:
             x, y = self._gather(order[step * batch_size : (step + STEPS) * batch_size])
 
-            def head(z: tf.Tensor, j: int, at: tf.Tensor = before + step) -> tf.Tensor:
-                self._begin_step(seed, at + j)
+            def head(z: tf.Tensor, j: int) -> tf.Tensor:
+                self._begin_step(seed, before + step + j)
                 return net.head(z, training=True)
 
             rates = learning_rates[step - first : step - first + STEPS]
-            more, last = train_block(net.weights, head, x, y, rates, loss, self._products)
-            total += more
-            seen += tf.size(y)
-            step += STEPS
-        return total, last, seen
+            total, last = train_block(net.weights, head, x, y, rates, loss, self._products)
+            return total, last, tf.size(y)
+
+        return _loop(first, end, STEPS, train)
 
     def _begin_step(self, seed: tf.Tensor, step: tf.Tensor) -> None:
         if self._drops:
             self.net.noise.begin_step(seed, step)
 
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
     def _predict(self, x: tf.Tensor) -> tf.Tensor:
         return tf.argmax(self.net.scores(self.data.normalize(x)), axis=1, output_type=tf.int32)
 
@@ -236,20 +231,36 @@ class Trainer:
         x, y = self.data.train
         return self.data.normalize(tf.gather(x, index)), tf.gather(y, index)
 
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
     def _evaluate(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        correct, total = tf.constant(0), tf.constant(0.0)
-        start = tf.constant(0)
-        while start < tf.shape(y)[0]:
+        def evaluate(start: tf.Tensor, correct: tf.Tensor, total: tf.Tensor) -> Losses:
             labels = y[start : start + EVALUATE_AT_ONCE]
             scores = self.net.scores(self.data.normalize(x[start : start + EVALUATE_AT_ONCE]))
             hits = tf.equal(tf.argmax(scores, axis=1, output_type=tf.int32), labels)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=scores)
             correct += tf.reduce_sum(tf.cast(hits, tf.int32))
-            total += tf.reduce_sum(
-                tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=scores)
-            )
-            start += EVALUATE_AT_ONCE
+            return start + EVALUATE_AT_ONCE, correct, total + tf.reduce_sum(losses)
+
+        before = tf.constant(0), tf.constant(0), tf.constant(0.0)
+        _, correct, total = tf.while_loop(lambda start, *_: start < tf.size(y), evaluate, before)
         return correct, total
+
+
+def _loop(
+    first: tf.Tensor, end: tf.Tensor, stride: int, train: Callable[[tf.Tensor], Losses]
+) -> Losses:
+    """Losses of `train` from one step to another, until the last loss is no longer finite."""
+
+    def body(step: tf.Tensor, total: tf.Tensor, _: tf.Tensor, seen: tf.Tensor) -> Arguments:
+        more, last, count = train(step)
+        return step + stride, total + more, last, seen + count
+
+    _, total, last, seen = tf.while_loop(
+        lambda step, _, last, __: (step < end) & tf.math.is_finite(last),
+        body,
+        (first, tf.constant(0.0), tf.constant(0.0), tf.constant(0)),
+    )
+    return total, last, seen
 
 
 def _loss(batch_size: tf.Tensor, dtype: tf.DType = tf.float32) -> Loss:
