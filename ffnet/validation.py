@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ffnet.errors import InputError
+from ffnet.results.storage import File, checked, is_remote
 from ffnet.space import Domain, Spec, Values
 
 M = TypeVar("M", bound=Spec)
@@ -63,18 +64,19 @@ def validated(model: type[M], values: Values, source: str) -> M:
         raise InputError(f"{source}: {explain(error, model)}") from None
 
 
-def read_study(path: Path) -> Values:
-    """A study's values from its TOML file, or from the study.json of a run.
+def read_study(place: str) -> Values:
+    """A study's values from its TOML file, or from the study.json of a run, wherever it lies.
 
     Raises:
         InputError: the file is absent or malformed.
     """
-    if path.suffix != ".json":
-        return read_toml(path)
+    if not (is_remote(place) or place.endswith(".json")):
+        return read_toml(Path(place))
     try:
-        values: Values = json.loads(path.read_text(encoding="utf-8"))["study"]
+        with File(checked(place)).open() as file:
+            values: Values = json.loads(file.read())["study"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a study.json of a run ({error})") from None
+        raise InputError(f"{place}: not a study.json of a run ({error})") from None
     return values
 
 

@@ -4,8 +4,9 @@ python jobs/board.py runs/digits-…                   at http://127.0.0.1:6006,
 python jobs/board.py runs/digits-… --convert-only    only write the event files
 
 Shows the curves of every trial and the HParams dashboard. The event files are made from the run's
-tables, in RUN/tensorboard, and follow them every few seconds. Ctrl-C or SIGTERM ends both programs,
-with exit status 0; 1 when TensorBoard ended by itself; 2 for bad input.
+tables, in RUN/tensorboard (runs/NAME/tensorboard of a run in an object store), and follow them
+every few seconds. Ctrl-C or SIGTERM ends both programs, with exit status 0; 1 when TensorBoard
+ended by itself; 2 for bad input.
 """
 
 # Not named tensorboard.py: Python would take this file for the package.
@@ -20,7 +21,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO
 
 from ffnet import command
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser(__doc__)
-    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("run", help="folder of the run, or its s3:// or gs:// URI")
     parser.add_argument("--convert-only", action="store_true", help="write the event files and end")
     parser.add_argument("--port", type=int, default=6006, help="0 for any free one [%(default)s]")
     parser.add_argument(
@@ -75,9 +75,9 @@ def _convert(run: RunFolder) -> float:
     return time.monotonic() - begun
 
 
-def _tables(run: RunFolder) -> list[int]:
-    """When the tables were written."""
-    return [path.stat().st_mtime_ns for path in (run.trials, run.epochs) if path.exists()]
+def _tables(run: RunFolder) -> list[tuple[int, int]]:
+    """The tables' stamps."""
+    return [file.stamp() for file in (run.trials, run.epochs)]
 
 
 @contextlib.contextmanager
@@ -88,7 +88,7 @@ def _tensorboard(run: RunFolder, host: str, port: int) -> Iterator[tuple[Process
     flags = [f"--logdir={run.tensorboard}", f"--host={host}", f"--port={port}"]
     with tempfile.TemporaryFile() as log:
         board = subprocess.Popen(
-            [*program, *flags, f"--window_title={run.path.name}"],
+            [*program, *flags, f"--window_title={run.name}"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

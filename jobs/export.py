@@ -3,9 +3,9 @@
   python jobs/export.py runs/digits-…                 the best trial
   python jobs/export.py runs/digits-… --trial 17 --out models/digits
 
-RUN is a folder of jobs/tune.py, or of jobs/train.py --out. Each export is a new version, OUT/1,
-OUT/2, …, with a card.json. Its signature serving_default takes raw examples, "images" (uint8) or
-"features" (float32), and gives "probabilities" and "class"; jobs/serve.py OUT serves it.
+RUN is a folder or URI of jobs/tune.py, or of jobs/train.py --out. Each export is a new version,
+OUT/1, OUT/2, …, with a card.json. Its signature serving_default takes raw examples, "images"
+(uint8) or "features" (float32), and gives "probabilities" and "class"; jobs/serve.py OUT serves it.
 
 The weights are those after a trial's last report; so the best trial is the one whose last report
 is best by the study's metric, which may not be the first in the table. A study keeps the
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser(__doc__)
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    parser.add_argument("run", metavar="RUN", help="folder of the run, or its s3:// or gs:// URI")
     parser.add_argument("--trial", help="its number in the table [the best that has a checkpoint]")
     parser.add_argument("--out", type=Path, help="folder of the model [RUN/export/NAME]")
     return parser

@@ -6,7 +6,6 @@ python jobs/table.py runs/digits-… --status failed --columns trial,reason
 """
 
 import argparse
-from pathlib import Path
 
 from ffnet import command
 from ffnet.errors import InputError
@@ -34,7 +33,7 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser(__doc__)
-    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("run", help="folder of the run, or its s3:// or gs:// URI")
     parser.add_argument(
         "--sort",
         default="-best_val_accuracy",
@@ -56,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 def _columns(text: str | None, folder: RunFolder) -> list[str]:
     if text == "all":
         return list(tables.TRIALS.names)
-    return text.split(",") if text else shown(read_study(folder.study))
+    return text.split(",") if text else shown(read_study(str(folder.study)))
 
 
 def _count(text: str) -> int:

@@ -142,16 +142,16 @@ def _save(
     row: "Row", reports: "list[Report]",
 ) -> None:  # fmt: skip
     """A run's folder, as a study of one trial leaves it."""
-    from ffnet.results import layout, provenance, tables
+    from ffnet.results import provenance, storage, tables
     from ffnet.training import checkpoints
 
-    with layout.replacing(folder.checkpoint(0)) as file:
+    with folder.checkpoint(0).replacing() as file:
         checkpoints.write(file, reports[-1].step, [], trainer.variables)
     tables.write(folder.epochs, _report_rows(row, reports), tables.EPOCHS)
     tables.write(folder.trials, [row], tables.TRIALS)
     document = provenance.document(one.model_dump(mode="json"), data, threads)
-    layout.write_json(folder.study, document)
-    print(f"results: {folder.path}")
+    storage.write_json(folder.study, document)
+    print(f"results: {folder}")
 
 
 def _show(
@@ -243,11 +243,11 @@ def _parser() -> argparse.ArgumentParser:
     known = sorted(path.stem for path in PRESETS.glob("*.toml"))
     run = parser.add_argument_group("run")
     run.add_argument("--preset", choices=known, help="begin from a run of the source lesson")
-    run.add_argument("--from", dest="run", type=Path, metavar="RUN", help="train a trial again")
+    run.add_argument("--from", dest="run", metavar="RUN", help="train a trial again")
     run.add_argument("--trial", help="the trial, by its number in the table")
     run.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="[%(default)s]")
     out = parser.add_argument_group("output")
-    out.add_argument("--out", type=Path, help="folder for tables and weights, to export")
+    out.add_argument("--out", help="folder (or URI) for tables and weights, to export")
     out.add_argument("--save-figures", type=Path, metavar="DIR", help="folder for PNG figures")
     out.add_argument("--tensorboard", type=Path, metavar="DIR", help="folder for event files")
     add_flags(parser, OneNet)

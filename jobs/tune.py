@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     """Parse, validate, run, summarise."""
     flags = _parser().parse_args(argv)
     values = override(read_study(flags.study), flags, Study)
-    study = validated(Study, {"name": flags.study.stem, **values}, str(flags.study))
+    study = validated(Study, {"name": Path(flags.study).stem, **values}, flags.study)
 
     if flags.resume and not flags.out:
         raise InputError("--resume needs --out with the folder of the run")
@@ -43,10 +43,10 @@ def main(argv: list[str]) -> int:
     from ffnet.data.load import load
 
     data = load(study.data)
-    out = flags.out or Path("runs") / f"{study.name}-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
+    out = flags.out or f"runs/{study.name}-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
     folder, past = _folder(out, flags.resume, study, data)
     print(data.describe())
-    print(f"{study.trials} trials of up to {study.budget.epochs} epochs → {folder.path}")
+    print(f"{study.trials} trials of up to {study.budget.epochs} epochs → {folder}")
     if past.trials:
         ended = len(past.trials) - len(past.unfinished(study))
         print(f"going on after {ended} trials that have ended")
@@ -59,34 +59,34 @@ def main(argv: list[str]) -> int:
         address = flags.address or os.environ.get("RAY_ADDRESS")
         recorder = run_study(study, data, folder, address, past)
     except InputError:
-        if not past.trials:
+        if not folder.trials.exists():  # refused before its first trial
             folder.discard()
         raise
     return _summarise(study, recorder, folder, time.monotonic() - begun)
 
 
-def _folder(out: Path, resume: bool, study: Study, data: "DataSet") -> "tuple[RunFolder, Past]":
+def _folder(out: str, resume: bool, study: Study, data: "DataSet") -> "tuple[RunFolder, Past]":
     """The run's folder with its study.json, and what the study did there before."""
-    from ffnet.results import layout, provenance
+    from ffnet.results import provenance, storage
     from ffnet.results.layout import RunFolder
     from ffnet.tuning import past
 
-    if resume and (out / "study.json").exists():
+    if resume and RunFolder.at(out).study.exists():
         folder = RunFolder.existing(out)
         return folder, past.read(folder, study, data)
     folder = RunFolder.create(out)
     document = provenance.document(study.resolved(), data, study.resources.threads)
-    layout.write_json(folder.study, document)
+    storage.write_json(folder.study, document)
     return folder, past.Past()
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser(__doc__)
     parser.add_argument(
-        "study", type=Path, metavar="STUDY.toml", help="the study; a run's study.json runs it again"
+        "study", metavar="STUDY.toml", help="the study; a run's study.json runs it again"
     )
     run = parser.add_argument_group("run")
-    run.add_argument("--out", type=Path, help="folder of the results [runs/NAME-TIME]")
+    run.add_argument("--out", help="folder of the results, or s3:// or gs:// [runs/NAME-TIME]")
     run.add_argument(
         "--resume", action="store_true", help="go on with the study in --out, if it holds one"
     )
@@ -105,10 +105,10 @@ def _summarise(study: Study, recorder: "Recorder", folder: "RunFolder", seconds:
     if recorder.stopping:
         print(f"ended early: {recorder.stopping}")
     if counts["failed"]:
-        print(f"tracebacks of failed trials: {folder.traceback(0).parent}")
-    print(f"results: {folder.path}")
+        print(f"tracebacks of failed trials: {folder.errors}")
+    print(f"results: {folder}")
     command_line = [_near(sys.executable), _near(Path(__file__).with_name("table.py"))]
-    print(f"next:    {shlex.join([*command_line, _near(folder.path)])}")
+    print(f"next:    {shlex.join([*command_line, _near(folder.place)])}")
     if recorder.interrupted:
         return os.EX_TEMPFAIL
     finished = counts["done"] + counts["pruned"]

@@ -14,6 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ffnet.results import tables
+from ffnet.results.layout import RunFolder
+from ffnet.results.tables import Row
+
 ROOT = Path(__file__).parent.parent
 Job = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -92,6 +96,17 @@ def job() -> Job:
 def command_line(name: str, *arguments: object) -> list[str]:
     """The command that runs a job."""
     return [sys.executable, str(ROOT / "jobs" / f"{name}.py"), *map(str, arguments)]
+
+
+def rows_of(run: str | Path) -> list[Row]:
+    """The rows of trials.parquet; none while there is no such table."""
+    file = RunFolder.at(run).trials
+    return tables.read(file) if file.exists() else []
+
+
+def reports_of(run: str | Path) -> list[Row]:
+    """The rows of epochs.parquet."""
+    return tables.read(RunFolder.existing(run).epochs)
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:

@@ -19,7 +19,7 @@ from conftest import Job
 from ffnet.data.dataset import Part
 from ffnet.data.load import load
 from ffnet.errors import InputError
-from ffnet.results import layout, tables
+from ffnet.results import recorded, storage, tables
 from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
 from ffnet.serving.card import choose
@@ -132,7 +132,7 @@ def test_nets_of_every_api_answer_as_measured(nets: Path, tmp_path: Path) -> Non
 
 def test_a_run_of_one_net_is_exported_with_a_card(job: Job, nets: Path) -> None:
     run = RunFolder.existing(nets / "model")
-    done = job("export", run.path)
+    done = job("export", run.place)
     assert (done.returncode, done.stderr) == (0, "")
     out = run.export("digits")
     assert f"digits, version 1: {out / '1'}" in done.stdout
@@ -143,7 +143,7 @@ def test_a_run_of_one_net_is_exported_with_a_card(job: Job, nets: Path) -> None:
     assert card["data"]["sizes"] == {"train": 1257, "validation": 270, "test": 270}
     assert card["hyperparameters"]["dropout"] == [0.2, 0.1]
     assert card["epochs"] == 4
-    document = json.loads(run.study.read_text())
+    document = recorded.document(run)
     assert all(card[name] == document[name] for name in ("commit", "versions"))
     assert document["data"]["source"] not in json.dumps(card)
     assert b"ffnet" not in (out / "1" / "saved_model.pb").read_bytes()
@@ -174,10 +174,10 @@ def test_of_a_study_the_best_last_report_with_a_checkpoint_goes(
 
 
 def test_a_study_that_judges_by_loss_hands_on_the_lowest(study: RunFolder, tmp_path: Path) -> None:
-    run = RunFolder(shutil.copytree(study.path, tmp_path / "run"))
-    document = json.loads(run.study.read_text())
+    run = RunFolder.at(shutil.copytree(study.place, tmp_path / "run"))
+    document = recorded.document(run)
     document["study"]["tuning"]["metric"] = "val_loss"
-    layout.write_json(run.study, document)
+    storage.write_json(run.study, document)
     rows = kept(run)
     chosen = choose(run, None)
     assert chosen.row["last_val_loss"] == min(row["last_val_loss"] for row in rows)
@@ -202,9 +202,9 @@ def test_what_cannot_be_exported_is_one_line(job: Job, study: RunFolder, tmp_pat
     (without,) = set(range(6)) - {row["trial"] for row in kept(study)}
     refusals = {
         (tmp_path,): f"{tmp_path} is not a run: it has no study.json",
-        (study.path, "--trial", "6"): "--trial must be one of the run's 6 trials. Given: 6",
-        (study.path, "--trial", without): "--trial must have a checkpoint with the weights",
-        (study.path, "--out", tmp_path / "a model"): "--out names the model, by letters, digits",
+        (study.place, "--trial", "6"): "--trial must be one of the run's 6 trials. Given: 6",
+        (study.place, "--trial", without): "--trial must have a checkpoint with the weights",
+        (study.place, "--out", tmp_path / "a model"): "--out names the model, by letters, digits",
     }
     for arguments, words in refusals.items():
         done = job("export", *arguments)
@@ -232,7 +232,7 @@ def test_a_file_in_the_way_is_refused(nets: Path, tmp_path: Path) -> None:
 
 
 def test_weights_without_a_report_of_theirs_are_not_exported(nets: Path, tmp_path: Path) -> None:
-    run = RunFolder(shutil.copytree(nets / "model", tmp_path / "run"))
+    run = RunFolder.at(shutil.copytree(nets / "model", tmp_path / "run"))
     reports = tables.read(run.epochs)
     (row,) = tables.read(run.trials)
 
@@ -251,13 +251,14 @@ def test_weights_without_a_report_of_theirs_are_not_exported(nets: Path, tmp_pat
 def test_a_trial_that_trains_on_after_it_was_chosen_is_not_exported(
     nets: Path, tmp_path: Path
 ) -> None:
-    run = RunFolder(shutil.copytree(nets / "model", tmp_path / "run"))
+    run = RunFolder.at(shutil.copytree(nets / "model", tmp_path / "run"))
     chosen = choose(run, None)
-    weights = run.checkpoint(0).read_bytes()
-    with run.checkpoint(0).open("wb") as file:
+    with run.checkpoint(0).open() as file:
+        np.load(file)
+        rest = file.read()
+    with run.checkpoint(0).replacing() as file:
         np.save(file, chosen.report["step"] + 1)
-        step = file.tell()
-        file.write(weights[step:])
+        file.write(rest)
     from ffnet.serving.export import export
 
     with pytest.raises(InputError, match="trial 0 trains on meanwhile"):
@@ -266,13 +267,13 @@ def test_a_trial_that_trains_on_after_it_was_chosen_is_not_exported(
 
 
 def test_study_json_of_an_older_run_is_refused(nets: Path, tmp_path: Path) -> None:
-    run = RunFolder(shutil.copytree(nets / "model", tmp_path / "run"))
-    document = json.loads(run.study.read_text())
+    run = RunFolder.at(shutil.copytree(nets / "model", tmp_path / "run"))
+    document = recorded.document(run)
     del document["data"]["mean"], document["data"]["std"]
-    layout.write_json(run.study, document)
+    storage.write_json(run.study, document)
     with pytest.raises(InputError, match="needs mean, std of the data"):
         choose(run, None)
-    layout.write_json(run.study, [])
+    storage.write_json(run.study, [])
     with pytest.raises(InputError, match=r"not a study\.json of a run"):
         choose(run, None)
 

@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Job, command_line, wait_for
-from ffnet.results import tables
-from ffnet.results.layout import RunFolder
+from conftest import Job, command_line, reports_of, rows_of, wait_for
 from ffnet.results.tables import Row
 from ffnet.study import Study
 from ffnet.tuning.past import Past
@@ -58,14 +56,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory, study_file: Path, job: Job) 
     return out
 
 
-def rows(out: Path) -> list[Row]:
-    return tables.read(RunFolder.existing(out).trials)
-
-
 def curves(out: Path) -> dict[tuple[int, float], tuple[float, float, float]]:
     return {
         (r["trial"], r["epoch"]): (r["train_loss"], r["val_loss"], r["val_accuracy"])
-        for r in tables.read(RunFolder.existing(out).epochs)
+        for r in reports_of(out)
     }
 
 
@@ -81,7 +75,7 @@ def test_a_study_goes_on_to_the_tables_of_one_without_a_break(
         start_new_session=True,
     )
     try:
-        wait_for(lambda: (out / "trials.parquet").exists() and _half_way(rows(out)))
+        wait_for(lambda: _half_way(rows_of(out)))
         if sign == signal.SIGKILL:
             os.killpg(driver.pid, sign)
         else:
@@ -89,18 +83,18 @@ def test_a_study_goes_on_to_the_tables_of_one_without_a_break(
         driver.communicate(timeout=60)
     finally:
         driver.kill()
-    before = rows(out)
+    before = rows_of(out)
     ended = {r["trial"] for r in before if r["status"] == "done"}
     assert 2 <= len(ended) < TRIALS
     done = job("tune", study_file, "--out", out, "--resume")
     assert done.returncode == 0, done.stderr
     assert f"going on after {len(ended)} trials that have ended" in done.stdout
-    after = {r["trial"]: r for r in rows(out)}
+    after = {r["trial"]: r for r in rows_of(out)}
     assert sorted(after) == list(range(TRIALS))
     assert {r["status"] for r in after.values()} == {"done"}
     assert all(after[r["trial"]] == r for r in before if r["trial"] in ended)
     assert curves(out) == curves(whole)  # every epoch of every trial, once, to the same bits
-    reports = tables.read(RunFolder.existing(out).epochs)
+    reports = reports_of(out)
     assert len(reports) == TRIALS * EPOCHS
     if sign == signal.SIGUSR1:  # what was under way went on, and did not begin again
         begun = next(r for r in before if r["status"] == "stopped" and r["epochs"] > 5)
@@ -118,11 +112,11 @@ def _half_way(begun: list[Row]) -> bool:
 
 
 def test_a_study_that_has_ended_is_shown_once_more(study_file: Path, whole: Path, job: Job) -> None:
-    before = (whole / "trials.parquet").stat().st_mtime_ns, rows(whole)
+    before = (whole / "trials.parquet").stat().st_mtime_ns, rows_of(whole)
     done = job("tune", study_file, "--out", whole, "--resume")
     assert done.returncode == 0, done.stderr
     assert f"{TRIALS} trials: {TRIALS} done" in done.stdout
-    assert rows(whole) == before[1]
+    assert rows_of(whole) == before[1]
 
 
 @pytest.mark.parametrize(
@@ -137,12 +131,12 @@ def test_a_study_that_has_ended_is_shown_once_more(study_file: Path, whole: Path
 def test_another_study_is_not_mixed_in(
     flags: list[str], words: str, study_file: Path, whole: Path, job: Job
 ) -> None:
-    before = rows(whole)
+    before = rows_of(whole)
     done = job("tune", study_file, "--out", whole, "--resume", *flags)
     assert done.returncode == 2
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert rows(whole) == before
+    assert rows_of(whole) == before
 
 
 def test_resume_needs_to_know_where(job: Job, study_file: Path) -> None:

@@ -15,10 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, wait_for
-from ffnet.results import tables
-from ffnet.results.layout import RunFolder
-from ffnet.results.tables import Row
+from conftest import ROOT, reports_of, rows_of, wait_for
 
 TRIALS, EPOCHS = 5, 120
 TOO_WIDE = 2**41  # hidden units: no address space holds their weights
@@ -174,17 +171,8 @@ def submit(folder: Path, options: str, *arguments: object) -> SlurmJob:
     return SlurmJob(int(number), folder)
 
 
-def rows(out: Path) -> list[Row]:
-    path = RunFolder(out).trials
-    return tables.read(path) if path.exists() else []
-
-
-def reports(out: Path) -> list[Row]:
-    return tables.read(RunFolder(out).epochs)
-
-
 def statuses(out: Path) -> Counter[str]:
-    return Counter(row["status"] for row in rows(out))
+    return Counter(row["status"] for row in rows_of(out))
 
 
 @pytest.fixture
@@ -216,9 +204,9 @@ def test_a_job_of_two_nodes_runs_trials_on_both(folder: Path) -> None:
     digits = "jobs/studies/digits.toml"
     job = submit(folder, "--nodes=2", digits, "--out", "run", "--trials", 8, "--epochs", 10)
     assert job.end() == ("COMPLETED", "0:0"), job.log
-    assert sorted(row["trial"] for row in rows(out)) == list(range(8))
+    assert sorted(row["trial"] for row in rows_of(out)) == list(range(8))
     assert set(statuses(out)) <= {"done", "pruned"}
-    assert len({row["node"] for row in rows(out)}) == 2
+    assert len({row["node"] for row in rows_of(out)}) == 2
     assert "8 trials: " in job.log
     assert "error" not in job.log
 
@@ -229,21 +217,21 @@ def test_a_signal_requeues_the_job_and_no_trial_runs_twice(folder: Path, study: 
     wait_for(lambda: statuses(out)["done"] >= 2, seconds=300)
     command("scancel", "--batch", "--signal=USR1", job.number)
     wait_for(lambda: job.field("Restarts") == "1", seconds=300)
-    before = rows(out)
+    before = rows_of(out)
     assert not job.private
     ended = [row for row in before if row["status"] == "done"]
     assert 2 <= len(ended) < TRIALS
     assert job.end() == ("COMPLETED", "0:0"), job.log
-    after = {row["trial"]: row for row in rows(out)}
-    assert sorted(row["trial"] for row in rows(out)) == list(range(TRIALS))
+    after = {row["trial"]: row for row in rows_of(out)}
+    assert sorted(row["trial"] for row in rows_of(out)) == list(range(TRIALS))
     assert statuses(out) == {"done": TRIALS}
     assert all(after[row["trial"]] == row for row in ended)
-    epochs = Counter((row["trial"], row["epoch"]) for row in reports(out))
+    epochs = Counter((row["trial"], row["epoch"]) for row in reports_of(out))
     assert epochs == Counter({(t, e): 1 for t in range(TRIALS) for e in range(1, EPOCHS + 1)})
     for row in before:
         if row["status"] == "stopped":  # went on where it was
             own = sorted(
-                (r["epoch"], r["worker"]) for r in reports(out) if r["trial"] == row["trial"]
+                (r["epoch"], r["worker"]) for r in reports_of(out) if r["trial"] == row["trial"]
             )
             old = [worker == row["worker"] for _, worker in own]
             assert old == sorted(old, reverse=True)

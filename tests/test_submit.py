@@ -13,10 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, Job, command_line, wait_for
+from conftest import ROOT, Job, command_line, rows_of, wait_for
 from ffnet.errors import InputError
-from ffnet.results import tables
-from ffnet.results.layout import RunFolder
 from ffnet.submit import package
 
 LOCAL = ROOT / "cluster" / "local.sh"
@@ -187,7 +185,7 @@ def test_the_digits_study_on_the_local_cluster(
     table = job("table", out)
     assert table.returncode == 0
     assert "best_val_accuracy" in table.stdout
-    assert len(tables.read(RunFolder.existing(out).trials)) == 32
+    assert len(rows_of(out)) == 32
     listed = submit("list").stdout
     assert "SUCCEEDED (0)" in listed
     assert str(out) in listed
@@ -232,14 +230,13 @@ def test_a_study_whose_driver_is_killed_goes_on(start: Start, tmp_path: Path) ->
     printed, notes = driver.communicate(timeout=200)
     assert driver.returncode == 0, printed + notes
     assert "its driver was lost (exit status 137)" in notes
-    rows = tables.read(RunFolder.existing(out).trials)
+    rows = rows_of(out)
     assert [row["status"] for row in rows] == ["done"] * 4
     assert sum(row["epochs"] for row in rows) == 4 * 150
 
 
 def _reported(out: Path) -> bool:
-    trials = out / "trials.parquet"
-    return trials.exists() and any(row["epochs"] >= 2 for row in tables.read(trials))
+    return any(row["epochs"] >= 2 for row in rows_of(out))
 
 
 def _driver(out: Path) -> int | None:

@@ -15,8 +15,9 @@ import pytest
 
 from conftest import Job
 from ffnet.errors import InputError
-from ffnet.results import layout, tables
+from ffnet.results import storage, tables
 from ffnet.results.layout import RunFolder
+from ffnet.results.storage import File
 
 
 def row(trial: int, accuracy: float | None, status: str = "done") -> dict[str, Any]:
@@ -29,7 +30,7 @@ def row(trial: int, accuracy: float | None, status: str = "done") -> dict[str, A
 @pytest.fixture
 def run_folder(tmp_path: Path) -> RunFolder:
     folder = RunFolder.create(tmp_path / "run")
-    layout.write_json(folder.study, {"study": {}})
+    storage.write_json(folder.study, {"study": {}})
     rows = [row(0, 0.5), row(1, 0.9), row(2, None, "failed"), row(3, 0.7, "pruned")]
     tables.write(folder.trials, rows, tables.TRIALS)
     return folder
@@ -47,7 +48,7 @@ def test_empty_tables_are_tables(tmp_path: Path, job: Job, run_folder: RunFolder
     tables.write(run_folder.trials, [], tables.TRIALS)
     assert tables.read(run_folder.trials) == []
     for style in ("table", "csv", "json", "markdown"):
-        done = job("table", run_folder.path, "--format", style)
+        done = job("table", run_folder.place, "--format", style)
         assert done.returncode == 0, done.stderr
 
 
@@ -60,7 +61,7 @@ def test_ranking_puts_rows_without_a_value_last() -> None:
 
 def test_table_sorts_filters_and_cuts(job: Job, run_folder: RunFolder) -> None:
     def trials(*flags: object) -> list[str]:
-        done = job("table", run_folder.path, "--format", "csv", "--columns", "trial", *flags)
+        done = job("table", run_folder.place, "--format", "csv", "--columns", "trial", *flags)
         assert done.returncode == 0, done.stderr
         return done.stdout.split()[1:]
 
@@ -73,7 +74,7 @@ def test_table_sorts_filters_and_cuts(job: Job, run_folder: RunFolder) -> None:
 def test_table_formats_hold_the_same_rows(job: Job, run_folder: RunFolder) -> None:
     def printed(style: str) -> str:
         columns = "trial,hidden_sizes,best_val_accuracy"
-        return job("table", run_folder.path, "--format", style, "--columns", columns).stdout
+        return job("table", run_folder.place, "--format", style, "--columns", columns).stdout
 
     assert list(json.loads(printed("json"))[0].values()) == [1, [8, 1], 0.9]
     parsed = list(csv.DictReader(io.StringIO(printed("csv"))))
@@ -95,7 +96,7 @@ def test_table_formats_hold_the_same_rows(job: Job, run_folder: RunFolder) -> No
 def test_table_refuses_what_is_not_there(
     job: Job, run_folder: RunFolder, flags: list[str], words: str
 ) -> None:
-    done = job("table", run_folder.path, *flags)
+    done = job("table", run_folder.place, *flags)
     assert done.returncode == 2
     assert done.stdout == ""
     assert words in done.stderr
@@ -111,7 +112,7 @@ def test_a_folder_that_is_no_run_is_refused(job: Job, tmp_path: Path) -> None:
 
 
 def test_reading_a_table_imports_neither_ray_nor_tensorflow(run_folder: RunFolder) -> None:
-    assert_imports_neither(["table.py", str(run_folder.path)])
+    assert_imports_neither(["table.py", str(run_folder.place)])
 
 
 @pytest.mark.parametrize("name", ["tune", "table", "train", "bench", "board", "export", "serve"])
@@ -140,7 +141,7 @@ print("IMPORTED", sorted({{"ray", "tensorflow"}} & set(sys.modules)))
 
 
 def test_a_folder_that_holds_anything_is_refused_and_kept(tmp_path: Path) -> None:
-    layout.write_json(RunFolder.create(tmp_path / "run").study, {})
+    storage.write_json(RunFolder.create(tmp_path / "run").study, {})
     with pytest.raises(InputError, match="holds another study"):
         RunFolder.create(tmp_path / "run")
     (tmp_path / "notes").mkdir()
@@ -158,9 +159,10 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_the_file_before(tmp_path: Path) -> None:
-    layout.write_json(tmp_path / "a.json", 1)
+    file = File(str(tmp_path / "a.json"))
+    storage.write_json(file, 1)
     with pytest.raises(TypeError):
-        layout.write_json(tmp_path / "a.json", object())
+        storage.write_json(file, object())
     assert (tmp_path / "a.json").read_text() == "1\n"
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
@@ -168,12 +170,12 @@ def test_a_failed_write_leaves_the_file_before(tmp_path: Path) -> None:
 def test_a_kill_while_writing_leaves_a_readable_table(tmp_path: Path) -> None:
     path = tmp_path / "trials.parquet"
     code = f"""
-from pathlib import Path
 from ffnet.results import tables
+from ffnet.results.storage import File
 n = 0
 while True:
     n += 1
-    tables.write(Path({str(path)!r}), [{{"trial": i}} for i in range(n)], tables.TRIALS)
+    tables.write(File({str(path)!r}), [{{"trial": i}} for i in range(n)], tables.TRIALS)
     print(n, flush=True)
 """
     for _ in range(5):
@@ -184,6 +186,6 @@ while True:
         os.kill(writer.pid, signal.SIGKILL)
         writer.wait()
         writer.stdout.close()
-        rows = tables.read(path)
+        rows = tables.read(File(str(path)))
         assert [r["trial"] for r in rows] == list(range(len(rows)))
         assert rows

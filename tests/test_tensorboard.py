@@ -18,7 +18,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from conftest import Job, command_line
-from ffnet.results import layout, tables, tensorboard
+from ffnet.results import storage, tables, tensorboard
 from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
 
@@ -50,7 +50,7 @@ def write_tables(run: RunFolder, trials: list[Row], reports: list[Row]) -> None:
 def run(tmp_path: Path) -> RunFolder:
     """A study that is running: a trial in each state, one of them without a report."""
     run = RunFolder.create(tmp_path / "a run")
-    layout.write_json(run.study, {})
+    storage.write_json(run.study, {})
     trials = [trial(n, status, hidden_sizes=[8, n]) for n, status in enumerate(tables.STATUSES)]
     reports = [report(n, step) for n in (0, 1, 2, 3) for step in (20, 10)]
     reports.append(report(3, 30, train_loss=math.inf, val_loss=math.nan, val_accuracy=None))
@@ -188,7 +188,7 @@ convert(RunFolder.existing(Path(sys.argv[1])))
 print(sorted({"ray", "tensorflow"} & set(sys.modules)))
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, run.path], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, run.place], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
 
@@ -201,7 +201,7 @@ class Board:
 
     def __init__(self, run: RunFolder) -> None:
         self.process = subprocess.Popen(
-            command_line("board", run.path, "--port", 0),
+            command_line("board", run.place, "--port", 0),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self.process.stdout
@@ -314,7 +314,7 @@ def test_the_job_ends_with_the_program(board: Board) -> None:
 
 
 def test_only_the_event_files_when_asked(job: Job, run: RunFolder) -> None:
-    done = job("board", run.path, "--convert-only")
+    done = job("board", run.place, "--convert-only")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"event files: {run.tensorboard} (")
     assert len(event_files(run.tensorboard)) == 1 + len(tables.STATUSES)
@@ -325,9 +325,9 @@ def test_bad_input_is_one_line(job: Job, run: RunFolder, tmp_path: Path) -> None
         port = taken.getsockname()[1]
         for arguments, words in (
             ([tmp_path], "is not a run: it has no study.json"),
-            ([run.path, "--port", 70000], "--port must be from 0"),
+            ([run.place, "--port", 70000], "--port must be from 0"),
             (
-                [run.path, "--port", port],
+                [run.place, "--port", port],
                 f"does not start: TensorBoard could not bind to port {port}",
             ),
         ):
@@ -335,5 +335,5 @@ def test_bad_input_is_one_line(job: Job, run: RunFolder, tmp_path: Path) -> None
             assert done.returncode == 2
             assert words in done.stderr
             assert len(done.stderr.splitlines()) == 1
-    run.epochs.unlink()
-    assert "epochs.parquet: not a readable table" in job("board", run.path).stderr
+    run.epochs.delete()
+    assert "epochs.parquet: not a readable table" in job("board", run.place).stderr

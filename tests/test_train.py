@@ -179,7 +179,7 @@ def test_a_trial_that_does_not_match_says_where(
         (copy / name).write_bytes((one_run[0] / "run" / name).read_bytes())
     rows: list[dict[str, Any]] = pq.read_table(copy / "epochs.parquet").to_pylist()
     rows[3]["val_loss"] += 1e-7
-    tables.write(copy / "epochs.parquet", rows, tables.EPOCHS)
+    tables.write(RunFolder.at(copy).epochs, rows, tables.EPOCHS)
     done = job("train", "--from", copy, "--trial", 0)
     assert done.returncode == 1
     assert f"no match: val_loss at epoch 3 is {rows[3]['val_loss'] - 1e-7}" in done.stdout

@@ -18,9 +18,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import ROOT, Job, command_line, processes_with, token_of, wait_for
+from conftest import (
+    ROOT,
+    Job,
+    command_line,
+    processes_with,
+    reports_of,
+    rows_of,
+    token_of,
+    wait_for,
+)
 from ffnet.results import tables
-from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
 from ffnet.study import Study
 from ffnet.tuning.search import sample
@@ -30,16 +38,8 @@ TOO_WIDE = 2**41  # hidden units: no address space holds their weights
 DIGITS = ROOT / "jobs" / "studies" / "digits.toml"
 
 
-def rows_of(out: Path) -> list[Row]:
-    return tables.read(RunFolder.existing(out).trials)
-
-
-def reports_of(out: Path) -> list[Row]:
-    return tables.read(RunFolder.existing(out).epochs)
-
-
 def read(out: Path) -> Study:
-    return validated(Study, read_study(out / "study.json"), "study.json")
+    return validated(Study, read_study(str(out / "study.json")), "study.json")
 
 
 def statuses(out: Path) -> Counter[str]:
@@ -327,7 +327,7 @@ def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint(
 
 
 def _read(out: Path) -> list[Row]:
-    return rows_of(out) if (out / "trials.parquet").exists() else []
+    return rows_of(out)
 
 
 # --- ends before the end -----------------------------------------------------------------------

@@ -21,7 +21,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from ffnet.errors import InputError
-from ffnet.results.layout import replacing
+from ffnet.results.storage import replacing
 from ffnet.results.tables import Row
 
 Floats = npt.NDArray[np.float64]

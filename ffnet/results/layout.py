@@ -1,16 +1,16 @@
 """The one place that spells the name of a run's files."""
 
-import json
 import secrets
-import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from urllib.parse import urlsplit
 
 from ffnet.errors import InputError
+from ffnet.results import storage
+from ffnet.results.storage import File
 
 
 @dataclass(frozen=True)
@@ -18,106 +18,134 @@ class RunFolder:
     """A run's folder.
 
     Attributes:
-        path: absolute.
+        place: its absolute path, or its URI in an object store.
     """
 
-    path: Path
+    place: str
 
     @classmethod
-    def create(cls, path: Path) -> "RunFolder":
-        """A new, empty, writable folder at `path`.
+    def at(cls, place: str | Path) -> "RunFolder":
+        """A run's folder that may not be there. Raises InputError where none can be."""
+        return cls(storage.checked(place))
+
+    @classmethod
+    def create(cls, place: str | Path) -> "RunFolder":
+        """A new, empty, writable folder.
 
         Raises:
             InputError: it holds something, or cannot be made or written.
         """
-        path = path.absolute()
-        if (path / "study.json").exists():
-            raise InputError(f"{path} holds another study: name a new folder with --out")
+        folder = cls.at(place)
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()):
+            held = storage.names(folder.place)
+            if "study.json" in held:
+                raise InputError(f"{folder} holds another study: name a new folder with --out")
+            if held:
                 raise InputError(
-                    f"{path} must be empty. Given: a folder with files; name a new one"
+                    f"{folder} must be empty. Given: a folder with files; name a new one"
                 )
-            with tempfile.TemporaryFile(dir=path):
-                pass
+            folder.try_to_write()
         except OSError as error:
             raise InputError(
-                f"{path}: the results folder must be writable ({error.strerror}); choose --out"
+                f"{folder}: the results folder must be writable ({_reason(error)}); choose --out"
             ) from None
-        return cls(path)
+        return folder
 
     @classmethod
-    def existing(cls, path: Path) -> "RunFolder":
-        """The run at `path`. Raises InputError when there is none."""
-        if not (path / "study.json").exists():
-            raise InputError(f"{path} is not a run: it has no study.json")
-        return cls(path.absolute())
+    def existing(cls, place: str | Path) -> "RunFolder":
+        """The run at a place. Raises InputError when there is none."""
+        folder = cls.at(place)
+        try:
+            if folder.study.exists():
+                return folder
+        except OSError as error:
+            raise InputError(f"{folder} cannot be read ({_reason(error)})") from None
+        raise InputError(f"{folder} is not a run: it has no study.json")
+
+    def __str__(self) -> str:
+        return self.place
+
+    def try_to_write(self) -> None:
+        """Raise OSError when nothing can be written here."""
+        probe = self._file(f".probe-{secrets.token_hex(4)}")  # several nodes try at once
+        with probe.replacing():
+            pass
+        probe.delete()
 
     @property
-    def study(self) -> Path:
+    def name(self) -> str:
+        """The folder's own name."""
+        remote = storage.is_remote(self.place)
+        return Path(urlsplit(self.place).path if remote else self.place).name
+
+    @property
+    def here(self) -> Path:
+        """For what must be files of this machine: the run, or runs/NAME of one in a store."""
+        return Path("runs") / self.name if storage.is_remote(self.place) else Path(self.place)
+
+    @property
+    def study(self) -> File:
         """The resolved study with versions and commit."""
-        return self.path / "study.json"
+        return self._file("study.json")
 
     @property
-    def trials(self) -> Path:
+    def trials(self) -> File:
         """One row a trial started."""
-        return self.path / "trials.parquet"
+        return self._file("trials.parquet")
 
     @property
-    def epochs(self) -> Path:
+    def epochs(self) -> File:
         """One row a report."""
-        return self.path / "epochs.parquet"
+        return self._file("epochs.parquet")
+
+    def checkpoint(self, trial: int) -> File:
+        """A trial after its last report: the step and the weights, npy arrays one after another."""
+        return self._file(f"checkpoints/{trial:05d}.npy")
 
     @property
-    def log(self) -> Path:
-        """All that Ray and the workers print."""
-        return self.path / "ray.log"
+    def errors(self) -> str:
+        """Folder of the tracebacks."""
+        return storage.below(self.place, "errors")
+
+    def traceback(self, trial: int) -> File:
+        """Traceback of a failed trial."""
+        return self._file(f"errors/{trial:05d}.txt")
 
     @property
-    def ray(self) -> Path:
-        """Ray Tune's own files."""
-        return self.path / "ray"
+    def tune(self) -> str:
+        """Folder of Ray Tune's own files, gone when the study ends."""
+        return storage.below(self.place, "ray")
 
     @property
     def tensorboard(self) -> Path:
         """TensorBoard's event files, made from the tables."""
-        return self.path / "tensorboard"
+        return self.here / "tensorboard"
 
     def export(self, name: str) -> Path:
         """A net handed on: a folder for each version, and the card of the newest."""
-        return self.path / "export" / name
+        return self.here / "export" / name
 
-    def checkpoint(self, trial: int) -> Path:
-        """A trial after its last report: the step and the weights, npy arrays one after another."""
-        return self.path / "checkpoints" / f"{trial:05d}.npy"
-
-    def traceback(self, trial: int) -> Path:
-        """Traceback of a failed trial."""
-        return self.path / "errors" / f"{trial:05d}.txt"
+    @contextmanager
+    def log(self) -> Iterator[Path]:
+        """A file of this machine for all that Ray and the workers print; it ends as ray.log."""
+        if not storage.is_remote(self.place):
+            yield Path(self.place) / "ray.log"
+            return
+        with tempfile.TemporaryDirectory(prefix="ffnet-") as folder:
+            path = Path(folder) / "ray.log"
+            try:
+                yield path
+            finally:
+                with suppress(OSError), self._file("ray.log").replacing() as file:
+                    file.write(path.read_bytes())
 
     def discard(self) -> None:
         """Remove the folder: for a study refused before its first trial."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        storage.delete_folder(self.place)
+
+    def _file(self, name: str) -> File:
+        return File(storage.below(self.place, name))
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that takes the place of `path` when complete, never before.
-
-    Whoever reads `path` meanwhile, or after a kill, sees the file before or the file after.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as file:
-            yield file
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """`value` as indented JSON, in one piece."""
-    with replacing(path) as file:
-        file.write(json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error).splitlines()[0]

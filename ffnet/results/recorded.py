@@ -17,7 +17,8 @@ def document(run: RunFolder) -> dict[str, Any]:
         InputError: it cannot be read, or is of something else.
     """
     try:
-        content: dict[str, Any] = json.loads(run.study.read_text(encoding="utf-8"))
+        with run.study.open() as file:
+            content: dict[str, Any] = json.loads(file.read())
         missing = {"study", "data", "versions"} - content.keys()
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{run.study}: not a study.json of a run ({error})") from None

@@ -5,14 +5,13 @@ happened. Hyper-parameters have a typed column each, named as in the study.
 """
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ffnet.errors import InputError
-from ffnet.results.layout import replacing
+from ffnet.results.storage import File
 
 Row = dict[str, Any]
 
@@ -92,33 +91,33 @@ EPOCHS = pa.schema(
 )
 
 
-def write(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
+def write(file: File, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
     """The rows as a Parquet file, put in place in one piece; absent keys become null."""
     table = pa.Table.from_pylist(list(rows), schema=schema)
-    with replacing(path) as file:
-        pq.write_table(table, file)
+    with file.replacing() as opened:
+        pq.write_table(table, opened)
 
 
-def read(path: Path, columns: list[str] | None = None) -> list[Row]:
+def read(file: File, columns: list[str] | None = None) -> list[Row]:
     """The rows of a table.
 
     Args:
-        path: trials.parquet or epochs.parquet.
+        file: trials.parquet or epochs.parquet.
         columns: those wanted; None for all.
 
     Raises:
         InputError: no such table, or a column that it does not have.
     """
     try:
-        with path.open("rb") as opened:  # once: a running study may put another in its place
-            file = pq.ParquetFile(opened)
-            have = file.schema_arrow.names
+        with file.open() as opened:  # once: a running study may put another in its place
+            table = pq.ParquetFile(opened)
+            have = table.schema_arrow.names
             unknown = [name for name in columns or () if name not in have]
             if unknown:
                 raise InputError(f"no column {unknown[0]!r}; the columns are: {', '.join(have)}")
-            rows: list[Row] = file.read(columns).to_pylist()
+            rows: list[Row] = table.read(columns).to_pylist()
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path}: not a readable table ({error})") from None
+        raise InputError(f"{file}: not a readable table ({error})") from None
     return rows
 
 

@@ -12,6 +12,7 @@ from ffnet.errors import InputError
 from ffnet.netspec import TrialConfig
 from ffnet.results import recorded, tables
 from ffnet.results.layout import RunFolder
+from ffnet.results.storage import File
 from ffnet.results.tables import CHANGING, Row
 from ffnet.serving.rest import SIGNATURE
 from ffnet.study import Tuning
@@ -45,7 +46,7 @@ class Choice:
         return recorded.config(self.document["study"], self.row)
 
     @property
-    def checkpoint(self) -> Path:
+    def checkpoint(self) -> File:
         """The file with its weights."""
         return self.run.checkpoint(self.row["trial"])
 
@@ -118,9 +119,9 @@ def _reports_of_weights(run: RunFolder, rows: list[Row]) -> list[Row]:
     return sorted(found, key=lambda report: report["trial"])
 
 
-def _step(checkpoint: Path) -> int:
+def _step(checkpoint: File) -> int:
     """After which a checkpoint was written: what it begins with."""
-    with checkpoint.open("rb") as file:
+    with checkpoint.open() as file:
         return int(np.load(file))
 
 
@@ -164,7 +165,7 @@ def card(choice: Choice) -> dict[str, Any]:
         "hyperparameters": choice.config.hyperparameters(),
         "seed": row["seed"],
         "epochs": report["epoch"],
-        "run": choice.run.path.name,
+        "run": choice.run.name,
         "trial": row["trial"],
         "parent": row["parent"],
         "status": row["status"],

@@ -15,7 +15,7 @@ import tensorflow as tf
 from ffnet.errors import InputError
 from ffnet.nets.net import make_net
 from ffnet.netspec import NetSpec
-from ffnet.results.layout import write_json
+from ffnet.results.storage import File, write_json
 from ffnet.serving.card import Choice, card, input_name
 from ffnet.serving.folder import CARD
 from ffnet.serving.rest import SIGNATURE
@@ -29,7 +29,7 @@ class ServedNet(tf.Module):  # type: ignore[misc]
         step: steps that its weights have been trained.
     """
 
-    def __init__(self, spec: NetSpec, data: Mapping[str, Any], checkpoint: Path) -> None:
+    def __init__(self, spec: NetSpec, data: Mapping[str, Any], checkpoint: File) -> None:
         """Build the net and read its weights.
 
         Args:
@@ -43,7 +43,7 @@ class ServedNet(tf.Module):  # type: ignore[misc]
         functional = spec.model_copy(update={"api": "functional"})
         self._net = make_net(self._features, len(self._classes), functional)
         self._variables = [*self._net.weights, *self._net.state]  # saved as it is the Module's
-        with checkpoint.open("rb") as file:
+        with checkpoint.open() as file:
             self.step, _ = checkpoints.read(file, self._variables)
         copies = self._features // len(data["mean"])  # channels repeat along a flattened image
         self._mean = np.tile(np.float32(data["mean"]), copies)
@@ -97,7 +97,7 @@ def _publish(net: ServedNet, about: dict[str, Any], out: Path) -> dict[str, Any]
         taken = [int(path.name) for path in out.iterdir() if path.name.isdecimal()]
         version = max(taken, default=0) + 1
         about = {"name": out.resolve().name, "version": version, **about}
-        write_json(made / CARD, about)
+        write_json(File(str(made / CARD)), about)
         made.rename(out / str(version))  # an error if another export came first
-    write_json(out / CARD, about)
+    write_json(File(str(out.absolute() / CARD)), about)
     return about

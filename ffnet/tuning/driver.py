@@ -1,9 +1,10 @@
 """Runs a study: maps it to Ray Tune, starts it, and leaves the run's folder behind."""
 
 import logging
-import shutil
 import signal
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Self
 
 from ray import tune
@@ -11,9 +12,10 @@ from ray.tune.schedulers import TrialScheduler
 
 from ffnet import output
 from ffnet.data.dataset import DataSet
+from ffnet.results import storage
 from ffnet.results.layout import RunFolder
 from ffnet.study import Study
-from ffnet.tuning import cluster
+from ffnet.tuning import cluster, shared
 from ffnet.tuning.past import Past
 from ffnet.tuning.progress import Progress
 from ffnet.tuning.recorder import Recorder
@@ -89,13 +91,16 @@ def run_study(
         The rows of the tables, every trial ended.
 
     Raises:
-        InputError: the cluster cannot be reached, or cannot hold a trial.
+        InputError: the cluster cannot be reached, cannot hold a trial, or has a node that does
+            not see the run's folder; or the tables could not be written at the end.
     """
     with (
+        folder.log() as log,
         output.screen() as screen,
-        output.redirected(folder.log, 1, 2),
+        output.redirected(log, 1, 2),
         cluster.connected(address, study.resources, study.budget.concurrency) as slots,
     ):
+        shared.check(folder)
         search = StudySearch(study, past)
         recorder = Recorder(study, folder, search.gave_up, past)
         progress = Progress(study, recorder, screen)
@@ -122,14 +127,16 @@ def _fit(
     callbacks: tuple[Recorder, Progress, Signals],
     slots: int,
 ) -> None:
+    file_system, path = storage.located(folder.tune)
     trainable = tune.with_parameters(Trial, data=data.without_test(), study=study, folder=folder)
     # At the end Ray Tune looks for its own loggers' files, a warning a trial; there are none.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     # `Tuner` would pickle the callbacks to restore them later; the tables are what a study keeps.
     tune.run(
         tune.with_resources(trainable, {"cpu": study.resources.cpus, "gpu": study.resources.gpus}),
-        name=folder.ray.name,
-        storage_path=str(folder.path),
+        name=Path(path).name,
+        storage_path=str(Path(path).parent),
+        storage_filesystem=file_system,
         search_alg=search,
         scheduler=scheduler,
         num_samples=-1,  # the search says when it is finished: lost trials come again
@@ -145,4 +152,5 @@ def _fit(
         trial_dirname_creator=lambda trial: trial.trial_id,
         verbose=0,
     )
-    shutil.rmtree(folder.ray, ignore_errors=True)  # Tune's state: nothing that the tables lack
+    with suppress(OSError):
+        storage.delete_folder(folder.tune)  # Tune's state: nothing that the tables lack

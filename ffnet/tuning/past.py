@@ -8,8 +8,9 @@ from typing import Any
 from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError
 from ffnet.netspec import TrialConfig
-from ffnet.results import layout, provenance, recorded, tables
+from ffnet.results import provenance, recorded, storage, tables
 from ffnet.results.layout import RunFolder
+from ffnet.results.storage import File
 from ffnet.results.tables import Row
 from ffnet.study import Study
 
@@ -40,21 +41,21 @@ def read(folder: RunFolder, study: Study, data: DataSet) -> Past:
     document = recorded.document(folder)
     for place, before, now in _differences(document["study"], study.resolved()):
         raise InputError(
-            f"{folder.path} holds another study: {place} is {before!r} there. Given: {now!r}; "
+            f"{folder} holds another study: {place} is {before!r} there. Given: {now!r}; "
             f"name a new folder with --out"
         )
     if document["data"]["sha256"] != data.digest:
         raise InputError(
-            f"{folder.path} was begun with other data, SHA-256 {document['data']['sha256']}. "
+            f"{folder} was begun with other data, SHA-256 {document['data']['sha256']}. "
             f"Given: {data.digest} at {data.source}"
         )
     past = Past(_rows(folder.trials), _rows(folder.epochs))
     again = {"at": datetime.now(UTC).isoformat(), "commit": provenance.commit()}
-    layout.write_json(folder.study, document | {"resumed": [*document.get("resumed", []), again]})
+    storage.write_json(folder.study, document | {"resumed": [*document.get("resumed", []), again]})
     return past
 
 
-def _rows(table: Any) -> list[Row]:
+def _rows(table: File) -> list[Row]:
     """The rows without what is null; none where the study was killed before its first table."""
     if not table.exists():
         return []

@@ -8,6 +8,7 @@ from typing import Any
 
 from ray import tune
 
+from ffnet.errors import InputError
 from ffnet.netspec import TrialConfig
 from ffnet.results import tables
 from ffnet.results.layout import RunFolder
@@ -101,9 +102,8 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         if result["status"] != "running":
             row |= {"status": result["status"], "reason": result["reason"]}
         if "traceback" in result:
-            path = self._folder.traceback(row["trial"])
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(result["traceback"], encoding="utf-8")
+            with self._folder.traceback(row["trial"]).replacing() as file:
+                file.write(result["traceback"].encode())
         self._changed = True
 
     def _note(self, row: Row, result: Row) -> None:
@@ -138,23 +138,36 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     def on_step_end(self, **_: Any) -> None:
         """Write what changed, as often as the share of time for it allows."""
         if self._changed and time.monotonic() >= self._write_again_at:
-            self.flush()
+            try:
+                self.flush()
+            except OSError as error:  # the rows are kept: the next time writes them all
+                print(f"the tables could not be written and will be again: {error}")
 
     def finish(self) -> None:
         """End what still runs, and write the tables for the last time."""
         for row in self.rows.values():
             if row["status"] == "running":
                 self._end(row, "stopped", self.stopping or "the study ended with an error")
-        self.flush()
+        try:
+            self.flush()
+        except OSError as error:
+            here = RunFolder.at(self._folder.here)
+            self._write(here)
+            raise InputError(
+                f"{self._folder}: the tables could not be written ({error}); they are in {here}"
+            ) from None
 
     def flush(self) -> None:
         """Write both tables now."""
         begun = time.monotonic()
-        # Reports first: a kill between the two must not leave a trial that ended without them.
-        tables.write(self._folder.epochs, self._reports.values(), tables.EPOCHS)
-        tables.write(self._folder.trials, self.rows.values(), tables.TRIALS)
+        self._write(self._folder)
         took = time.monotonic() - begun
         self._changed, self._write_again_at = False, begun + max(1.0, took / SHARE)
+
+    def _write(self, folder: RunFolder) -> None:
+        # Reports first: a kill between the two must not leave a trial that ended without them.
+        tables.write(folder.epochs, self._reports.values(), tables.EPOCHS)
+        tables.write(folder.trials, self.rows.values(), tables.TRIALS)
 
     def _row(self, trial: Any) -> Row:
         return self.rows[trial.config["trial"]["number"]]
@@ -171,7 +184,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         best = self._ranked(self.rows[number] for number in self._kept)[:KEPT_CHECKPOINTS]
         keep = {row["trial"] for row in best}
         for number in set(self._kept) - keep:
-            self._folder.checkpoint(number).unlink(missing_ok=True)
+            self._folder.checkpoint(number).delete()
         self._kept = list(keep)
 
     def _ranked(self, rows: Iterable[Row]) -> list[Row]:

@@ -7,7 +7,6 @@ data set and the compiled functions stay, the weights change.
 import os
 import platform
 import resource
-import shutil
 import time
 import traceback
 from collections import OrderedDict
@@ -21,7 +20,8 @@ from ray import tune
 
 from ffnet.data.dataset import DataSet
 from ffnet.netspec import TrialConfig
-from ffnet.results.layout import RunFolder, replacing
+from ffnet.results.layout import RunFolder
+from ffnet.results.storage import File
 from ffnet.study import Study
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import: on workers, at their first trial
@@ -33,6 +33,8 @@ Result = dict[str, Any]
 
 KEPT_TRAINERS = 8
 """Structures of net that a worker keeps compiled; the least recently trained go first."""
+
+CHECKPOINT = "checkpoint.npy"  # its name where Ray Tune asks for one
 
 
 class Trial(tune.Trainable):  # type: ignore[misc]
@@ -83,19 +85,19 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         """For schedulers that pause: each report has left a checkpoint. Others' may want it too."""
         if not self._shares:
             return {}
-        shutil.copy(self._checkpoint, checkpoint_dir)
+        with self._checkpoint.open() as file:
+            (Path(checkpoint_dir) / CHECKPOINT).write_bytes(file.read())
         return None
 
     def load_checkpoint(self, checkpoint: Result | str | None) -> None:
         """Go on from where the trial was paused, or from another trial's checkpoint (PBT)."""
         if isinstance(checkpoint, str):
-            (path,) = Path(checkpoint).glob(f"*{self._checkpoint.suffix}")
-            with replacing(self._checkpoint) as file:
-                file.write(path.read_bytes())
+            with self._checkpoint.replacing() as file:
+                file.write((Path(checkpoint) / CHECKPOINT).read_bytes())
         self._reports = None
 
     @property
-    def _checkpoint(self) -> Path:
+    def _checkpoint(self) -> File:
         return self._folder.checkpoint(self._config.number)
 
     def _step(self) -> Result:
@@ -148,11 +150,12 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         from ffnet.training import checkpoints
         from ffnet.training.loop import train
 
+        RunFolder.existing(self._folder.place)  # a node that came later must see it too
         trainer = self._trainer()
         trainer.initialize(self._config)
         after = 0
         if self._checkpoint.exists():  # lost with its worker or study, or paused: go on
-            with self._checkpoint.open("rb") as file:
+            with self._checkpoint.open() as file:
                 after, self._earlier = checkpoints.read(file, trainer.variables)
         return train(trainer, self._config, after)
 
@@ -176,5 +179,5 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     def _save(self, step: int) -> None:
         from ffnet.training import checkpoints
 
-        with replacing(self._checkpoint) as file:
+        with self._checkpoint.replacing() as file:
             checkpoints.write(file, step, self._earlier, self._trainer().variables)

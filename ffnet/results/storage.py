@@ -1,0 +1,196 @@
+"""Where the files of a run lie: in a folder, or in an object store through PyArrow.
+
+A place is an absolute path or a URI, s3://bucket/runs/mine or gs://bucket/runs/mine. Credentials
+never stand in it: PyArrow finds them as the providers' own tools do, in the environment, in their
+configuration files or in the machine's role.
+"""
+
+import functools
+import io
+import json
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import parse_qsl, urlsplit
+
+from pyarrow import fs
+
+from ffnet.errors import InputError
+
+S3_ATTEMPTS = 12  # the waits between them double from 25 ms, to 20 s at most: about 50 s in all
+GS_SECONDS = 60  # for which a request is tried again
+OPTIONS = {"endpoint_override", "scheme"}
+"""What a URI's query may say of a server that is not the provider's own."""
+
+
+def _s3(options: dict[str, str]) -> Any:
+    patient = fs.AwsStandardS3RetryStrategy(max_attempts=S3_ATTEMPTS)
+    # Delayed, a file of up to 10 MB is one request instead of three.
+    return fs.S3FileSystem(retry_strategy=patient, allow_delayed_open=True, **options)
+
+
+def _gs(options: dict[str, str]) -> Any:
+    return fs.GcsFileSystem(retry_time_limit=timedelta(seconds=GS_SECONDS), **options)
+
+
+REMOTE: dict[str, Callable[[dict[str, str]], Any]] = {"s3": _s3, "gs": _gs}
+
+
+def is_remote(place: str) -> bool:
+    """Whether a place is a URI."""
+    return "://" in place
+
+
+def checked(place: str | Path) -> str:
+    """A place as a person wrote it, made absolute.
+
+    Raises:
+        InputError: a URI of another kind, without a folder in its bucket, or with a password.
+    """
+    if not is_remote(str(place)):
+        return str(Path(place).absolute())
+    place = str(place)
+    parts = urlsplit(place)
+    if parts.scheme not in REMOTE:
+        known = " or ".join(f"{name}://" for name in REMOTE)
+        raise InputError(f"results lie in a folder or at {known}. Given: {place}")
+    if "@" in parts.netloc:
+        raise InputError(
+            f"a URI must not hold credentials. Given: {parts.scheme}://…@…; put them into the "
+            f"environment or the provider's configuration files"
+        )
+    unknown = sorted({name for name, _ in parse_qsl(parts.query)} - OPTIONS)
+    if unknown:
+        raise InputError(f"a URI's query has {' and '.join(sorted(OPTIONS))}. Given: {unknown[0]}")
+    folder = parts.path.strip("/")
+    if not parts.netloc or not folder:
+        raise InputError(f"a URI must name a bucket and a folder in it. Given: {place}")
+    return parts._replace(path=f"/{folder}", fragment="").geturl()
+
+
+def below(place: str, name: str) -> str:
+    """The place of a file or folder in a place."""
+    if not is_remote(place):
+        return f"{place}/{name}"
+    parts = urlsplit(place)
+    return parts._replace(path=f"{parts.path}/{name}").geturl()
+
+
+def located(place: str) -> tuple[Any, str]:
+    """PyArrow's file system of a place, one a process and server, and the path in it."""
+    if not is_remote(place):
+        return _local(), place
+    parts = urlsplit(place)
+    return _remote(parts.scheme, parts.query), f"{parts.netloc}{parts.path}"
+
+
+@functools.cache
+def _local() -> Any:
+    return fs.LocalFileSystem()
+
+
+@functools.cache
+def _remote(scheme: str, query: str) -> Any:
+    return REMOTE[scheme](dict(parse_qsl(query)))
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a run; others see it before or after it is written, never between.
+
+    Pickled it is only its place, so that credentials do not travel with it. Every method raises
+    OSError when the storage fails.
+
+    Attributes:
+        place: absolute path or URI.
+    """
+
+    place: str
+
+    def __str__(self) -> str:
+        return self.place
+
+    def exists(self) -> bool:
+        """Whether there is such a file."""
+        return bool(self._info().type == fs.FileType.File)
+
+    def stamp(self) -> tuple[int, int]:
+        """Another one after each write, or almost: when in ns, and the size in bytes."""
+        info = self._info()
+        return (info.mtime_ns, info.size) if info.type == fs.FileType.File else (0, 0)
+
+    def open(self) -> IO[bytes]:
+        """To read, from any position; it stays what it was when another takes its place."""
+        where, path = located(self.place)
+        if not is_remote(self.place):
+            opened: IO[bytes] = where.open_input_file(path)
+            return opened
+        while True:  # an object's size and its bytes are two requests; another may come between
+            with where.open_input_file(path) as file:
+                whole, version = file.readall(), file.metadata()
+            with where.open_input_file(path) as file:
+                if file.metadata() == version:
+                    return io.BytesIO(whole)
+
+    @contextmanager
+    def replacing(self) -> Iterator[IO[bytes]]:
+        """A file to write that takes this one's place when complete; parent folders are made."""
+        if not is_remote(self.place):
+            with replacing(Path(self.place)) as file:
+                yield file
+            return
+        whole = io.BytesIO()  # an error while it is filled must not leave a part of it there
+        yield whole
+        where, path = located(self.place)
+        with where.open_output_stream(path) as stream:
+            stream.write(whole.getbuffer())
+
+    def delete(self) -> None:
+        """Remove it, if it is there."""
+        where, path = located(self.place)
+        if self.exists():
+            where.delete_file(path)
+
+    def _info(self) -> Any:
+        where, path = located(self.place)
+        return where.get_file_info(path)
+
+
+def names(place: str) -> list[str]:
+    """What lies in a folder; nothing where there is none."""
+    where, path = located(place)
+    found = where.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return [info.base_name for info in found]
+
+
+def delete_folder(place: str) -> None:
+    """Remove a folder with all that it holds, if it is there."""
+    where, path = located(place)
+    if where.get_file_info(path).type == fs.FileType.Directory:
+        where.delete_dir(path)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that takes the place of `path` when complete, never before.
+
+    Whoever reads `path` meanwhile, or after a kill, sees the file before or the file after.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(file: File, value: Any) -> None:
+    """`value` as indented JSON, in one piece."""
+    with file.replacing() as opened:
+        opened.write(json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")

@@ -1,0 +1,267 @@
+"""Runs in an object store: a real server of the S3 protocol, moto's, on this machine."""
+
+import itertools
+import os
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+from moto.server import ThreadedMotoServer
+from pyarrow import fs
+
+from conftest import Job, command_line, reports_of, rows_of, wait_for
+from ffnet.errors import InputError
+from ffnet.results import storage, tables
+from ffnet.results.layout import RunFolder
+
+BUCKET, SECRET = "studies", "a-secret-key-for-tests"
+SAME = ("trial", "status", "hidden_sizes", "learning_rate", "seed", "best_val_accuracy", "epochs")
+EPOCHS = 60
+OUTAGE = 10.0  # seconds
+
+
+class Server:
+    """An S3 server that can go away and come back with what it held."""
+
+    def __init__(self, port: int = 0) -> None:
+        self._server = ThreadedMotoServer(port=port, verbose=False)
+        self._server.start()
+        self.port = self._server.get_host_and_port()[1]
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def start(self) -> None:
+        self._server = ThreadedMotoServer(port=self.port, verbose=False)
+        self._server.start()
+
+    @property
+    def endpoint(self) -> str:
+        return f"endpoint_override=127.0.0.1:{self.port}&scheme=http"
+
+    def uri(self, name: str) -> str:
+        return f"s3://{BUCKET}/runs/{name}?{self.endpoint}"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    before = dict(os.environ)
+    os.environ |= {"AWS_ACCESS_KEY_ID": "an-id", "AWS_SECRET_ACCESS_KEY": SECRET}
+    server = Server()
+    try:
+        there, _ = fs.FileSystem.from_uri(f"s3://?{server.endpoint}&allow_bucket_creation=true")
+        there.create_dir(BUCKET)
+        yield server
+    finally:
+        server.stop()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def study_file(tmp_path_factory: pytest.TempPathFactory, blobs: Path) -> Path:
+    """A study without pruning, so that its figures are known; its trials last some seconds."""
+    path = tmp_path_factory.mktemp("study") / "four.toml"
+    path.write_text(
+        f"""
+[data]
+dataset = "{blobs}"
+[net]
+hidden_sizes = 64
+[training]
+batch_size = 8
+[space]
+learning_rate = {{ log_uniform = [1e-4, 1e-2] }}
+[tuning]
+scheduler = "none"
+[budget]
+trials = 4
+epochs = {EPOCHS}
+"""
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory, study_file: Path, job: Job) -> Path:
+    out = tmp_path_factory.mktemp("local") / "run"
+    done = job("tune", study_file, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where jobs of runs elsewhere are started, and leave what must be a file here."""
+    return tmp_path_factory.mktemp("here")
+
+
+@pytest.fixture(scope="module")
+def remote(server: Server, study_file: Path, job: Job, folder: Path) -> str:
+    """The study once more, in the bucket."""
+    uri = server.uri("first")
+    done = job("tune", study_file, "--out", uri, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return uri
+
+
+def same(run: str | Path) -> list[dict[str, Any]]:
+    return [{name: row[name] for name in SAME} for row in rows_of(run)]
+
+
+def curves(run: str | Path) -> list[tuple[Any, ...]]:
+    reports = ((r["trial"], r["epoch"], r["train_loss"], r["val_loss"]) for r in reports_of(run))
+    return sorted(reports)
+
+
+def test_a_study_in_a_bucket_has_the_table_of_one_in_a_folder(
+    remote: str, local: Path, job: Job
+) -> None:
+    assert sorted(same(remote), key=str) == sorted(same(local), key=str)
+    assert curves(remote) == curves(local)
+    flags = ["--sort", "trial", "--format", "csv", "--columns", ",".join(SAME)]
+    assert job("table", remote, *flags).stdout == job("table", local, *flags).stdout
+    names = {"study.json", "trials.parquet", "epochs.parquet", "checkpoints", "ray.log"}
+    assert set(storage.names(remote)) == names
+    assert len(storage.names(storage.below(remote, "checkpoints"))) == 4
+
+
+def test_every_job_reads_it(remote: str, study_file: Path, job: Job, folder: Path) -> None:
+    again = job("train", "--from", remote, "--trial", 2)
+    assert f"match: all {EPOCHS} reports of trial 2" in again.stdout, again.stderr
+    exported = job("export", remote, cwd=folder)
+    assert exported.returncode == 0, exported.stderr
+    assert (folder / "runs" / "first" / "export" / "four" / "1" / "saved_model.pb").exists()
+    board = job("board", remote, "--convert-only", cwd=folder)
+    assert board.returncode == 0, board.stderr
+    assert len(list((folder / "runs" / "first" / "tensorboard").glob("0000?-done"))) == 4
+    done = job("tune", study_file, "--out", remote, "--resume", cwd=folder)
+    assert "going on after 4 trials that have ended" in done.stdout, done.stderr
+    once_more = job("tune", storage.below(remote, "study.json"), "--out", remote, cwd=folder)
+    assert once_more.returncode == 2
+    assert "holds another study" in once_more.stderr
+
+
+def test_one_net_is_saved_there_too(server: Server, job: Job, tmp_path: Path) -> None:
+    uri = server.uri("net")
+    done = job("train", "--dataset", "digits", "--epochs", 1, "--out", uri, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(rows_of(uri)) == 1
+    assert job("train", "--from", uri, "--trial", 0).returncode == 0
+
+
+def test_a_server_that_is_gone_for_ten_seconds_loses_nothing(
+    server: Server, study_file: Path, local: Path, tmp_path: Path
+) -> None:
+    uri = server.uri("outage")
+    driver = start(study_file, uri, tmp_path)
+    try:
+        wait_for(lambda: any(row["epochs"] >= 10 for row in rows_of(uri)))
+        server.stop()
+        time.sleep(OUTAGE)
+        assert driver.poll() is None
+        server.start()
+        _, errors = driver.communicate(timeout=200)
+    finally:
+        driver.kill()
+    assert driver.returncode == 0, errors
+    assert Counter(row["status"] for row in rows_of(uri)) == {"done": 4}
+    assert curves(uri) == curves(local)
+    assert len({report["worker"] for report in reports_of(uri)}) <= 2  # none died of it
+
+
+def test_no_secret_is_written_or_shown(server: Server, study_file: Path, tmp_path: Path) -> None:
+    uri = server.uri("secret")
+    driver = start(study_file, uri, tmp_path)
+    try:
+        wait_for(lambda: any(row["epochs"] >= 1 for row in rows_of(uri)))
+        assert all(SECRET.encode() not in line for line in command_lines())
+        out, errors = driver.communicate(timeout=200)
+    finally:
+        driver.kill()
+    assert SECRET not in out + errors
+    there, path = storage.located(uri)
+    held = there.get_file_info(fs.FileSelector(path, recursive=True))
+    files = [info.path for info in held if info.type == fs.FileType.File]
+    assert f"{path}/ray.log" in files
+    assert all(SECRET.encode() not in there.open_input_file(file).read() for file in files)
+
+
+def test_a_table_is_read_while_it_is_replaced(server: Server) -> None:
+    file = RunFolder.at(server.uri("replaced")).trials
+    tables.write(file, [], tables.TRIALS)
+    ended = Event()
+
+    def write() -> None:
+        for n in itertools.cycle(range(200)):
+            tables.write(file, [{"trial": i} for i in range(n)], tables.TRIALS)
+            if ended.is_set():
+                return
+
+    writer = Thread(target=write)
+    writer.start()
+    try:
+        lengths = {len(tables.read(file)) for _ in range(50)}
+    finally:
+        ended.set()
+        writer.join()
+    assert len(lengths) > 10
+
+
+def start(study: Path, uri: str, cwd: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        command_line("tune", study, "--out", uri),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+    )
+
+
+def command_lines() -> Iterator[bytes]:
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            yield (process / "cmdline").read_bytes()
+        except OSError:  # it has ended
+            continue
+
+
+# --- places that cannot be ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("s3://bucket", "must name a bucket and a folder in it"),
+        ("s3:///folder", "must name a bucket and a folder in it"),
+        ("ftp://host/run", "in a folder or at s3:// or gs://"),
+        ("s3://id:secret@bucket/run", "must not hold credentials. Given: s3://…@…"),
+        ("s3://bucket/run?secret_key=x", "query has endpoint_override and scheme"),
+    ],
+)
+def test_a_place_that_cannot_be_is_refused(place: str, words: str) -> None:
+    with pytest.raises(InputError) as error:
+        RunFolder.at(place)
+    assert words in str(error.value)
+    assert "secret@" not in str(error.value)
+
+
+def test_a_bucket_that_is_not_there_is_one_line(server: Server, study_file: Path, job: Job) -> None:
+    uri = f"s3://nowhere/run?{server.endpoint}"
+    for done in (job("tune", study_file, "--out", uri), job("table", uri)):
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 1
+        assert "nowhere" in done.stderr
+
+
+def test_a_place_is_the_same_however_it_is_written(tmp_path: Path) -> None:
+    assert RunFolder.at("s3://b/runs/x/").place == RunFolder.at("s3://b/runs/x").place
+    assert RunFolder.at("gs://b/a run").checkpoint(3).place == "gs://b/a run/checkpoints/00003.npy"
+    assert RunFolder.at(tmp_path / "a?b#c").study.place == f"{tmp_path}/a?b#c/study.json"
+    assert RunFolder.at("s3://b/x?scheme=http").study.place == "s3://b/x/study.json?scheme=http"
+    assert RunFolder.at("s3://b/runs/x?scheme=http").here == Path("runs/x")
