@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import ray
+from ray._private import parameter
 
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -19,6 +21,9 @@ SETTINGS = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
 """Environment of the driver and of workers, where the user set nothing."""
+
+ANY_AGENT_PORT = functools.partial(parameter.RayParams, dashboard_agent_listen_port=0)
+"""`ray.init` has no argument for it. At its fixed port a second Ray on the machine waits 3 s."""
 
 
 def set_defaults(settings: dict[str, str]) -> None:
@@ -39,7 +44,8 @@ def private_ray(**options: Any) -> Iterator[None]:
     os.environ.pop("RAY_AUTH_MODE", None)
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(_token())
     try:
-        ray.init(address="local", include_dashboard=False, **options)
+        with mock.patch.object(parameter, "RayParams", ANY_AGENT_PORT):
+            ray.init(address="local", include_dashboard=False, **options)
         yield
     finally:
         ray.shutdown()

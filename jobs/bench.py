@@ -2,6 +2,7 @@
 
   python jobs/bench.py sweep --data-dir ~/data      16 nets × 2 epochs of CIFAR-10, no pruning
   python jobs/bench.py dense --data-dir ~/data      the lesson's first model, beside Keras `fit`
+  python jobs/bench.py presets --data-dir ~/data    the lesson's three runs, three seeds each
   python jobs/bench.py ways --data-dir ~/data       an epoch by the way a net is written
   python jobs/bench.py steps                        a training step by width and by way
 
@@ -52,7 +53,9 @@ CPUS = len(os.sched_getaffinity(0))
 def main(argv: list[str]) -> int:
     """Run what is asked for and print its table."""
     flags = _parser().parse_args(argv)
-    {"sweep": _sweep, "dense": _dense, "ways": _ways, "steps": _steps}[flags.what](flags)
+    {
+        "sweep": _sweep, "dense": _dense, "presets": _presets, "ways": _ways, "steps": _steps,
+    }[flags.what](flags)  # fmt: skip
     return 0
 
 
@@ -74,11 +77,7 @@ def _dense(flags: argparse.Namespace) -> None:
     place = [flags.data_dir] if flags.data_dir else []
     rows = []
     for seed in range(flags.seed, flags.seed + 3):
-        with TemporaryDirectory(prefix="ffnet-bench-") as folder:
-            out = Path(folder) / "run"
-            own = ["--data-dir", flags.data_dir] if flags.data_dir else []
-            _run(JOBS / "train.py", "--preset", preset.stem, "--seed", seed, "--out", out, *own)
-            (row,) = tables.read(RunFolder.existing(out).trials)
+        row = _preset(preset.stem, seed, flags.data_dir)
         peer = _line(PEERS / "keras_dense.py", preset, seed, *place)
         seconds = row["train_seconds"] + row["evaluate_seconds"]
         rows.append(
@@ -93,6 +92,29 @@ def _dense(flags: argparse.Namespace) -> None:
         )
     print(f"five epochs of MNIST, 784-512-10, dropout, Adam, batches of 32; {CPUS} CPUs")
     _print_rows(rows)
+
+
+def _presets(flags: argparse.Namespace) -> None:
+    """What the lesson's runs end with; of the two on CIFAR-10 it looks at validation only."""
+    rows: list[dict[str, Any]] = []
+    for preset in sorted(path.stem for path in (JOBS / "presets").glob("*.toml")):
+        runs = [_preset(preset, seed, flags.data_dir) for seed in range(flags.seed, flags.seed + 3)]
+        for name in ("last_val_accuracy", "test_accuracy"):
+            values = [run[name] for run in runs if run[name] is not None]
+            if values:
+                seeds = {f"seed {run['seed']}": run[name] for run in runs}
+                rows.append({"preset": preset, "": name, **seeds, "mean": statistics.mean(values)})
+    _print_rows(rows)
+
+
+def _preset(name: str, seed: int, data_dir: str | None) -> tables.Row:
+    """The row of a preset's net, trained by `jobs/train.py`."""
+    place = ["--data-dir", data_dir] if data_dir else []
+    with TemporaryDirectory(prefix="ffnet-bench-") as folder:
+        out = Path(folder) / "run"
+        _run(JOBS / "train.py", "--preset", name, "--seed", seed, "--out", out, *place)
+        (row,) = tables.read(RunFolder.existing(out).trials)
+    return row
 
 
 def _sweep(flags: argparse.Namespace) -> None:
@@ -122,7 +144,7 @@ def _sweep(flags: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser(__doc__)
-    parser.add_argument("what", choices=["sweep", "dense", "ways", "steps"])
+    parser.add_argument("what", choices=["sweep", "dense", "presets", "ways", "steps"])
     parser.add_argument("--dataset", default="cifar10", help="[%(default)s]")
     parser.add_argument("--data-dir", help="folder of the data set [$FFNET_DATA]")
     parser.add_argument("--trials", type=int, default=16, help="[%(default)s]")

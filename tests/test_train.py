@@ -24,35 +24,26 @@ def lesson_lines(printed: str) -> list[tuple[str, ...]]:
     )
 
 
-@pytest.mark.parametrize(
-    ("preset", "at_least"), [("cifar10-barebones", 450), ("cifar10-keras", 440)]
-)
-def test_the_lessons_runs_on_cifar10(job: Job, real_data: Path, preset: str, at_least: int) -> None:
-    """Three seeds, as the last steps of SGD at this rate move the accuracy by a hundredth."""
-    correct = []
-    for seed in range(3):
-        done = job("train", "--preset", preset, "--data-dir", real_data, "--seed", seed)
-        assert done.returncode == 0, done.stderr
-        assert done.stderr == ""
-        lines = lesson_lines(done.stdout)
-        assert [int(line[0]) for line in lines] == [*range(0, 701, 100), 765]
-        assert all(float(line[3]) == int(line[2]) / 10 for line in lines)
-        correct.append(int(lines[-1][2]))
-    assert sum(correct) / 3 >= at_least
+@pytest.mark.parametrize("preset", ["cifar10-barebones", "cifar10-keras"])
+def test_the_lessons_runs_on_cifar10(job: Job, real_data: Path, preset: str) -> None:
+    """One seed, at two deviations below the mean of three that `jobs/bench.py presets` shows."""
+    done = job("train", "--preset", preset, "--data-dir", real_data)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    lines = lesson_lines(done.stdout)
+    assert [int(line[0]) for line in lines] == [*range(0, 701, 100), 765]
+    assert all(float(line[3]) == int(line[2]) / 10 for line in lines)
+    assert int(lines[-1][2]) >= 425
 
 
 def test_the_lessons_first_model_on_mnist(job: Job, real_data: Path) -> None:
-    accuracies = []
-    for seed in range(3):
-        done = job("train", "--preset", "mnist-dense", "--data-dir", real_data, "--seed", seed)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith("mnist: 59,000/1,000/10,000 train/validation/test")
-        assert len(lesson_lines(done.stdout)) == 6
-        match = re.search(r"^test accuracy (0\.\d{4}), loss 0\.\d+$", done.stdout, re.MULTILINE)
-        assert match
-        accuracies.append(float(match[1]))
-    assert min(accuracies) >= 0.977
-    assert sum(accuracies) / 3 >= 0.979
+    done = job("train", "--preset", "mnist-dense", "--data-dir", real_data)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("mnist: 59,000/1,000/10,000 train/validation/test")
+    assert len(lesson_lines(done.stdout)) == 6
+    match = re.search(r"^test accuracy (0\.\d{4}), loss 0\.\d+$", done.stdout, re.MULTILINE)
+    assert match
+    assert float(match[1]) >= 0.977
 
 
 def test_flags_override_the_preset(job: Job, blobs: Path) -> None:
