@@ -26,8 +26,8 @@ tune: setup  ## run a study: the embedded digits, or STUDY=jobs/studies/cifar10.
 tensorboard: setup  ## show a run in TensorBoard: RUN=runs/digits-…
 	$(BIN)/python jobs/board.py $(RUN)
 
-test: setup  ## all tests
-	$(BIN)/pytest
+test: setup  ## all tests, two files at a time
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

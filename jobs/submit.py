@@ -42,13 +42,14 @@ def main(argv: list[str]) -> int:
         raise InputError(f"a job after -- is submitted. Given: also {flags.action}")
     if not words and not flags.action:
         raise InputError("name a job after --, or status, logs, stop or list; see --help")
-    if flags.retries < 0:
-        raise InputError(f"--retries must be 0 or more. Given: {flags.retries}")
+    for name, value in (("retries", flags.retries), ("driver-cpus", flags.driver_cpus)):
+        if not value >= 0:
+            raise InputError(f"--{name} must be 0 or more. Given: {value}")
     arguments = package.command_of(words, Path.cwd()) if words else []
     client = connection.connect(flags.address)
     try:
         if words:
-            return _run(client, arguments, flags.retries)
+            return _run(client, arguments, flags.retries, flags.driver_cpus)
         return _look(client, flags.action, flags.job)
     except (OSError, RuntimeError) as error:  # of the connection, or what the server answered
         _note(f"error: {' '.join(str(error).split())[:500]}")
@@ -75,20 +76,27 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="times that a study goes on after its driver was lost [%(default)s]",
     )
+    parser.add_argument(
+        "--driver-cpus",
+        type=float,
+        default=0.0,
+        metavar="N",
+        help="run the driver on any node with N CPUs free, off a head that has none [on the head]",
+    )
     return parser
 
 
 # --- submit ------------------------------------------------------------------------------------
 
 
-def _run(client: Any, arguments: list[str], retries: int) -> int:
+def _run(client: Any, arguments: list[str], retries: int, cpus: float) -> int:
     base = f"{Path(arguments[0]).stem}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     with tempfile.TemporaryDirectory(prefix="ffnet-") as folder:
         code = Path(folder, "code")
         package.copy_code(Path.cwd(), code)
         for attempt in range(retries + 1):
             name = f"{base}-{attempt + 1}" if attempt else base
-            job.submit(client, arguments, code, name)
+            job.submit(client, arguments, code, name, cpus)
             _note(f"submitted: {name}")
             details = _attend(client, name)
             again = package.resumed(arguments)

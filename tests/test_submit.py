@@ -5,6 +5,7 @@ import pty
 import signal
 import socket
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -299,6 +300,18 @@ def test_a_job_that_ends_in_order_is_not_submitted_again(
     assert len(pids(out)) == 1
 
 
+def test_a_driver_may_ask_for_cpus_and_waits_until_a_node_has_them(
+    start: Start, submit: Job, stand_in: Path, tmp_path: Path
+) -> None:
+    words = ["--", "tune", "exit", 0, "--out"]
+    assert submit("--driver-cpus", 1, *words, tmp_path / "one", cwd=stand_in).returncode == 0
+    start("--driver-cpus", 64, *words, tmp_path / "many")
+    wait_for(lambda: "PENDING" in submit("status").stdout)
+    time.sleep(8)  # several times what a job needs to start
+    assert "PENDING" in submit("status").stdout
+    assert not pids(tmp_path / "many")
+
+
 def test_ctrl_c_leaves_a_job_running_or_stops_it(
     cluster: Cluster, submit: Job, start: Start, stand_in: Path
 ) -> None:
@@ -377,6 +390,7 @@ def test_the_dashboard_is_on_loopback_alone(cluster: Cluster) -> None:
         (["list", "--", "tune"], "a job after -- is submitted. Given: also list"),
         (["stop"], "stop needs the name of a job"),
         (["stop", "nobody"], "there is no job nobody"),
+        (["--driver-cpus", "-1", "list"], "--driver-cpus must be 0 or more. Given: -1"),
         ([], "name a job after --, or status, logs, stop or list"),
     ],
 )

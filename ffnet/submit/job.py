@@ -27,13 +27,17 @@ def environment(folder: Path) -> dict[str, Any]:
     return {"working_dir": str(folder), "env_vars": SETTINGS | stop | commit}
 
 
-def submit(client: Any, command: list[str], folder: Path, name: str) -> None:
-    """Start a job as `name`: the command of Python, in a copy of `folder`."""
+def submit(client: Any, command: list[str], folder: Path, name: str, cpus: float) -> None:
+    """Start a job as `name`: the command of Python, in a copy of `folder`.
+
+    With CPUs its driver runs on any node that has them free, without on the head.
+    """
     client.submit_job(
         # The head's Python. `exec`: no shell in between that would take signals and statuses.
         entrypoint=f"exec python {shlex.join(command)}",
         runtime_env=environment(folder),
         submission_id=name,
+        entrypoint_num_cpus=cpus,
     )
 
 

@@ -12,6 +12,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from ffnet import output
 from ffnet.data.dataset import DataSet
+from ffnet.errors import InputError
 from ffnet.results import storage
 from ffnet.results.layout import RunFolder
 from ffnet.study import Study
@@ -91,8 +92,9 @@ def run_study(
         The rows of the tables, every trial ended.
 
     Raises:
-        InputError: the cluster cannot be reached, cannot hold a trial, or has a node that does
-            not see the run's folder; or the tables could not be written at the end.
+        InputError: the cluster cannot be reached, cannot hold a trial, has a node that does not
+            see the run's folder, or grows without a bound for a search that learns; or the tables
+            could not be written at the end.
     """
     with (
         folder.log() as log,
@@ -100,6 +102,7 @@ def run_study(
         output.redirected(log, 1, 2),
         cluster.connected(address, study.resources, study.budget.concurrency) as slots,
     ):
+        _check_learns(study, slots)
         shared.check(folder)
         search = StudySearch(study, past)
         recorder = Recorder(study, folder, search.gave_up, past)
@@ -116,6 +119,14 @@ def run_study(
             progress.close()
             recorder.finish()
     return recorder
+
+
+def _check_learns(study: Study, slots: int) -> None:
+    if slots == cluster.GROWING and study.tuning.search == "tpe" and not study.budget.concurrency:
+        raise InputError(
+            f"tpe learns from trials that have ended. Given: a cluster that grows, where {slots} "
+            f"may run or wait at a time; say how many with --concurrency"
+        )
 
 
 def _fit(
