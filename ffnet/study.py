@@ -80,7 +80,7 @@ class Budget(Spec):
     epochs: PositiveInt = Field(8, description="epochs a trial trains when it is not stopped")
     wall_seconds: float | None = Field(None, gt=0, description="stop the study after so long")
     concurrency: PositiveInt | None = Field(
-        None, description="trials at a time; default: as many as fit, or 200 on a cluster that grows"
+        None, description="trials at a time; default: as many as fit, or 200 where nodes come"
     )
     max_failed: int = Field(0, ge=0, description="failed trials that still leave exit status 0")
 
