@@ -109,7 +109,7 @@ def reports_of(run: str | Path) -> list[Row]:
     return tables.read(RunFolder.existing(run).epochs)
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
     """The condition's value, once it is true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

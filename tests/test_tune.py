@@ -356,9 +356,9 @@ def test_a_signal_stops_the_study_in_order(
 
 
 def test_wall_time_stops_the_study(job: Job, long_study: Path, tmp_path: Path) -> None:
-    done = job("tune", long_study, "--out", tmp_path / "run", "--wall-seconds", 12)
+    done = job("tune", long_study, "--out", tmp_path / "run", "--wall-seconds", 25)
     assert done.returncode == 1
-    assert "ended early: wall_seconds (12) were over" in done.stdout
+    assert "ended early: wall_seconds (25) were over" in done.stdout
     assert set(statuses(tmp_path / "run")) == {"stopped"}
 
 
