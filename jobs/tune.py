@@ -71,8 +71,8 @@ def _folder(out: str, resume: bool, study: Study, data: "DataSet") -> "tuple[Run
     from ffnet.results.layout import RunFolder
     from ffnet.tuning import past
 
-    if resume and RunFolder.at(out).study.exists():
-        folder = RunFolder.existing(out)
+    folder = RunFolder.at(out)
+    if resume and folder.has_study():
         return folder, past.read(folder, study, data)
     folder = RunFolder.create(out)
     document = provenance.document(study.resolved(), data, study.resources.threads)

@@ -300,18 +300,6 @@ def test_a_job_that_ends_in_order_is_not_submitted_again(
     assert len(pids(out)) == 1
 
 
-def test_a_driver_may_ask_for_cpus_and_waits_until_a_node_has_them(
-    start: Start, submit: Job, stand_in: Path, tmp_path: Path
-) -> None:
-    words = ["--", "tune", "exit", 0, "--out"]
-    assert submit("--driver-cpus", 1, *words, tmp_path / "one", cwd=stand_in).returncode == 0
-    start("--driver-cpus", 64, *words, tmp_path / "many")
-    wait_for(lambda: "PENDING" in submit("status").stdout)
-    time.sleep(8)  # several times what a job needs to start
-    assert "PENDING" in submit("status").stdout
-    assert not pids(tmp_path / "many")
-
-
 def test_ctrl_c_leaves_a_job_running_or_stops_it(
     cluster: Cluster, submit: Job, start: Start, stand_in: Path
 ) -> None:
@@ -432,6 +420,19 @@ def test_a_second_cluster_beside_it_comes_and_goes_alone(
     assert refused.returncode == 1
     assert "no local cluster is up" in refused.stderr
     assert submit("list").returncode == 0  # the first one has not noticed
+
+
+def test_a_driver_may_ask_for_cpus_and_waits_until_a_node_has_them(
+    start: Start, submit: Job, stand_in: Path, tmp_path: Path
+) -> None:
+    """The last one on the cluster, as Ray cannot stop a job that waits."""
+    words = ["--", "tune", "exit", 0, "--out"]
+    assert submit("--driver-cpus", 1, *words, tmp_path / "one", cwd=stand_in).returncode == 0
+    start("--driver-cpus", 64, *words, tmp_path / "many")
+    wait_for(lambda: "PENDING" in submit("status").stdout)
+    time.sleep(8)  # several times what a job needs to start
+    assert "PENDING" in submit("status").stdout
+    assert not pids(tmp_path / "many")
 
 
 # --- the package -------------------------------------------------------------------------------

@@ -55,15 +55,19 @@ class RunFolder:
     def existing(cls, place: str | Path) -> "RunFolder":
         """The run at a place. Raises InputError when there is none."""
         folder = cls.at(place)
-        try:
-            if folder.study.exists():
-                return folder
-        except OSError as error:
-            raise InputError(f"{folder} cannot be read ({_reason(error)})") from None
-        raise InputError(f"{folder} is not a run: it has no study.json")
+        if not folder.has_study():
+            raise InputError(f"{folder} is not a run: it has no study.json")
+        return folder
 
     def __str__(self) -> str:
         return self.place
+
+    def has_study(self) -> bool:
+        """Whether a study was begun here. Raises InputError when it cannot be seen."""
+        try:
+            return self.study.exists()
+        except OSError as error:
+            raise InputError(f"{self} cannot be read ({_reason(error)})") from None
 
     def try_to_write(self) -> None:
         """Raise OSError when nothing can be written here."""
@@ -141,7 +145,8 @@ class RunFolder:
 
     def discard(self) -> None:
         """Remove the folder: for a study refused before its first trial."""
-        storage.delete_folder(self.place)
+        with suppress(OSError):
+            storage.delete_folder(self.place)
 
     def _file(self, name: str) -> File:
         return File(storage.below(self.place, name))
