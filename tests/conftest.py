@@ -120,6 +120,31 @@ def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
     raise AssertionError("waited in vain")
 
 
+def unpruned_study(
+    path: Path, dataset: Path, trials: int, epochs: int,
+    net: str = "hidden_sizes = 64", training: str = "batch_size = 8",
+) -> Path:  # fmt: skip
+    """Write a study without pruning, so that every trial's epochs are known."""
+    path.write_text(
+        f"""
+[data]
+dataset = "{dataset}"
+[net]
+{net}
+[training]
+{training}
+[space]
+learning_rate = {{ log_uniform = [1e-4, 1e-2] }}
+[tuning]
+scheduler = "none"
+[budget]
+trials = {trials}
+epochs = {epochs}
+"""
+    )
+    return path
+
+
 @pytest.fixture
 def small_study(tmp_path: Path, blobs: Path) -> Path:
     """A study of six quick trials on the blobs."""

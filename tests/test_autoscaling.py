@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import Job, command_line, reports_of, rows_of, wait_for
+from conftest import Job, command_line, reports_of, rows_of, unpruned_study, wait_for
 from ray_nodes import RayNodes, ray_nodes
 
 MOST, TRIALS = 2, 4  # workers that the cluster grows to; trials of the study
@@ -94,24 +94,7 @@ def status(nodes: RayNodes) -> str:
 def study_file(tmp_path: Path, blobs: Path) -> Path:
     """A study of trials that take some seconds each, none of them pruned."""
     path = tmp_path / "four.toml"
-    path.write_text(
-        f"""
-[data]
-dataset = "{blobs}"
-[net]
-hidden_sizes = 64
-[training]
-batch_size = 4
-[space]
-learning_rate = {{ log_uniform = [1e-4, 1e-2] }}
-[tuning]
-scheduler = "none"
-[budget]
-trials = {TRIALS}
-epochs = 60
-"""
-    )
-    return path
+    return unpruned_study(path, blobs, TRIALS, epochs=60, training="batch_size = 4")
 
 
 def run(nodes: RayNodes, *arguments: object) -> list[int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import Job, command_line, reports_of, rows_of, wait_for
+from conftest import Job, command_line, reports_of, rows_of, unpruned_study, wait_for
 from ffnet.data.load import load
 from ffnet.results.tables import Row
 from ffnet.study import Data
@@ -63,24 +63,10 @@ def study_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     y = np.arange(EXAMPLES) % 2
     x = random.normal(size=(EXAMPLES, FEATURES)) + y[:, None] * random.normal(size=FEATURES)
     np.savez(folder / "wide.npz", x=x.astype(np.float32), y=y)
-    (folder / "study.toml").write_text(
-        f"""
-[data]
-dataset = "{folder}/wide.npz"
-[net]
-hidden_sizes = 8
-[training]
-batch_size = 4
-[space]
-learning_rate = {{ log_uniform = [1e-4, 1e-2] }}
-[tuning]
-scheduler = "none"
-[budget]
-trials = {TRIALS}
-epochs = {EPOCHS}
-"""
-    )
-    return folder / "study.toml"
+    return unpruned_study(
+        folder / "study.toml", folder / "wide.npz", TRIALS, EPOCHS,
+        net="hidden_sizes = 8", training="batch_size = 4",
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Job, command_line, reports_of, rows_of, wait_for
+from conftest import Job, command_line, reports_of, rows_of, unpruned_study, wait_for
 from ffnet.results.tables import Row
 from ffnet.study import Study
 from ffnet.tuning.past import Past
@@ -25,26 +25,8 @@ EPOCHS, TRIALS = 120, 5
 def study_file(tmp_path_factory: pytest.TempPathFactory, blobs: Path) -> Path:
     """A study without pruning, so that every trial's curve is known; about ten seconds long."""
     path = tmp_path_factory.mktemp("study") / "five.toml"
-    path.write_text(
-        f"""
-[data]
-dataset = "{blobs}"
-[net]
-hidden_sizes = 64
-dropout = 0.1
-[training]
-batch_size = 8
-optimizer = "adam"
-[space]
-learning_rate = {{ log_uniform = [1e-4, 1e-2] }}
-[tuning]
-scheduler = "none"
-[budget]
-trials = {TRIALS}
-epochs = {EPOCHS}
-"""
-    )
-    return path
+    net, training = "hidden_sizes = 64\ndropout = 0.1", 'batch_size = 8\noptimizer = "adam"'
+    return unpruned_study(path, blobs, TRIALS, EPOCHS, net, training)
 
 
 @pytest.fixture(scope="module")

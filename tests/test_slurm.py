@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, reports_of, rows_of, wait_for
+from conftest import ROOT, reports_of, rows_of, unpruned_study, wait_for
 
 TRIALS, EPOCHS = 5, 120
 TOO_WIDE = 2**41  # hidden units: no address space holds their weights
@@ -178,25 +178,7 @@ def statuses(out: Path) -> Counter[str]:
 @pytest.fixture
 def study(folder: Path, blobs: Path) -> Path:
     """A study without pruning, so that every trial's epochs are known."""
-    path = folder / "five.toml"
-    path.write_text(
-        f"""
-[data]
-dataset = "{blobs}"
-[net]
-hidden_sizes = 64
-[training]
-batch_size = 8
-[space]
-learning_rate = {{ log_uniform = [1e-4, 1e-2] }}
-[tuning]
-scheduler = "none"
-[budget]
-trials = {TRIALS}
-epochs = {EPOCHS}
-"""
-    )
-    return path
+    return unpruned_study(folder / "five.toml", blobs, TRIALS, EPOCHS)
 
 
 def test_a_job_of_two_nodes_runs_trials_on_both(folder: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from pyarrow import fs
 
-from conftest import Job, command_line, reports_of, rows_of, wait_for
+from conftest import Job, command_line, reports_of, rows_of, unpruned_study, wait_for
 from ffnet.errors import InputError
 from ffnet.results import storage, tables
 from ffnet.results.layout import RunFolder
@@ -66,25 +66,7 @@ def server() -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def study_file(tmp_path_factory: pytest.TempPathFactory, blobs: Path) -> Path:
     """A study without pruning, so that its figures are known; its trials last some seconds."""
-    path = tmp_path_factory.mktemp("study") / "four.toml"
-    path.write_text(
-        f"""
-[data]
-dataset = "{blobs}"
-[net]
-hidden_sizes = 64
-[training]
-batch_size = 8
-[space]
-learning_rate = {{ log_uniform = [1e-4, 1e-2] }}
-[tuning]
-scheduler = "none"
-[budget]
-trials = 4
-epochs = {EPOCHS}
-"""
-    )
-    return path
+    return unpruned_study(tmp_path_factory.mktemp("study") / "four.toml", blobs, 4, EPOCHS)
 
 
 @pytest.fixture(scope="module")

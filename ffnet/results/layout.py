@@ -46,8 +46,9 @@ class RunFolder:
                 )
             folder.try_to_write()
         except OSError as error:
+            reason = storage.reason(error)
             raise InputError(
-                f"{folder}: the results folder must be writable ({_reason(error)}); choose --out"
+                f"{folder}: the results folder must be writable ({reason}); choose --out"
             ) from None
         return folder
 
@@ -67,7 +68,7 @@ class RunFolder:
         try:
             return self.study.exists()
         except OSError as error:
-            raise InputError(f"{self} cannot be read ({_reason(error)})") from None
+            raise InputError(f"{self} cannot be read ({storage.reason(error)})") from None
 
     def try_to_write(self) -> None:
         """Raise OSError when nothing can be written here."""
@@ -150,7 +151,3 @@ class RunFolder:
 
     def _file(self, name: str) -> File:
         return File(storage.below(self.place, name))
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error).splitlines()[0]

@@ -160,6 +160,11 @@ class File:
         return where.get_file_info(path)
 
 
+def reason(error: OSError) -> str:
+    """What the storage says, in one line."""
+    return error.strerror or str(error).splitlines()[0]
+
+
 def names(place: str) -> list[str]:
     """What lies in a folder; nothing where there is none."""
     where, path = located(place)

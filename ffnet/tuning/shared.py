@@ -4,6 +4,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ffnet.errors import InputError
+from ffnet.results import storage
 from ffnet.results.layout import RunFolder
 
 PATIENCE = 60.0  # seconds for all nodes to answer
@@ -57,5 +58,5 @@ def _look(folder: RunFolder, expected: bytes) -> str | None:
                 return "it holds another study there"
         folder.try_to_write()
     except OSError as error:
-        return error.strerror or str(error).splitlines()[0]
+        return storage.reason(error)
     return None
