@@ -4,63 +4,19 @@ Every reader gives the parts as they stand in the files; splitting and checking 
 (`ffnet.data.load`). A file that is cut or of another kind raises InputError naming it.
 """
 
-import gzip
-import hashlib
 import json
-import struct
-import zipfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ffnet.data import cache, cifar_batches, images
+from ffnet.data import cache, cifar_batches, idx, images
+from ffnet.data.raw import Array, Raw, matching, reading
 from ffnet.errors import InputError
 
-Array = npt.NDArray[Any]
 LABELS = ("label", "labels", "y", "target", "class")
 ENCODED = ("img", "image")
-IDX_NAMES = {
-    part: (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte")
-    for part, prefix in (("train", "train"), ("test", "t10k"))
-}
-
-
-@dataclass(frozen=True)
-class Raw:
-    """What the files hold: part name ("train", perhaps "test") → (examples, labels)."""
-
-    parts: dict[str, tuple[Array, Array]]
-    files: tuple[Path, ...]
-    classes: tuple[str, ...] | None = None
-
-    def digest(self) -> str:
-        """SHA-256 over the contents of the files, in order."""
-        return hashlib.sha256("".join(map(cache.file_digest, self.files)).encode()).hexdigest()
-
-
-@contextmanager
-def reading(path: Path, kind: str) -> Iterator[None]:
-    """Turns whatever a damaged file raises into one InputError."""
-    try:
-        yield
-    except InputError:
-        raise
-    except (
-        OSError, EOFError, ValueError, KeyError, IndexError, MemoryError, struct.error,
-        zlib.error, zipfile.BadZipFile, pa.ArrowException, *cifar_batches.ERRORS,
-    ) as error:  # fmt: skip
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"{path}: cannot be read as {kind} ({reason}); is the file complete?"
-        ) from None
 
 
 def read(path: Path) -> Raw | None:
@@ -89,10 +45,10 @@ def read(path: Path) -> Raw | None:
 def _read_folder(folder: Path) -> Raw | None:
     if any((folder / name).exists() for name in cifar_batches.FILES):
         return _read_batches(folder)
-    idx = _idx_files(folder)
-    if idx:
-        return read_idx(idx)
-    parquet = sorted(folder.glob("*.parquet"))
+    pairs = idx.find(folder)
+    if pairs:
+        return idx.read(pairs)
+    parquet = matching(folder, "*.parquet")
     if parquet:
         parts = {
             part: [p for p in parquet if p.name.startswith(part)] for part in ("train", "test")
@@ -102,7 +58,7 @@ def _read_folder(folder: Path) -> Raw | None:
         if not parts["train"]:
             raise InputError(f"{folder}: Parquet files must be named train*.parquet, test*.parquet")
         return read_parquet({part: files for part, files in parts.items() if files})
-    npz = sorted(folder.glob("*.npz"))
+    npz = matching(folder, "*.npz")
     if len(npz) > 1:
         raise InputError(f"{folder}: holds {len(npz)} npz files; give the path of one")
     return read_npz(npz[0]) if npz else None
@@ -127,44 +83,6 @@ def read_npz(path: Path) -> Raw:
                 f"Given: {', '.join(sorted(names)) or 'none'}"
             )
     return Raw(parts, (path,))
-
-
-def _idx_files(folder: Path) -> dict[str, tuple[Path, Path]]:
-    """Part → (images, labels), for the parts whose two files are there, gzipped or not."""
-    found = {}
-    for part, names in IDX_NAMES.items():
-        paths = [
-            next((p for p in (folder / n, folder / f"{n}.gz") if p.exists()), None) for n in names
-        ]
-        if paths[0] and paths[1]:
-            found[part] = (paths[0], paths[1])
-        elif any(paths):
-            missing = names[0] if paths[1] else names[1]
-            raise InputError(f"{folder}: {missing}[.gz] is missing beside its pair")
-    return found
-
-
-def read_idx(files: dict[str, tuple[Path, Path]]) -> Raw:
-    """IDX pairs of images and labels, as MNIST and Fashion-MNIST are published."""
-    if "train" not in files:
-        folder = next(iter(files.values()))[0].parent
-        raise InputError(f"{folder}: {IDX_NAMES['train'][0]}[.gz] is missing")
-    parts = {part: (read_idx_file(x), read_idx_file(y)) for part, (x, y) in files.items()}
-    return Raw(parts, tuple(path for pair in files.values() for path in pair))
-
-
-def read_idx_file(path: Path) -> Array:
-    """One IDX file of unsigned bytes: magic 0 0 8 rank, the sizes big-endian, the values."""
-    with reading(path, "IDX"):
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-        zeros, kind, rank = struct.unpack_from(">HBB", content)
-        if zeros or kind != 8:
-            raise ValueError("does not begin with the IDX magic of unsigned bytes")
-        shape = struct.unpack_from(f">{rank}I", content, 4)
-        values = np.frombuffer(content, np.uint8, offset=4 + 4 * rank)
-        return values.reshape(shape)
 
 
 def read_parquet(files: dict[str, list[Path]]) -> Raw:

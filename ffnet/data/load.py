@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ffnet.data import formats, split
 from ffnet.data.dataset import DataSet, FloatArray, Part, checked, statistics
+from ffnet.data.raw import Raw
 from ffnet.errors import InputError
 from ffnet.study import Data
 
@@ -88,7 +89,7 @@ def _unit(x: npt.NDArray[Any]) -> tuple[FloatArray, FloatArray]:
     return np.zeros(1, np.float32), np.full(1, 255, np.float32)
 
 
-def _find(data: Data) -> formats.Raw:
+def _find(data: Data) -> Raw:
     if data.dataset == "digits":
         with resources.as_file(resources.files("ffnet.data") / "digits.parquet") as path:
             return formats.read_parquet({"train": [path]})
@@ -102,7 +103,7 @@ def _find(data: Data) -> formats.Raw:
     return _download(data.dataset, places)
 
 
-def _own(data: Data) -> formats.Raw:
+def _own(data: Data) -> Raw:
     """A user's own set, by a path of its own or below a data folder."""
     roots = [Path(), *_roots(data)]
     places = [root / Path(data.dataset).expanduser() for root in roots]
@@ -138,7 +139,7 @@ def _places(data: Data) -> Iterator[Path]:
             yield root / place
 
 
-def _download(name: str, searched: list[Path]) -> formats.Raw:
+def _download(name: str, searched: list[Path]) -> Raw:
     """Have Keras fetch a set into its cache, then read it from there."""
     from tensorflow import keras  # seconds to import, and needed here only
 
@@ -158,9 +159,7 @@ def _download(name: str, searched: list[Path]) -> formats.Raw:
     raise InputError(f"Keras downloaded {name} but not to {_keras_cache()}: set KERAS_HOME")
 
 
-def _parts(
-    raw: formats.Raw, names: tuple[str, ...] | None
-) -> tuple[dict[str, Part], tuple[str, ...]]:
+def _parts(raw: Raw, names: tuple[str, ...] | None) -> tuple[dict[str, Part], tuple[str, ...]]:
     """Checked parts and the class names; text labels and gaps in the files end here."""
     labels = {part: np.asarray(y).reshape(-1) for part, (_, y) in raw.parts.items()}
     train = labels["train"]
