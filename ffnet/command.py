@@ -9,11 +9,16 @@ from typing import NoReturn
 from ffnet.errors import InputError
 
 
-def run(main: Callable[[list[str]], int]) -> None:
-    """Run a command line's `main`; bad input ends in one line and exit status 2."""
-    debug = "--debug" in sys.argv
+def run(main: Callable[[list[str]], int]) -> NoReturn:
+    """Run a command line's `main`; bad input ends in one line and exit status 2.
+
+    `--debug` shows the traceback too. After `--` it belongs to a job that is submitted.
+    """
+    argv = sys.argv[1:]
+    at = argv.index("--") if "--" in argv else len(argv)
+    debug = "--debug" in argv[:at]
     try:
-        sys.exit(main([argument for argument in sys.argv[1:] if argument != "--debug"]))
+        sys.exit(main([word for word in argv[:at] if word != "--debug"] + argv[at:]))
     except InputError as error:
         if debug:
             traceback.print_exc()

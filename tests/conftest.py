@@ -1,8 +1,13 @@
 """What tests share: small data, the real data where there is some, jobs as users run them."""
 
+import contextlib
+import functools
+import importlib.util
+import io
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ffnet import command
 from ffnet.results import tables
 from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
@@ -91,6 +97,58 @@ def job() -> Job:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def call() -> Job:
+    """Runs a command line of jobs/ in this process: call("table", run, "--top", 0).
+
+    It gives what `job` gives, in milliseconds. It is for what is refused, and for what needs
+    neither Ray nor TensorFlow; `cwd` and `env` are as those of `job`.
+    """
+
+    def run(
+        name: str, *arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        words = list(map(str, arguments))
+        out, err, before = io.StringIO(), io.StringIO(), dict(os.environ)
+        on_terminate = signal.getsignal(signal.SIGTERM)
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            patch.setattr(sys, "argv", [f"{name}.py", *words])
+            patch.chdir(cwd or Path.cwd())
+            _set_environment(env or before)
+            try:
+                command.run(_main(name))
+            except SystemExit as end:
+                status = end.code
+            finally:
+                _set_environment(before)
+                signal.signal(signal.SIGTERM, on_terminate)
+        assert isinstance(status, int)
+        return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@functools.cache
+def _main(name: str) -> Callable[[list[str]], int]:
+    """The function `main` of jobs/NAME.py."""
+    spec = importlib.util.spec_from_file_location(f"job_{name}", ROOT / "jobs" / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    main: Callable[[list[str]], int] = module.main
+    return main
+
+
+def _set_environment(values: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(values)
 
 
 def command_line(name: str, *arguments: object) -> list[str]:

@@ -198,7 +198,7 @@ def test_each_export_is_a_further_version(nets: Path, tmp_path: Path) -> None:
     assert (out / "2").stat().st_mode & 0o777 == (out / "notes").stat().st_mode & 0o777
 
 
-def test_what_cannot_be_exported_is_one_line(job: Job, study: RunFolder, tmp_path: Path) -> None:
+def test_what_cannot_be_exported_is_one_line(call: Job, study: RunFolder, tmp_path: Path) -> None:
     (without,) = set(range(6)) - {row["trial"] for row in kept(study)}
     refusals = {
         (tmp_path,): f"{tmp_path} is not a run: it has no study.json",
@@ -207,7 +207,7 @@ def test_what_cannot_be_exported_is_one_line(job: Job, study: RunFolder, tmp_pat
         (study.place, "--out", tmp_path / "a model"): "--out names the model, by letters, digits",
     }
     for arguments, words in refusals.items():
-        done = job("export", *arguments)
+        done = call("export", *arguments)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith(f"error: {words}")
         assert len(done.stderr.splitlines()) == 1

@@ -111,18 +111,18 @@ def test_a_study_that_has_ended_is_shown_once_more(study_file: Path, whole: Path
     ],
 )
 def test_another_study_is_not_mixed_in(
-    flags: list[str], words: str, study_file: Path, whole: Path, job: Job
+    flags: list[str], words: str, study_file: Path, whole: Path, call: Job
 ) -> None:
     before = rows_of(whole)
-    done = job("tune", study_file, "--out", whole, "--resume", *flags)
+    done = call("tune", study_file, "--out", whole, "--resume", *flags)
     assert done.returncode == 2
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert rows_of(whole) == before
 
 
-def test_resume_needs_to_know_where(job: Job, study_file: Path) -> None:
-    done = job("tune", study_file, "--resume")
+def test_resume_needs_to_know_where(call: Job, study_file: Path) -> None:
+    done = call("tune", study_file, "--resume")
     assert (done.returncode, done.stderr) == (
         2,
         "error: --resume needs --out with the folder of the run\n",

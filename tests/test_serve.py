@@ -395,11 +395,8 @@ def test_help_needs_neither_ray_nor_tensorflow() -> None:
         (["tiny", "--host", "203.0.113.1"], "must be free to listen on. Given: 203.0.113.1:8501"),
     ],
 )
-def test_bad_input_is_one_line(
-    job: Job, models: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
-) -> None:
-    monkeypatch.chdir(models)
-    done = job("serve", *arguments)
+def test_bad_input_is_one_line(call: Job, models: Path, arguments: list[str], words: str) -> None:
+    done = call("serve", *arguments, cwd=models)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert words in done.stderr
@@ -429,16 +426,16 @@ runpy.run_path(sys.argv[0], run_name="__main__")
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_card_without_a_name_is_refused(job: Job, tmp_path: Path, models: Path) -> None:
+def test_a_card_without_a_name_is_refused(call: Job, tmp_path: Path, models: Path) -> None:
     (tmp_path / "1").symlink_to(models / "tiny" / "3")
     (tmp_path / "card.json").write_text("{}")
-    done = job("serve", tmp_path)
+    done = call("serve", tmp_path)
     assert done.returncode == 2
     assert 'card.json must be a JSON object with a "name"' in done.stderr
 
 
-def test_a_port_in_use_is_one_line(job: Job, models: Path, tiny: Server) -> None:
-    done = job("serve", models / "pair", "--port", tiny.port)
+def test_a_port_in_use_is_one_line(call: Job, models: Path, tiny: Server) -> None:
+    done = call("serve", models / "pair", "--port", tiny.port)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert f"must be free to listen on. Given: 127.0.0.1:{tiny.port}" in done.stderr

@@ -44,11 +44,11 @@ def test_rows_come_back_typed_and_missing_is_null(run_folder: RunFolder) -> None
     assert list(rows[0]) == tables.TRIALS.names
 
 
-def test_empty_tables_are_tables(tmp_path: Path, job: Job, run_folder: RunFolder) -> None:
+def test_empty_tables_are_tables(tmp_path: Path, call: Job, run_folder: RunFolder) -> None:
     tables.write(run_folder.trials, [], tables.TRIALS)
     assert tables.read(run_folder.trials) == []
     for style in ("table", "csv", "json", "markdown"):
-        done = job("table", run_folder.place, "--format", style)
+        done = call("table", run_folder.place, "--format", style)
         assert done.returncode == 0, done.stderr
 
 
@@ -59,9 +59,9 @@ def test_ranking_puts_rows_without_a_value_last() -> None:
         assert [r["trial"] for r in ordered] == expected
 
 
-def test_table_sorts_filters_and_cuts(job: Job, run_folder: RunFolder) -> None:
+def test_table_sorts_filters_and_cuts(call: Job, run_folder: RunFolder) -> None:
     def trials(*flags: object) -> list[str]:
-        done = job("table", run_folder.place, "--format", "csv", "--columns", "trial", *flags)
+        done = call("table", run_folder.place, "--format", "csv", "--columns", "trial", *flags)
         assert done.returncode == 0, done.stderr
         return done.stdout.split()[1:]
 
@@ -71,10 +71,10 @@ def test_table_sorts_filters_and_cuts(job: Job, run_folder: RunFolder) -> None:
     assert trials("--status", "failed,pruned") == ["3", "2"]
 
 
-def test_table_formats_hold_the_same_rows(job: Job, run_folder: RunFolder) -> None:
+def test_table_formats_hold_the_same_rows(call: Job, run_folder: RunFolder) -> None:
     def printed(style: str) -> str:
         columns = "trial,hidden_sizes,best_val_accuracy"
-        return job("table", run_folder.place, "--format", style, "--columns", columns).stdout
+        return call("table", run_folder.place, "--format", style, "--columns", columns).stdout
 
     assert list(json.loads(printed("json"))[0].values()) == [1, [8, 1], 0.9]
     parsed = list(csv.DictReader(io.StringIO(printed("csv"))))
@@ -94,17 +94,17 @@ def test_table_formats_hold_the_same_rows(job: Job, run_folder: RunFolder) -> No
     ],
 )
 def test_table_refuses_what_is_not_there(
-    job: Job, run_folder: RunFolder, flags: list[str], words: str
+    call: Job, run_folder: RunFolder, flags: list[str], words: str
 ) -> None:
-    done = job("table", run_folder.place, *flags)
+    done = call("table", run_folder.place, *flags)
     assert done.returncode == 2
     assert done.stdout == ""
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_folder_that_is_no_run_is_refused(job: Job, tmp_path: Path) -> None:
-    done = job("table", tmp_path)
+def test_a_folder_that_is_no_run_is_refused(call: Job, tmp_path: Path) -> None:
+    done = call("table", tmp_path)
     assert (done.returncode, done.stderr) == (
         2,
         f"error: {tmp_path} is not a run: it has no study.json\n",

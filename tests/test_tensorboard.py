@@ -320,7 +320,7 @@ def test_only_the_event_files_when_asked(job: Job, run: RunFolder) -> None:
     assert len(event_files(run.tensorboard)) == 1 + len(tables.STATUSES)
 
 
-def test_bad_input_is_one_line(job: Job, run: RunFolder, tmp_path: Path) -> None:
+def test_bad_input_is_one_line(call: Job, run: RunFolder, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         for arguments, words in (
@@ -331,9 +331,9 @@ def test_bad_input_is_one_line(job: Job, run: RunFolder, tmp_path: Path) -> None
                 f"does not start: TensorBoard could not bind to port {port}",
             ),
         ):
-            done = job("board", *arguments)
+            done = call("board", *arguments)
             assert done.returncode == 2
             assert words in done.stderr
             assert len(done.stderr.splitlines()) == 1
     run.epochs.delete()
-    assert "epochs.parquet: not a readable table" in job("board", run.place).stderr
+    assert "epochs.parquet: not a readable table" in call("board", run.place).stderr

@@ -67,8 +67,8 @@ def test_flags_override_the_preset(job: Job, blobs: Path) -> None:
         (["--validation", "5000"], "validation must leave examples"),
     ],
 )
-def test_bad_flags_are_one_line(job: Job, flags: list[str], words: str) -> None:
-    done = job("train", *flags)
+def test_bad_flags_are_one_line(call: Job, flags: list[str], words: str) -> None:
+    done = call("train", *flags)
     assert done.returncode == 2
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -80,8 +80,8 @@ def test_a_loss_that_diverges_says_so(job: Job, blobs: Path) -> None:
     assert "the loss is no longer finite: lower the learning rate" in done.stdout
 
 
-def test_contradictions_are_refused_by_the_flags(job: Job) -> None:
-    done = job("train", "--optimizer", "adam", "--momentum", "0.9")
+def test_contradictions_are_refused_by_the_flags(call: Job) -> None:
+    done = call("train", "--optimizer", "adam", "--momentum", "0.9")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         "error: flags: momentum is of sgd and rmsprop; leave it out. "
@@ -185,7 +185,7 @@ def test_a_trial_that_does_not_match_says_where(
     ],
 )
 def test_a_trial_that_cannot_be_trained_again_is_refused(
-    job: Job, one_run: tuple[Path, str], tmp_path: Path, change: dict[str, Any], words: str
+    call: Job, one_run: tuple[Path, str], tmp_path: Path, change: dict[str, Any], words: str
 ) -> None:
     copy = tmp_path / "run"
     copy.mkdir()
@@ -194,7 +194,7 @@ def test_a_trial_that_cannot_be_trained_again_is_refused(
     document = json.loads((one_run[0] / "run" / "study.json").read_text())
     document["data"] |= change.get("data", {})
     (copy / "study.json").write_text(json.dumps(document))
-    done = job("train", "--from", copy, "--trial", 0 if change else 5)
+    done = call("train", "--from", copy, "--trial", 0 if change else 5)
     assert done.returncode == 2
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -481,38 +481,45 @@ def test_a_private_ray_leaves_no_token_and_no_process(
         (["--grace-epochs", "4"], "asha can prune nothing unless grace_epochs < epochs"),
         (["--dataset", "nowhere.npz"], "dataset 'nowhere.npz' is neither a path nor"),
         (["--cpus", "4096"], "a trial must fit on one node. Given: 4096 CPUs"),
-        (["--gpus", "1"], "a trial must fit on one node. Given: 1 CPUs, 1 GPUs"),
         (["--metric", "test_accuracy"], "'val_accuracy' or 'val_loss'"),
         (["--out", "/proc/run"], "results folder must be writable"),
         (["--address", "127.0.0.1:1"], "address must be a running Ray cluster"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
-    job: Job, small_study: Path, tmp_path: Path, flags: list[str], words: str
+    call: Job, small_study: Path, tmp_path: Path, flags: list[str], words: str
 ) -> None:
     out = tmp_path / "run"
-    done = job("tune", small_study, *(["--out", out] if "--out" not in flags else []), *flags)
+    done = call("tune", small_study, *(["--out", out] if "--out" not in flags else []), *flags)
     assert done.returncode == 2, done.stderr
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not out.exists()
 
 
+def test_gpus_that_no_node_has_are_one_line(job: Job, small_study: Path, tmp_path: Path) -> None:
+    done = job("tune", small_study, "--out", tmp_path / "run", "--gpus", 1)
+    assert done.returncode == 2
+    assert "a trial must fit on one node. Given: 1 CPUs, 1 GPUs" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
 def test_unknown_key_in_the_file_lists_the_valid_ones(
-    job: Job, small_study: Path, tmp_path: Path
+    call: Job, small_study: Path, tmp_path: Path
 ) -> None:
     small_study.write_text(small_study.read_text().replace("trials = 6", "trails = 6"))
-    done = job("tune", small_study, "--out", tmp_path / "run")
+    done = call("tune", small_study, "--out", tmp_path / "run")
     assert done.returncode == 2
     assert "small.toml: unknown key 'trails' in [budget] (did you mean trials?)" in done.stderr
 
 
-def test_damaged_data_is_one_line(job: Job, small_study: Path, tmp_path: Path) -> None:
+def test_damaged_data_is_one_line(call: Job, small_study: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 cut")
     with pytest.raises(zipfile.BadZipFile):
         zipfile.ZipFile(tmp_path / "cut.npz")
     out = tmp_path / "run"
-    done = job("tune", small_study, "--out", out, "--dataset", tmp_path / "cut.npz")
+    done = call("tune", small_study, "--out", out, "--dataset", tmp_path / "cut.npz")
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "cut.npz: cannot be read as npz" in done.stderr
@@ -520,10 +527,10 @@ def test_damaged_data_is_one_line(job: Job, small_study: Path, tmp_path: Path) -
 
 
 def test_a_folder_of_another_study_is_not_written_over(
-    digits: tuple[Path, str], job: Job, small_study: Path
+    digits: tuple[Path, str], call: Job, small_study: Path
 ) -> None:
     before = {p: p.read_bytes() for p in digits[0].rglob("*") if p.is_file()}
-    done = job("tune", small_study, "--out", digits[0])
+    done = call("tune", small_study, "--out", digits[0])
     assert done.returncode == 2
     assert "holds another study" in done.stderr
     assert {p: p.read_bytes() for p in digits[0].rglob("*") if p.is_file()} == before
