@@ -1,9 +1,28 @@
 """The one exception for what a person can mend."""
 
+LONGEST = 2000
+"""Characters of an error's message; a longer one loses its middle."""
+
 
 class InputError(ValueError):
     """Bad input: a study, a flag, a data file or a folder that breaks a rule.
 
     The message is one line: the rule, the value received, and what to do. Command lines print it
-    and exit with status 2 (`ffnet.command.main`).
+    and exit with status 2. What a file or a flag put into the message can neither break the line
+    nor command a terminal.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message, LONGEST))
+
+
+def one_line(text: str, most: int) -> str:
+    """A text as one line of printable characters; what is longer than `most` loses its middle."""
+    if len(text) > most:
+        tail = most // 4
+        text = f"{text[: most - tail - 1]}…{text[-tail:]}"
+    return "".join(c if c.isprintable() else _replaced(c) for c in text)
+
+
+def _replaced(character: str) -> str:
+    return " " if character.isspace() else character.encode("unicode_escape").decode()

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ffnet.data import cache, cifar_batches
-from ffnet.errors import InputError
+from ffnet.errors import InputError, one_line
 
 Array = npt.NDArray[Any]
 
@@ -43,7 +43,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         OSError, EOFError, ValueError, KeyError, IndexError, MemoryError, struct.error,
         zlib.error, zipfile.BadZipFile, pa.ArrowException, *cifar_batches.ERRORS,
     ) as error:  # fmt: skip
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = one_line(str(error).strip() or type(error).__name__, 200)
         raise InputError(
             f"{path}: cannot be read as {kind} ({reason}); is the file complete?"
         ) from None
