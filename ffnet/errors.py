@@ -18,10 +18,13 @@ class InputError(ValueError):
 
 def one_line(text: str, most: int) -> str:
     """A text as one line of printable characters; what is longer than `most` loses its middle."""
-    if len(text) > most:
-        tail = most // 4
-        text = f"{text[: most - tail - 1]}…{text[-tail:]}"
-    return "".join(c if c.isprintable() else _replaced(c) for c in text)
+    plain = "".join(c if c.isprintable() else _replaced(c) for c in _shortened(text, most))
+    return _shortened(plain, most)
+
+
+def _shortened(text: str, most: int) -> str:
+    tail = most // 4
+    return text if len(text) <= most else f"{text[: most - tail - 1]}…{text[-tail:]}"
 
 
 def _replaced(character: str) -> str:

@@ -1,11 +1,18 @@
 """Fuzzed parsers of data files: see tests/fuzzing.py."""
 
+import gzip
+import io
+import pickle
 import struct
+import tarfile
+import zlib
 from pathlib import Path
 
+import numpy as np
 from fuzzing import fuzzed
 
-from ffnet.data import idx
+from ffnet.data import cifar_batches, formats, idx, pickled
+from ffnet.errors import InputError, one_line
 
 
 def _idx_seeds() -> list[bytes]:
@@ -20,3 +27,50 @@ def idx_file(data: bytes, folder: Path) -> object:
     path = folder / "train-images-idx3-ubyte"
     path.write_bytes(data)
     return idx.read_file(path)
+
+
+def _batch(protocol: int, rows: int = 2) -> bytes:
+    """A batch as Python 3 writes it."""
+    data = np.arange(rows * 3072, dtype=np.uint8).reshape(rows, 3072)
+    names = [b"airplane_s_000004.png", b"automobile_s_000012.png"]
+    batch = {b"batch_label": b"batch 1", b"labels": [6, 9], b"data": data, b"filenames": names}
+    return pickle.dumps(batch, protocol)
+
+
+def _pickle_seeds() -> list[bytes]:
+    labels = {b"labels": np.array([1, 2]), b"data": np.zeros((2, 4), ">i4", order="F"), 5: [True]}
+    small = [pickle.dumps(labels, protocol) for protocol in range(6)]
+    return [*small, *(_batch(protocol) for protocol in range(6))]
+
+
+@fuzzed("pickle", _pickle_seeds, words=[*pickled._OPCODES, *(f"I{n}\n".encode() for n in (0, 9))])
+def pickle_(data: bytes, folder: Path) -> object:
+    """A pickle of arrays, down to the arrays' bytes."""
+    try:
+        value = pickled.load(data)
+        arrays = value.values() if isinstance(value, dict) else []
+        return [a.to_numpy().sum() for a in arrays if isinstance(a, pickled.Array)]
+    except ValueError as error:
+        raise InputError(one_line(str(error), 200)) from None
+
+
+def _cifar_seeds() -> list[bytes]:
+    """An archive unpacked, and as many bytes of a folder's files, one after the other."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for i, name in enumerate(cifar_batches.FILES):
+            content = _batch(i)
+            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return [file.getvalue()]
+
+
+@fuzzed("cifar", _cifar_seeds, words=[b"data_batch_1", b"fine_labels", b"0", b"2", bytes(512)])
+def cifar(data: bytes, folder: Path) -> object:
+    """An archive of batches, which is packed here, as else its checksum would always be wrong."""
+    path = folder / "cifar-10-python.tar.gz"
+    packed = gzip.compress(data, 1)
+    cut = zlib.crc32(data) % 8 == 0
+    path.write_bytes(packed[: len(data) % len(packed)] if cut else packed)
+    return formats.read(path)

@@ -1,24 +1,29 @@
 """CIFAR-10's original Python batches, from a folder or from cifar-10-python.tar.gz.
 
-The batches are pickles, and an archive may come from anywhere: the unpickler admits the three
-names that a NumPy array needs and nothing else, and the archive is read in memory, never unpacked.
+The batches are pickles, and an archive may come from anywhere: the pickles are not run, and the
+archive is read in memory, never unpacked to the disk.
 Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 """
 
-import io
-import pickle
-import tarfile
-from collections.abc import Callable
+import gzip
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ffnet.data import pickled
+
 TRAIN = tuple(f"data_batch_{i}" for i in range(1, 6))
 FILES = (*TRAIN, "test_batch")
-ERRORS = (pickle.UnpicklingError, tarfile.TarError)
-MOST_BYTES = 64 << 20  # a batch has 31 MB
+MOST_BYTES = 128 << 20
+"""A batch has 31 MB; one that Python 2 wrote in protocol 0 has 90 MB."""
+MOST_ARCHIVE_BYTES = 1 << 30
+"""The archive has 186 MB when unpacked."""
+MOST_MEMBERS = 1000
+"""The archive has 9."""
+BLOCK = 512
+"""Bytes of a member's head in a tar; its content takes a multiple of this."""
 
 Batch = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
@@ -30,65 +35,114 @@ def read(path: Path) -> dict[str, Batch]:
         path: the folder cifar-10-batches-py, or the tar.gz of it.
 
     Raises:
-        ValueError, KeyError, OSError, pickle.UnpicklingError, tarfile.TarError: not such batches.
+        ValueError, OSError, EOFError, zlib.error: not such batches, or damaged.
     """
-    contents = _from_tar(path) if path.is_file() else _from_folder(path)
-    missing = [name for name in FILES if name not in contents]
+    batches: dict[str, Batch] = {}
+    for name, content in _from_tar(path) if path.is_file() else _from_folder(path):
+        if name in batches:
+            raise ValueError(f"{name} stands twice in the archive")
+        batches[name] = _batch(name, content)
+    if batches.keys().isdisjoint(TRAIN):
+        raise ValueError("it has none of data_batch_1 to 5; CIFAR-10 is read, CIFAR-100 is not")
+    missing = [name for name in FILES if name not in batches]
     if missing:
         raise ValueError(f"missing: {', '.join(missing)}")
-    train = [_batch(contents[name]) for name in TRAIN]
+    train = [batches[name] for name in TRAIN]
     joined = (np.concatenate([x for x, _ in train]), np.concatenate([y for _, y in train]))
-    return {"train": joined, "test": _batch(contents["test_batch"])}
+    return {"train": joined, "test": batches["test_batch"]}
 
 
-def _from_folder(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in FILES if (folder / name).exists()}
+def _from_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
+    for name in FILES:
+        path = folder / name
+        if path.exists():
+            _check_size(name, path.stat().st_size)
+            yield name, path.read_bytes()
 
 
-def _from_tar(path: Path) -> dict[str, bytes]:
-    contents: dict[str, bytes] = {}
-    with tarfile.open(path, "r:gz") as archive:
-        for member in archive:
-            name = PurePosixPath(member.name).name
-            if name not in FILES or not member.isreg():
-                continue
-            if name in contents or member.size > MOST_BYTES:
-                raise ValueError(f"{name} stands twice in the archive or is too large")
-            file = archive.extractfile(member)
-            assert file is not None  # regular, as asked above
-            contents[name] = file.read(MOST_BYTES)
-    return contents
+def _check_size(name: str, size: int) -> None:
+    if size > MOST_BYTES:
+        raise ValueError(f"{name} must have at most {MOST_BYTES} bytes. Given: {size}")
 
 
-def _batch(content: bytes) -> Batch:
-    batch = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
-    pixels, labels = np.asarray(batch[b"data"]), np.asarray(batch[b"labels"])
-    if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] != 3072:
-        raise ValueError(f"data must be uint8 [N, 3072]. Given: {pixels.dtype} {pixels.shape}")
+def _from_tar(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The batches among an archive's members, which must be regular files.
+
+    Python's tarfile keeps every member, and takes as much memory as a head says; this takes none.
+    """
+    with gzip.open(path) as archive:
+        members = 0
+        while (head := archive.read(BLOCK)).strip(b"\0"):
+            name, size = _member(head)
+            members += 1
+            if members > MOST_MEMBERS or archive.tell() + size > MOST_ARCHIVE_BYTES:
+                raise ValueError(f"more than {MOST_MEMBERS} members or {MOST_ARCHIVE_BYTES} bytes")
+            if name in FILES and head[156:157] in b"0\0":
+                _check_size(name, size)
+                yield name, _exactly(archive, size)
+            else:
+                archive.seek(size, 1)
+            archive.seek(-size % BLOCK, 1)
+        while archive.read(1 << 20):  # at the end, gzip compares its checksum
+            if archive.tell() > MOST_ARCHIVE_BYTES:
+                raise ValueError(f"more than {MOST_ARCHIVE_BYTES} bytes")
+
+
+def _member(head: bytes) -> tuple[str, int]:
+    """A member's name without its folders, and the bytes that follow its head."""
+    if len(head) < BLOCK:
+        raise ValueError("the archive is cut")
+    kind = head[156:157]
+    checked = sum(head) - sum(head[148:156]) + 8 * ord(" ")
+    if _octal(head[148:156]) != checked:
+        raise ValueError("a member's head has another checksum")
+    name = PurePosixPath(head[:100].split(b"\0")[0].decode("latin1")).name
+    return name, 0 if kind in b"123456" else _octal(head[124:136])
+
+
+def _octal(field: bytes) -> int:
+    text = field.split(b"\0")[0].strip()
+    if not text or text.strip(b"01234567"):
+        raise ValueError("a member's head has a number that is not octal")
+    return int(text, 8)
+
+
+def _exactly(file: gzip.GzipFile, size: int) -> bytes:
+    content = file.read(size)
+    if len(content) < size:
+        raise ValueError("the archive is cut")
+    return content
+
+
+def _batch(name: str, content: bytes) -> Batch:
+    batch = pickled.load(content)
+    if not isinstance(batch, dict):
+        raise ValueError(f"{name} must hold a dict. Given: {type(batch).__name__}")
+    fields = {key.encode() if isinstance(key, str) else key: v for key, v in batch.items()}
+    if b"fine_labels" in fields:
+        raise ValueError("it has fine_labels; CIFAR-10 is read, CIFAR-100 is not")
+    missing = [key.decode() for key in (b"data", b"labels") if key not in fields]
+    if missing:
+        raise ValueError(f"{name} must have data and labels. Missing: {' and '.join(missing)}")
+    pixels, labels = _pixels(name, fields[b"data"]), _labels(name, fields[b"labels"])
+    if len(pixels) != len(labels):
+        raise ValueError(f"{name} has {len(pixels)} images and {len(labels)} labels")
     # Stored channel by channel; the rest of ffnet has channels last.
     return pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy(), labels
 
 
-def _latin1(text: str, encoding: str) -> bytes:
-    """What `_codecs.encode` does in pickles that Python 3 wrote for Python 2, and no more."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"encoding {encoding!r} is not admitted")
-    return text.encode("latin1")
+def _pixels(name: str, data: object) -> npt.NDArray[np.uint8]:
+    rule = f"data of {name} must be an array of uint8 [N, 3072]"
+    if not isinstance(data, pickled.Array):
+        raise ValueError(rule)
+    pixels = data.to_numpy()
+    if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] != 3072:
+        raise ValueError(f"{rule}. Given: {pixels.dtype} {pixels.shape}")
+    return pixels
 
 
-_RECONSTRUCT: Any = np.empty(0).__reduce__()[0]
-_ADMITTED: dict[tuple[str, str], Callable[..., Any]] = {
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): _latin1,
-}
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ADMITTED[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"{module}.{name} is not admitted") from None
+def _labels(name: str, given: object) -> npt.NDArray[np.int64]:
+    values = given.to_numpy().tolist() if isinstance(given, pickled.Array) else given
+    if not isinstance(values, list) or not all(type(v) is int and 0 <= v < 256 for v in values):
+        raise ValueError(f"labels of {name} must be whole numbers from 0 to 255")
+    return np.array(values, np.int64)

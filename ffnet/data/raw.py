@@ -13,7 +13,7 @@ from typing import Any
 import numpy.typing as npt
 import pyarrow as pa
 
-from ffnet.data import cache, cifar_batches
+from ffnet.data import cache
 from ffnet.errors import InputError, one_line
 
 Array = npt.NDArray[Any]
@@ -41,7 +41,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         raise
     except (
         OSError, EOFError, ValueError, KeyError, IndexError, MemoryError, struct.error,
-        zlib.error, zipfile.BadZipFile, pa.ArrowException, *cifar_batches.ERRORS,
+        zlib.error, zipfile.BadZipFile, pa.ArrowException,
     ) as error:  # fmt: skip
         reason = one_line(str(error).strip() or type(error).__name__, 200)
         raise InputError(
