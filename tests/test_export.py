@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from test_tables import assert_imports_neither
 
 from conftest import Job
 from ffnet.data.dataset import Part
@@ -24,6 +23,7 @@ from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
 from ffnet.serving.card import choose
 from ffnet.study import Data
+from test_tables import assert_imports_neither
 
 Array = npt.NDArray[Any]
 

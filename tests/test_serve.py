@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from test_tables import assert_imports_neither
 
 from conftest import Job, command_line, processes_with, token_of, wait_for
+from test_tables import assert_imports_neither
 
 MAX_BYTES = 200_000
 REPLICAS = min(2, len(os.sched_getaffinity(0)))

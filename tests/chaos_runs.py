@@ -1,0 +1,319 @@
+"""One study driven through kills, freezes, a full disk or a lost store to its end; see chaos.py."""
+
+import os
+import random
+import signal
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chaos_ledger import Ledger, changed_decisions
+from chaos_world import Driver, Watch, World, title, wait
+from ffnet.results.tables import Row
+
+Tables = tuple[list[Row], list[Row]]
+
+PATIENCE = 150.0  # seconds for what must come, with the machine shared with other work
+GONE = 5.0  # seconds after a study's end for its last processes to go
+TRIES = 3  # times that a study is resumed after it ended with an error
+LOSSES = 2  # of one trial: it fails after the fourth, which is not what is tried here
+
+
+@dataclass(frozen=True)
+class Case:
+    """A study to disturb.
+
+    Attributes:
+        name: of the combination.
+        study: its TOML file.
+        flags: of jobs/tune.py.
+        trials: how many it has.
+        shares: whether trials go on from other trials' weights (pbt).
+        decided: whether its end is the same however it is disturbed.
+        whole: tables of the same study without a break, where that is so.
+    """
+
+    name: str
+    study: Path
+    flags: tuple[str, ...]
+    trials: int
+    shares: bool
+    decided: bool
+    whole: Tables | None = None
+
+
+@dataclass
+class Result:
+    """What was done to a study and what was found."""
+
+    done: Counter[str] = field(default_factory=Counter)
+    findings: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    def add(self, other: "Result") -> None:
+        """Take another result in."""
+        self.done.update(other.done)
+        for name, cases in other.findings.items():
+            self.findings[name] |= cases
+
+
+@dataclass(frozen=True)
+class Event:
+    """A disturbance: what is done, and when in the life of a driver."""
+
+    what: str
+    when: str
+
+
+class Run:
+    """A run of a study that is disturbed and resumed until it has ended."""
+
+    pause = 0.02  # seconds between two readings of the tables
+
+    def __init__(self, world: World, case: Case, seed: str, place: str = "") -> None:
+        """Start nothing yet.
+
+        Args:
+            world: where it runs.
+            case: which study.
+            seed: of the random moments; names the run too.
+            place: folder or URI of the run; by default a folder of the world.
+        """
+        self.world, self.case, self.seed = world, case, seed
+        self.result, self.random = Result(), random.Random(seed)
+        self.place = place or str(world.folder / "runs" / seed.replace(":", "-"))
+        self.ledger = Ledger(case.shares)
+        self.watch = Watch(self.place, self.ledger, self.pause)
+        self._lives = self._errors = self._unproved = 0
+        self._frozen: list[int] = []
+        self._losses: Counter[int] = Counter()
+
+    # --- from the first driver to the end -----------------------------------------------------
+
+    def through(self, events: list[Event]) -> Tables:
+        """Let the events come, in their order, until the study has ended; those that came go.
+
+        Returns:
+            The tables at the end.
+        """
+        ended = False
+        while not ended and self._errors < TRIES:
+            ended = self._live(events)
+        if not ended:
+            self.result.findings["studies that never ended"].add(self.seed)
+        self.watch.close()
+        tables = self.watch.read()
+        self._compare(tables)
+        self._look_for_leftovers()
+        return tables
+
+    def _live(self, events: list[Event]) -> bool:
+        """The life of a driver, to a kill or to its end; returns whether the study has ended."""
+        self._lives += 1
+        life = f"{self.seed.replace(':', '-')}-{self._lives}"
+        driver = Driver(self.world, life, self.arguments(), self.extra())
+        self._begun, self._reports = time.monotonic(), self.ledger.reports
+        try:
+            while events and wait(self._moment(events[0].when, driver), driver, PATIENCE, 0):
+                event = events.pop(0)
+                self._prove(driver)
+                if getattr(self, f"_{event.what.replace(' ', '_')}")(driver):
+                    return self._ended(driver, killed=True)
+            wait(lambda: self._thaw(driver), driver, PATIENCE, 0.1)
+        except TimeoutError as error:
+            waited = f"{life}: {error}, {driver.printed()[-300:]}"
+            self.result.findings["hung"].add(waited)
+            driver.kill(group=True)
+        return self._ended(driver, killed=False)
+
+    def _ended(self, driver: Driver, killed: bool) -> bool:
+        printed = driver.printed() + driver.errors()
+        if "Traceback (most recent call last)" in printed:
+            self.result.findings["tracebacks"].add(f"{driver.life}: {printed[-1500:]}")
+        if killed:
+            return False
+        if driver.status == 0:
+            self._count_survivals()
+            return True
+        self._errors += 1
+        self._unproved = 0
+        said = (driver.errors() or driver.printed())[-500:]
+        self.result.findings["wrong exits"].add(f"{driver.life}: {driver.status}: {said}")
+        return False
+
+    def _compare(self, end: Tables) -> None:
+        self.ledger.close(*end, self.case.trials)
+        if self.case.whole:
+            changed = changed_decisions(self.case.whole, end)
+            self.ledger.findings["decisions changed"] |= changed
+        for name, cases in self.ledger.findings.items():
+            self.result.findings[name] |= {f"{self.seed}: {case}" for case in cases}
+        self.result.done["epochs repeated"] += self.ledger.repeated
+        self.result.done["epochs"] += self.ledger.reports
+        self.result.done["readings"] += self.watch.readings
+        self.result.done["checkpoints read"] += self.watch.checkpoints
+
+    def _look_for_leftovers(self) -> None:
+        self._wake()
+        end = time.monotonic() + GONE
+        while self.world.left_behind() and time.monotonic() < end:
+            time.sleep(0.1)
+        left = self.world.left_behind()
+        self.result.findings["left behind"] |= {f"{self.seed}: {item}" for item in left}
+        self.world.clear()
+
+    def arguments(self) -> list[str]:
+        """Of jobs/tune.py: the same for the first driver and for those that resume."""
+        return [str(self.case.study), "--out", self.place, "--resume", *self.case.flags]
+
+    def extra(self) -> dict[str, str]:
+        """Environment of the driver beside the world's."""
+        return {}
+
+    # --- moments ------------------------------------------------------------------------------
+
+    def _moment(self, name: str, driver: Driver) -> Callable[[], bool]:
+        """A condition that is true once a moment has come."""
+        return getattr(self, f"_at_{name}")(driver)  # type: ignore[no-any-return]
+
+    def _at_ray(self, driver: Driver) -> Callable[[], bool]:
+        """While imports are under way or Ray starts."""
+        end = self._begun + self.random.uniform(0.1, 7)
+        return lambda: self._slept(time.monotonic() >= end)
+
+    def _at_first(self, driver: Driver) -> Callable[[], bool]:
+        """While a worker gets ready for its first trial."""
+        delay, seen = self.random.uniform(0, 4), [0.0]
+
+        def come() -> bool:
+            if not seen[0] and driver.workers():
+                seen[0] = time.monotonic()
+            return self._slept(bool(seen[0]) and time.monotonic() >= seen[0] + delay)
+
+        return come
+
+    def _at_middle(self, driver: Driver) -> Callable[[], bool]:
+        """After a random number of further reports."""
+        due = self.ledger.reports + self.random.randint(1, 5)
+        return lambda: self._slept(self.ledger.reports >= due)
+
+    def _at_tables(self, driver: Driver) -> Callable[[], bool]:
+        """While a table is written: its temporary file is there."""
+        due = self.ledger.reports + self.random.randint(1, 3)
+
+        def come() -> bool:
+            if self.ledger.reports < due:
+                return self._slept(False)
+            with suppress(FileNotFoundError):
+                return any(".parquet-" in path.name for path in Path(self.place).iterdir())
+            return False
+
+        return come
+
+    def _at_between(self, driver: Driver) -> Callable[[], bool]:
+        """After a new epochs.parquet is in place, before trials.parquet has followed."""
+        due = self.ledger.reports + self.random.randint(1, 3)
+        path, seen = Path(self.place) / "epochs.parquet", [0]
+
+        def come() -> bool:
+            if self.ledger.reports < due:
+                return self._slept(False)
+            with suppress(FileNotFoundError):
+                inode = path.stat().st_ino
+                seen[0] = seen[0] or inode
+                return inode != seen[0]
+            return False
+
+        return come
+
+    def _at_end(self, driver: Driver) -> Callable[[], bool]:
+        """When all trials but one or two have ended."""
+        due = self.case.trials - self.random.randint(1, 2)
+        return lambda: self._slept(self.ledger.ended >= due)
+
+    def _at_over(self, driver: Driver) -> Callable[[], bool]:
+        """When all trials have ended and the driver has not."""
+        return lambda: self._slept(self.ledger.ended >= self.case.trials)
+
+    def _slept(self, come: bool) -> bool:
+        if not come:
+            time.sleep(0.005)
+        return come
+
+    # --- events: each returns whether the driver is dead ---------------------------------------
+
+    def _driver(self, driver: Driver) -> bool:
+        self._note("driver kills")
+        driver.kill(group=self.random.random() < 0.5)
+        return True
+
+    def _worker(self, driver: Driver) -> bool:
+        running = self.ledger.running
+        workers = driver.workers()
+        if workers and all(self._losses[number] < LOSSES for number in running):
+            self._losses.update(running)
+            self._note("worker kills")
+            self._signal(self.random.choice(workers), signal.SIGKILL)
+        return False
+
+    def _frozen_worker(self, driver: Driver) -> bool:
+        for pid in driver.workers()[:1]:
+            self._freeze(pid)
+        return False
+
+    def _frozen_driver(self, driver: Driver) -> bool:
+        self._freeze(driver.pid)
+        return False
+
+    def _orphan(self, driver: Driver) -> bool:
+        """Freeze the workers, kill the driver alone, and wake them when the next driver trains."""
+        self._frozen = driver.workers()
+        for pid in self._frozen:
+            self._signal(pid, signal.SIGSTOP)
+        self._note("freezes")
+        self._note("driver kills")
+        driver.kill(group=False)
+        return True
+
+    def _freeze(self, pid: int) -> None:
+        self._note("freezes")
+        self._signal(pid, signal.SIGSTOP)
+        time.sleep(self.random.uniform(1, 3))
+        self._signal(pid, signal.SIGCONT)
+
+    def _thaw(self, driver: Driver) -> bool:
+        """Wake the workers of an earlier driver, once this driver's have trained. Always False."""
+        if self.ledger.reports > self._reports:
+            self._wake()
+        return False
+
+    def _wake(self) -> None:
+        for pid in self._frozen:
+            self._signal(pid, signal.SIGCONT)
+        self._frozen = []
+
+    def _signal(self, pid: int, number: signal.Signals) -> None:
+        if pid in self.world.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def _note(self, what: str) -> None:
+        self.result.done[what] += 1
+        self._unproved += 1
+        self._reports = self.ledger.reports
+
+    def _prove(self, driver: Driver) -> None:
+        """Once trials have gone on after what was done last, all that was done was survived."""
+        self._thaw(driver)
+        if self.ledger.reports <= self._reports:
+            return
+        self._count_survivals()
+        for pid in set(self.world.processes()) - set(self.world.processes(f"{driver.life}/")):
+            kind = f"{driver.life} trained beside {title(pid)}"
+            self.result.findings["left behind while the next trained"].add(kind)
+
+    def _count_survivals(self) -> None:
+        self.result.done["survivals"] += self._unproved
+        self._unproved = 0

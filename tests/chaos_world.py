@@ -1,0 +1,284 @@
+"""What chaos.py acts on: the folders of a run, its driver and workers, the reader of its tables."""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import numpy as np
+
+from chaos_ledger import Ledger
+from conftest import command_line
+from ffnet.errors import InputError
+from ffnet.results import storage, tables
+from ffnet.results.layout import RunFolder
+from ffnet.results.tables import Row
+
+TAG = "FFNET_CHAOS"
+"""Variable in the environment of a driver, and so of all that it starts: place and life."""
+
+WORKER = re.compile(rb"ray::(Trial|\w*Trainable)")
+"""Title of a process that runs trials."""
+
+
+class World:
+    """Folders that belong to one run of chaos.py, and the processes that were started in it.
+
+    Attributes:
+        folder: for studies, data and runs.
+        temporary: TMPDIR and RAY_TMPDIR of every driver.
+    """
+
+    def __init__(self, keep: Path | None = None) -> None:
+        """Make them.
+
+        Args:
+            keep: folder that gets the runs and what drivers printed at the end; None for nowhere.
+        """
+        self._keep = keep
+        # Short: Ray's sockets lie below it, and a socket's path has at most 107 bytes.
+        self.folder = Path(tempfile.mkdtemp(prefix="ffc-", dir="/tmp"))
+        self.temporary = self.folder / "t"
+        self.temporary.mkdir()
+        self.tag = secrets.token_hex(4)
+
+    def environment(self, life: str) -> dict[str, str]:
+        """The environment of a driver."""
+        own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        return own | {
+            TAG: f"{self.tag}/{life}/",
+            "TMPDIR": str(self.temporary),
+            "RAY_TMPDIR": str(self.temporary),
+            "FFNET_CACHE": str(self.folder / "cache"),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+        }
+
+    def processes(self, life: str = "") -> list[int]:
+        """The processes that a driver of this world started, or those of one life."""
+        mark = f"{TAG}={self.tag}/{life}".encode()
+        return [pid for pid, environment in _environments() if mark in environment]
+
+    def workers(self, life: str) -> list[int]:
+        """The processes of a life that run trials, those included that have not begun one."""
+        return [pid for pid in self.processes(f"{life}/") if WORKER.match(_read(pid, "cmdline"))]
+
+    def left_behind(self) -> list[str]:
+        """Processes and temporary files that are still there."""
+        processes = [f"process {pid} {title(pid)}" for pid in self.processes()]
+        return processes + [f"file {path}" for path in self.temporary_files()]
+
+    def temporary_files(self) -> list[Path]:
+        """What lies in the temporary folder. Ray keeps its folder `ray`, which may be empty."""
+        ray = self.temporary / "ray"
+        found = [path for path in self.temporary.iterdir() if path != ray]
+        return found + ([path for path in ray.glob("session_*") if not path.is_symlink()])
+
+    def clear(self) -> None:
+        """End what is still there, so that the next study begins in an empty world."""
+        for pid in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        end = time.monotonic() + 10
+        while self.processes() and time.monotonic() < end:
+            time.sleep(0.05)
+        for path in self.temporary.iterdir():
+            shutil.rmtree(path, ignore_errors=True)
+            path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Leave nothing."""
+        self.clear()
+        if self._keep:
+            shutil.copytree(self.folder, self._keep / self.folder.name)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _environments() -> Iterator[tuple[int, bytes]]:
+    for path in Path("/proc").glob("[0-9]*"):
+        pid = int(path.name)
+        if environment := _read(pid, "environ"):
+            yield pid, environment
+
+
+def _read(pid: int, name: str) -> bytes:
+    """A file of a process in /proc; empty when the process has ended."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
+
+
+def title(pid: int) -> str:
+    """The first words of a process's command line."""
+    return _read(pid, "cmdline").replace(b"\0", b" ").decode(errors="replace")[:80]
+
+
+class Driver:
+    """A `jobs/tune.py` that runs, in a session of its own; what it prints goes to files."""
+
+    def __init__(
+        self, world: World, life: str, arguments: list[str], extra: dict[str, str]
+    ) -> None:
+        """Start it.
+
+        Args:
+            world: where it runs.
+            life: names it among the drivers of the world.
+            arguments: of jobs/tune.py.
+            extra: environment beside the world's.
+        """
+        self.life, self._world = life, world
+        self._out, self._err = (world.folder / f"{life}.{name}" for name in ("out", "err"))
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self._process = subprocess.Popen(
+                command_line("tune", *arguments), stdout=out, stderr=err, cwd=world.folder,
+                env=world.environment(life) | extra, start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status, once it has ended."""
+        return self._process.poll()
+
+    def errors(self) -> str:
+        """What it has printed on standard error."""
+        return self._err.read_text(errors="replace")
+
+    def printed(self) -> str:
+        """What it has printed on standard output."""
+        return self._out.read_text(errors="replace")
+
+    def kill(self, group: bool) -> None:
+        """SIGKILL, to its whole process group or to itself alone."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL) if group else self._process.kill()
+        self._process.wait()
+
+    def workers(self) -> list[int]:
+        """Its trial processes."""
+        return self._world.workers(self.life)
+
+
+class Watch(Thread):
+    """Reads the tables and the checkpoints of a run from outside, again and again.
+
+    Attributes:
+        ledger: gets each reading.
+        readings: how often both tables were read.
+        checkpoints: how many checkpoints were read.
+    """
+
+    def __init__(self, place: str, ledger: Ledger, pause: float) -> None:
+        """Begin to read.
+
+        Args:
+            place: folder or URI of the run.
+            ledger: gets each reading.
+            pause: seconds between two readings.
+        """
+        super().__init__(daemon=True)
+        self.run_folder, self.ledger = RunFolder.at(place), ledger
+        self.readings = self.checkpoints = 0
+        self._pause, self._ended, self._blind = pause, Event(), Event()
+        self._failure: Exception | None = None
+        self._there: set[str] = set()
+        self._stamps: dict[str, tuple[int, int]] = {}
+        self.start()
+
+    def run(self) -> None:
+        try:
+            while not self._ended.wait(self._pause):
+                if not self._blind.is_set():
+                    self._look()
+        except Exception as error:
+            self._failure = error
+
+    def close(self) -> None:
+        """Read no more. Raises what has ended the reading before."""
+        self._ended.set()
+        self.join()
+        if self._failure:
+            raise self._failure
+
+    def blind(self, yes: bool) -> None:
+        """Look away while the storage cannot be read, because chaos.py has stopped it."""
+        if yes:
+            self._blind.set()
+        else:
+            self._blind.clear()
+
+    def read(self) -> tuple[list[Row], list[Row]]:
+        """Both tables, the trials first: reports are written before trials."""
+        trials = self._table(self.run_folder.trials)
+        return trials, self._table(self.run_folder.epochs)
+
+    def _look(self) -> None:
+        try:
+            trials, reports = self.read()
+            self._read_checkpoints()
+        except (InputError, OSError) as error:
+            if not self._blind.is_set():
+                self.ledger.findings["unreadable moments"].add(f"{time.time():.3f}: {error}")
+            return
+        self.ledger.take(trials, reports)
+        self.readings += 1
+
+    def _table(self, file: storage.File) -> list[Row]:
+        if str(file) not in self._there:  # before the first table there is none
+            if not file.exists():
+                return []
+            self._there.add(str(file))
+        return tables.read(file)
+
+    def _read_checkpoints(self) -> None:
+        if self.ledger.shares:  # a checkpoint may be another trial's
+            return
+        folder = Path(self.run_folder.checkpoint(0).place).parent
+        for path in folder.glob("[0-9]*.npy"):  # in an object store the tables alone are read
+            with suppress(FileNotFoundError):  # the trial has ended
+                stamp = path.stat().st_mtime_ns, path.stat().st_ino
+                if self._stamps.get(path.name) == stamp:
+                    continue
+                self._stamps[path.name] = stamp
+                for report in checkpoint_reports(path):
+                    self.ledger.note(int(path.stem), report)
+                self.checkpoints += 1
+
+
+def checkpoint_reports(path: Path) -> list[Row]:
+    """The reports that a checkpoint holds."""
+    with path.open("rb") as file:
+        np.load(file)  # the step
+        reports: list[Row] = json.loads(str(np.load(file)))
+    return reports
+
+
+def wait(condition: Callable[[], Any], driver: Driver, seconds: float, pause: float = 0.01) -> bool:
+    """Wait for a condition; returns False when the driver has ended before.
+
+    Raises:
+        TimeoutError: neither has come.
+    """
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        if driver.status is not None:
+            return False
+        if pause:
+            time.sleep(pause)
+    raise TimeoutError(f"nothing came of it within {seconds:g} s")

@@ -1,0 +1,174 @@
+"""The chaos command: its comparisons find what doctored tables hide, and a short run of it."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from chaos_ledger import Ledger, changed_decisions
+from ffnet.results import tables
+from ffnet.results.tables import Row
+
+BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+Tables = tuple[list[Row], list[Row]]
+
+
+def trial(number: int, status: str, epochs: int) -> Row:
+    empty = dict.fromkeys(tables.TRIALS.names)
+    figures = {"learning_rate": 0.1 + number, "seed": number, "epochs": float(epochs)}
+    return {**empty, "trial": number, "status": status, **figures}
+
+
+def report(number: int, epoch: int) -> Row:
+    empty = dict.fromkeys(tables.EPOCHS.names)
+    at = BEGIN + timedelta(seconds=100 * number + epoch)
+    figures = {"epoch": float(epoch), "train_loss": 1 / epoch, "reported_at": at}
+    return {**empty, "trial": number, "step": 10 * epoch, **figures}
+
+
+def half() -> Tables:
+    """A trial that is done, one that was pruned and one that runs."""
+    trials = [trial(0, "done", 3), trial(1, "pruned", 1), trial(2, "running", 2)]
+    return trials, [report(*key) for key in ((0, 1), (0, 2), (0, 3), (1, 1), (2, 1), (2, 2))]
+
+
+def whole() -> Tables:
+    """The same study at its end."""
+    trials, reports = half()
+    return [*trials[:2], trial(2, "done", 3)], [*reports, report(2, 3)]
+
+
+def findings(*readings: Tables, shares: bool = False) -> dict[str, int]:
+    """What a ledger finds in readings of which the last is the end."""
+    ledger = Ledger(shares)
+    for reading in readings[:-1]:
+        ledger.take(*reading)
+    ledger.close(*readings[-1], expected=3)
+    return {name: len(cases) for name, cases in ledger.findings.items()}
+
+
+def test_nothing_is_found_where_nothing_is_wrong() -> None:
+    assert findings(half(), half(), whole()) == {}
+    assert changed_decisions(whole(), whole()) == set()
+
+
+def lose_a_trial(trials: list[Row], reports: list[Row]) -> None:
+    del trials[2]
+
+
+def lose_a_report(trials: list[Row], reports: list[Row]) -> None:
+    del reports[1]
+
+
+def double_a_trial(trials: list[Row], reports: list[Row]) -> None:
+    trials.append(deepcopy(trials[1]))
+
+
+def draw_a_trial_twice(trials: list[Row], reports: list[Row]) -> None:
+    trials[2]["learning_rate"] = trials[1]["learning_rate"]
+
+
+def double_a_report(trials: list[Row], reports: list[Row]) -> None:
+    reports.append(deepcopy(reports[2]))
+
+
+def train_beyond_the_end(trials: list[Row], reports: list[Row]) -> None:
+    reports.append(report(1, 2))
+
+
+def change_an_ended_row(trials: list[Row], reports: list[Row]) -> None:
+    trials[0]["train_seconds"] = 7.0
+
+
+def fail_a_trial(trials: list[Row], reports: list[Row]) -> None:
+    trials[2]["status"] = "failed"
+
+
+def leave_a_trial_running(trials: list[Row], reports: list[Row]) -> None:
+    trials[2]["status"] = "running"
+
+
+@pytest.mark.parametrize(
+    ("doctor", "found"),
+    [
+        (lose_a_trial, {"rows lost": 2}),  # it was there, and the study is to have it
+        (lose_a_report, {"rows lost": 1, "reports missing": 1}),
+        (double_a_trial, {"trials twice": 1}),
+        (draw_a_trial_twice, {"trials twice": 1}),
+        (double_a_report, {"reports twice": 1}),
+        (train_beyond_the_end, {"reports twice": 1}),
+        (change_an_ended_row, {"ended rows changed": 1}),
+        (fail_a_trial, {"failed, or not ended": 1}),
+        (leave_a_trial_running, {"failed, or not ended": 1}),
+    ],
+)
+def test_a_doctored_end_is_found(
+    doctor: Callable[[list[Row], list[Row]], None], found: dict[str, int]
+) -> None:
+    end = whole()
+    doctor(*end)
+    assert findings(half(), end) == found
+
+
+def test_a_fault_that_passes_is_found_too() -> None:
+    passing = half()
+    del passing[1][4]
+    assert findings(half(), passing, whole()) == {"rows lost": 1}
+
+
+def test_a_trial_that_has_ended_without_its_reports_is_found_at_that_moment() -> None:
+    early = half()
+    early[0][2] = trial(2, "done", 3)
+    assert findings(half(), early, whole())["reports missing"] == 1
+
+
+def test_a_trial_that_the_study_does_not_have_is_found() -> None:
+    end = whole()
+    end[0].append(trial(3, "done", 1))
+    end[1].append(report(3, 1))
+    assert findings(end) == {"trials twice": 1}
+
+
+def test_an_epoch_that_was_trained_again_is_counted() -> None:
+    ledger = Ledger(shares=False)
+    ledger.take(*half())
+    checkpoint = report(2, 3) | {"reported_at": (BEGIN + timedelta(hours=1)).isoformat()}
+    ledger.note(2, checkpoint)  # this report never came into the table: its driver was killed
+    assert (ledger.reports, ledger.repeated) == (7, 0)
+    ledger.close(*whole(), expected=3)
+    assert (ledger.reports, ledger.repeated) == (7, 1)
+
+
+def test_a_follower_may_train_an_epoch_again_with_other_hyper_parameters_only() -> None:
+    ledger = Ledger(shares=True)
+    ledger.take(*half())
+    again = report(2, 2) | {"reported_at": BEGIN + timedelta(hours=1)}
+    ledger.note(2, again | {"learning_rate": 0.7, "parent": 0})
+    assert ledger.repeated == 0
+    ledger.note(2, again | {"learning_rate": 0.7, "parent": 0, "reported_at": BEGIN})
+    assert ledger.repeated == 1
+
+
+def test_a_follower_may_skip_epochs_but_not_its_last() -> None:
+    end = whole()
+    del end[1][4:6]
+    assert findings(end, shares=True) == {}
+    del end[1][-1]
+    assert findings(end, shares=True) == {"reports missing": 1}
+
+
+@pytest.mark.parametrize("column", ["status", "learning_rate", "seed", "epochs", "best_val_loss"])
+def test_a_changed_trial_is_a_changed_decision(column: str) -> None:
+    end = whole()
+    end[0][1][column] = "another"
+    assert len(changed_decisions(whole(), end)) == 1
+
+
+def test_a_changed_curve_is_a_changed_decision() -> None:
+    end = whole()
+    end[1][4]["train_loss"] *= 1 + 1e-16
+    assert changed_decisions(whole(), end) == set()  # the same bits
+    end[1][4]["train_loss"] *= 1 + 1e-15
+    assert len(changed_decisions(whole(), end)) == 1
+    assert len(changed_decisions(whole(), (whole()[0][:2], whole()[1][:4]))) == 1
