@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from ffnet.netspec import TUNABLE
-from ffnet.space import SearchSpace, Values
+from ffnet.space import SearchSpace, Values, same
 
 
 def add_flags(to: argparse.ArgumentParser, model: type[BaseModel]) -> None:
@@ -29,7 +29,8 @@ def override(values: Values, flags: argparse.Namespace, model: type[BaseModel]) 
     """A study's values with those flags that were given put over them.
 
     A hyper-parameter given as a number leaves the search space; one given as a domain,
-    `--learning-rate '{log_uniform = [1e-3, 1e-1]}'`, enters it.
+    `--learning-rate '{log_uniform = [1e-3, 1e-1]}'`, enters it. Domains under a condition that the
+    number rules out leave it too: with `--optimizer adam` nothing of SGD is searched.
     """
     merged = {k: dict(v) if isinstance(v, dict) else v for k, v in values.items()}
     given = {name: value for name, value in vars(flags).items() if value is not None}
@@ -44,11 +45,43 @@ def override(values: Values, flags: argparse.Namespace, model: type[BaseModel]) 
 
 
 def _set(merged: Values, section: str, name: str, value: Any) -> None:
-    if name in TUNABLE:
-        merged.get("space", {}).pop(name, None)
-        merged.get(section, {}).pop(name, None)
-        section = "space" if isinstance(value, dict) else section
-    merged.setdefault(section, {})[name] = value
+    space = merged.get("space")
+    if name in TUNABLE and isinstance(space, dict):
+        space.pop(name, None)
+        if not _is_domain(value):
+            merged["space"] = _where_possible(space, name, value)
+    if name in TUNABLE and _is_domain(value):
+        if isinstance(merged.get(section), dict):
+            merged[section].pop(name, None)
+        section = "space"
+    if isinstance(merged.setdefault(section, {}), dict):  # else validation says what it must be
+        merged[section][name] = value
+
+
+def _is_domain(value: Any) -> bool:
+    """Whether a flag's value is a domain, or a list of alternatives."""
+    return any(isinstance(v, dict) for v in (value if isinstance(value, list) else [value]))
+
+
+def _where_possible(space: Values, name: str, value: Any) -> Values:
+    """A space's TOML without the alternatives whose condition needs `name` to be another value."""
+
+    def possible(domain: Any) -> bool:
+        when = domain.get("when") if isinstance(domain, dict) else None
+        if not isinstance(when, dict) or name not in when:
+            return True
+        wanted = when[name] if isinstance(when[name], list) else [when[name]]
+        return any(same(value, one) for one in wanted)
+
+    kept: Values = {}
+    for other, domains in space.items():
+        if isinstance(domains, list) and domains:
+            kept[other] = [domain for domain in domains if possible(domain)]
+            if not kept[other]:
+                del kept[other]
+        elif possible(domains):
+            kept[other] = domains
+    return kept
 
 
 def _section(field: FieldInfo) -> type[BaseModel] | None:

@@ -8,10 +8,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from ffnet.space import Spec, Values, as_sizes
+from ffnet.space import MOST_LAYERS, Spec, Values, as_sizes
 
-PositiveInt = Annotated[int, Field(ge=1, strict=True)]
-HiddenSizes = Annotated[tuple[PositiveInt, ...], BeforeValidator(as_sizes)]
+PositiveInt = Annotated[int, Field(ge=1, lt=2**31, strict=True)]
+HiddenSizes = Annotated[
+    tuple[PositiveInt, ...], BeforeValidator(as_sizes), Field(max_length=MOST_LAYERS)
+]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Rates = Annotated[
     Annotated[Rate, Tag("all")] | Annotated[tuple[Rate, ...], Tag("each")],

@@ -26,20 +26,51 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+MOST_LAYERS = 1000  # hidden layers of a net
+
+
+def _as_domain(value: object) -> object:
+    """One domain; a number means itself."""
+    if value is None or isinstance(value, Mapping | Domain):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return {"fixed": value}
+    raise ValueError("needs a number or one domain, e.g. {choice = [1, 2]}")
+
+
+def _as_layers(value: object) -> object:
+    return [_as_domain(layer) for layer in value] if isinstance(value, list | tuple) else value
+
+
+def _as_number(value: object) -> object:
+    if isinstance(value, bool):  # Python takes true for 1
+        raise ValueError("needs two numbers")
+    return value
+
+
+Part = Annotated["Domain | None", BeforeValidator(_as_domain)]
+Whole = Annotated[int, BeforeValidator(_as_number)]
+Real = Annotated[float, BeforeValidator(_as_number)]
+
+
 class Domain(Spec):
     """The values that one hyper-parameter may take: exactly one kind, perhaps under a condition.
 
-    `each` draws a value for each hidden layer; of hidden_sizes itself it needs `depth` too.
+    `each` draws a value for each hidden layer from one domain, `layers` has a domain for each. For
+    hidden_sizes `each` needs `depth` too, the number of layers.
     """
 
     fixed: Any = None
     choice: tuple[Any, ...] | None = Field(None, min_length=1)
-    uniform: tuple[float, float] | None = None
-    log_uniform: tuple[float, float] | None = None
-    integer: tuple[int, int] | None = None  # both ends included
-    log_integer: tuple[int, int] | None = None  # both ends included
-    each: "Domain | None" = None
-    depth: "Domain | None" = None
+    uniform: tuple[Real, Real] | None = None
+    log_uniform: tuple[Real, Real] | None = None
+    integer: tuple[Whole, Whole] | None = None  # both ends included
+    log_integer: tuple[Whole, Whole] | None = None  # both ends included
+    each: Part = None
+    layers: Annotated[tuple["Domain", ...] | None, BeforeValidator(_as_layers)] = Field(
+        None, min_length=1, max_length=MOST_LAYERS
+    )
+    depth: Part = None
     when: dict[str, Any] | None = Field(None, min_length=1)
 
     @model_validator(mode="after")
@@ -55,28 +86,36 @@ class Domain(Spec):
                 raise ValueError(f"{self.kind} needs low > 0")
         if self.depth and not self.each:
             raise ValueError("depth goes with each")
-        if self.depth and not all(type(n) is int and n >= 0 for n in self.depth.probes()):
-            raise ValueError(f"depth needs counts of layers. Given: {self.depth.value}")
-        if any(part and (part.when or part.each) for part in (self.depth, self.each)):
+        if twice := _twice(self.choice or ()):
+            raise ValueError(f"choice has a value twice. Given: {twice[0]!r} and {twice[1]!r}")
+        counts = self.depth.probes() if self.depth else []
+        if not all(type(n) is int and 0 <= n <= MOST_LAYERS for n in counts):
+            raise ValueError(f"depth needs counts of layers, up to {MOST_LAYERS}. Given: {counts}")
+        if any(part.when or part.each or part.layers for part in self.parts()):
             raise ValueError(
-                "each and depth take a choice, a range or a fixed value; put when beside"
+                "each, layers and depth take choices, ranges or fixed values; put when beside them"
             )
         return self
 
+    def parts(self) -> list["Domain"]:
+        """The domains inside this one."""
+        return [part for part in (self.depth, self.each, *(self.layers or ())) if part]
+
     @property
     def kind(self) -> str:
-        """The kind's name: fixed, choice, uniform, log_uniform, integer, log_integer or each."""
+        """The kind's name: fixed, choice, uniform, log_uniform, …, each or layers."""
         return next(iter(self.model_fields_set - {"depth", "when"}))
 
     @property
     def value(self) -> Any:
-        """What was given for the kind: a value, the choices, (low, high), or a layer's domain."""
+        """What was given for the kind: a value, the choices, (low, high), or layers' domains."""
         return getattr(self, self.kind)
 
     def probes(self) -> list[Any]:
-        """Values that are valid only if all of the domain are: its choices, or its ends."""
-        if self.each:
-            return [[probe] for probe in self.each.probes()]
+        """Test values: if these are valid, so is the whole domain."""
+        of_layers = [self.each] if self.each else self.layers or ()
+        if of_layers:
+            return [[probe] for layer in of_layers for probe in layer.probes()]
         return [self.value] if self.kind == "fixed" else list(self.value)
 
     def holds(self, known: Mapping[str, Any]) -> bool:
@@ -89,20 +128,32 @@ class Domain(Spec):
 
     def leaves(self) -> Iterator["Domain"]:
         """The domains that values are really drawn from."""
-        for part in (self.depth, self.each):
-            if part:
-                yield from part.leaves()
-        if not self.each:
-            yield self
+        yield from self.parts() or [self]
+
+
+def _twice(values: Sequence[Any]) -> tuple[Any, Any] | None:
+    """Two of the values that mean the same, as `same` has it."""
+    seen: dict[tuple[Any, ...], Any] = {}
+    for value in values:
+        whole = value if isinstance(value, list | tuple) else [value]
+        key = tuple(one if isinstance(one, int | float | str) else repr(one) for one in whole)
+        if key in seen:
+            return seen[key], value
+        seen[key] = value
+    return None
 
 
 def _as_domains(value: object) -> object:
-    alternatives = value if isinstance(value, list) and _all_domains(value) else [value]
-    return tuple(v if isinstance(v, Mapping | Domain) else {"fixed": v} for v in alternatives)
-
-
-def _all_domains(values: list[Any]) -> bool:
-    return bool(values) and all(isinstance(v, Mapping | Domain) for v in values)
+    alternatives = value if isinstance(value, list | tuple) else [value]
+    domains = [isinstance(v, Mapping | Domain) for v in alternatives]
+    if any(domains) and not all(domains):
+        raise ValueError(
+            "values and domains stand in one list; for a domain for each layer write "
+            "{layers = [64, {log_integer = [64, 512]}]}"
+        )
+    if not any(domains):
+        return ({"fixed": value},)
+    return tuple(alternatives)
 
 
 Domains = Annotated[tuple[Domain, ...], BeforeValidator(_as_domains)]
@@ -116,7 +167,7 @@ class SearchSpace(RootModel[dict[str, Domains]]):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         try:
-            self._order()
+            self.order()
         except graphlib.CycleError as error:
             raise ValueError(f"conditions go in a circle: {' → '.join(error.args[1])}") from None
         return self
@@ -137,7 +188,7 @@ class SearchSpace(RootModel[dict[str, Domains]]):
             base: the study's fixed fields, by name, that conditions may ask for.
         """
         drawn: Values = {}
-        for name in self._order():
+        for name in self.order():
             known = {**base, **drawn}
             for i, domain in enumerate(self.root[name]):
                 if domain.holds(known):
@@ -177,49 +228,31 @@ class SearchSpace(RootModel[dict[str, Domains]]):
                 new[name] = _perturbed(domain, known[name], random)
         return new
 
-    def grid(self, base: Mapping[str, Any]) -> list[Values]:
-        """Every configuration of a space of choices, the last name varying fastest."""
-        points: list[Values] = []
-        path: list[int] = []
-        while True:
-            sizes: list[int] = []
-
-            def suggest(_: str, domain: Domain, sizes: list[int] = sizes) -> Any:
-                at = len(sizes)
-                sizes.append(len(domain.value))
-                if at == len(path):
-                    path.append(0)
-                return domain.value[path[at]]
-
-            points.append(self.draw(suggest, base))
-            while path and path[-1] + 1 == sizes[len(path) - 1]:
-                path.pop()
-            if not path:
-                return points
-            path[-1] += 1
-
-    def _order(self) -> list[str]:
-        """The names, those that others' conditions ask for before them."""
+    def order(self) -> list[str]:
+        """The names in the order in which they are drawn: first those that others depend on."""
         asked = {
             name: [
-                other
-                for domain in domains
-                for other in (*_layers_of(name, domain), *(domain.when or ()))
-                if other in self.root
+                other for domain in domains for other in asks(name, domain) if other in self.root
             ]
             for name, domains in self.root.items()
         }
         return list(graphlib.TopologicalSorter(asked).static_order())
 
 
-def _layers_of(name: str, domain: Domain) -> tuple[str, ...]:
-    """What a list of each layer waits for."""
-    return ("hidden_sizes",) if domain.each and name != "hidden_sizes" else ()
+def asks(name: str, domain: Domain) -> tuple[str, ...]:
+    """The names that must be known before a domain is drawn from."""
+    layers = ("hidden_sizes",) if domain.each and name != "hidden_sizes" else ()
+    return (*layers, *(domain.when or ()))
 
 
 def _value(label: str, domain: Domain, suggest: Suggest, known: Mapping[str, Any]) -> Any:
     if domain.kind == "fixed":
         return domain.value
+    if domain.layers:
+        return [
+            _value(f"{label}.{i + 1}", layer, suggest, known)
+            for i, layer in enumerate(domain.layers)
+        ]
     if not domain.each:
         return suggest(label, domain)
     depth = (
@@ -274,7 +307,12 @@ def _perturbed(domain: Domain, value: Any, random: np.random.Generator) -> Any:
     if isinstance(value, Sequence):
         if domain.each:
             return [_perturbed(domain.each, one, random) for one in value]
-        value = value[0]  # one value for all layers
+        if domain.layers:
+            return [
+                _perturbed(layer, one, random)
+                for layer, one in zip(domain.layers, value, strict=True)
+            ]
+        value = value[0] if value else 0.0  # one value for all layers
     if domain.kind == "fixed":
         return domain.value
     if domain.kind == "choice" or random.random() < RESAMPLE:

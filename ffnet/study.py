@@ -5,17 +5,21 @@ so that each is also a flag, a column of the tables and a word in the README. Ne
 Ray is imported here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from ffnet.netspec import MUTABLE, TUNABLE, NetSpec, PositiveInt, Training, TrialConfig
-from ffnet.space import SearchSpace, Spec, Values
+from ffnet.outcomes import Grid, Outcomes
+from ffnet.space import Domain, SearchSpace, Spec, Values, same
 from ffnet.validation import explain, unknown_key
 
-CHECKED_SAMPLES = 64  # drawn at random to find contradictions before a study starts
+CHECKED_SAMPLES = 64, 1000  # at least and at most: to find contradictions before a study starts
+MOST_TRIALS = 2**31 - 1  # the tables' column
+OF_LAYERS = ("hidden_sizes", "dropout")
 
 
 class Data(Spec):
@@ -151,6 +155,10 @@ class Study(Spec):
             for known in (name, *(domain.when or ())):
                 if known not in TUNABLE:
                     raise ValueError(unknown_key(known, "space", TUNABLE))
+            if (domain.each or domain.layers) and name not in OF_LAYERS:
+                raise ValueError(
+                    f"each and layers are for {' and '.join(OF_LAYERS)}. Given: {name}"
+                )
             if name in self.net.model_fields_set | self.training.model_fields_set:
                 raise ValueError(f"{name} stands in [space] and in its section: keep one of them")
             if bool(domain.depth) != bool(domain.each and name == "hidden_sizes"):
@@ -159,15 +167,17 @@ class Study(Spec):
                     "{each = {log_integer = [64, 512]}, depth = {integer = [1, 3]}}"
                 )
             for probe in domain.probes():
-                _check_value(name, probe, "space.")
+                _check_drawn(name, probe, "space.")
             for asked, value in (domain.when or {}).items():
                 for one in value if isinstance(value, list) else [value]:
-                    _check_value(asked, one, f"space.{name}.when.")
+                    _check_drawn(asked, one, f"space.{name}.when.")
         if all(domain.kind == "fixed" for _, domain in self.space.leaves()):
             raise ValueError(
                 "the search space is empty: give a field a domain in [space], e.g. "
                 "learning_rate = {log_uniform = [1e-3, 1e-1]}; to train one net use jobs/train.py"
             )
+        for name, number, holds in Outcomes(self.space, self.base).never_drawn():
+            raise ValueError(_never_drawn(name, self.space.root[name], number, holds))
 
     def _check_search(self) -> None:
         if self.tuning.search != "grid":
@@ -175,7 +185,12 @@ class Study(Spec):
         for name, domain in self.space.leaves():
             if domain.kind not in ("fixed", "choice"):
                 raise ValueError(f"grid search needs {name} as a choice. Given: {domain.kind}")
-        size = len(self.grid())
+        size = self.grid().size
+        if size > MOST_TRIALS:
+            raise ValueError(
+                f"a grid may have {MOST_TRIALS} points, and this one has more: take choices out, "
+                f"or search at random"
+            )
         if self.budget.trials not in (None, size):
             raise ValueError(
                 f"the grid has {size} points but budget.trials is {self.budget.trials}: "
@@ -224,12 +239,7 @@ class Study(Spec):
 
     def _check_samples(self) -> None:
         """Draw configurations, as contradictions may come of the values of several fields."""
-        samples = (
-            self.grid()
-            if self.tuning.search == "grid"
-            else (self.sample(number) for number in range(CHECKED_SAMPLES))
-        )
-        for sample in samples:
+        for sample in self._checked_samples():
             try:
                 self.trial_config(0, sample, 0)
             except ValidationError as error:
@@ -238,20 +248,33 @@ class Study(Spec):
                     f'domain a condition, e.g. when = {{optimizer = "sgd"}}'
                 ) from None
 
+    def _checked_samples(self) -> Iterable[Values]:
+        """The study's own trials where they are not too many, else an even share of the grid."""
+        least, most = CHECKED_SAMPLES
+        if self.tuning.search != "grid":
+            return map(self.sample, range(min(most, max(least, self.trials))))
+        size = self.grid().size
+        numbers = range(size) if size <= most else (size * i // most for i in range(most))
+        return (self.grid()[number] for number in numbers)
+
     @property
     def trials(self) -> int:
         """Trials the study starts."""
         grid = self.tuning.search == "grid"
-        return self.budget.trials or (len(self.grid()) if grid else 16)
+        return self.budget.trials or (self.grid().size if grid else 16)
 
     @property
     def base(self) -> Values:
         """The fixed fields of nets and training, by name."""
         return {**self.net.model_dump(), **self.training.model_dump()}
 
-    def grid(self) -> list[Values]:
-        """The points of a grid search."""
-        return self.space.grid(self.base)
+    def grid(self) -> Grid:
+        """The points of a grid search, each made when it is asked for."""
+        return self._grid
+
+    @cached_property
+    def _grid(self) -> Grid:
+        return Grid(self.space, self.base)
 
     def sample(self, number: int) -> Values:
         """What a random search draws for a trial: it follows from the seed and number alone."""
@@ -283,9 +306,32 @@ class Study(Spec):
         return whole
 
 
-def _check_value(name: str, value: Any, where: str) -> None:
-    """Refuse a value that the field cannot have."""
+def _check_drawn(name: str, value: Any, where: str) -> None:
+    """Refuse a value that the field cannot have, or has only once it is converted."""
     try:
-        TUNABLE[name].model_validate({name: value})
+        becomes = getattr(TUNABLE[name].model_validate({name: value}), name)
     except ValidationError as error:
         raise ValueError(where + explain(error)) from None
+    if not same(becomes, value) or isinstance(value, bool) > isinstance(becomes, bool):
+        raise ValueError(f"{where}{name}: must be written as {becomes!r}. Given: {value!r}")
+
+
+def _never_drawn(name: str, domains: tuple[Domain, ...], number: int, holds: bool) -> str:
+    """Why an alternative of a name is never drawn, and what to do."""
+    if name in OF_LAYERS and not any(domain.when for domain in domains):
+        each = "{choice = [64, 128]}" if name == "hidden_sizes" else "{uniform = [0.0, 0.5]}"
+        return (
+            f"a list of domains is a list of alternatives: the first whose `when` holds is drawn. "
+            f"For a domain for each layer write {name} = {{layers = [{each}, {each}]}}"
+        )
+    which = f"alternative {number + 1} of {name}" if len(domains) > 1 else name
+    if holds or not domains[number].when:
+        return (
+            f"{which} is never drawn: the first alternative whose `when` holds is drawn, and one "
+            f"before it always holds where it does; order them anew, or take it out"
+        )
+    asked = " and ".join(f"{n} = {v!r}" for n, v in (domains[number].when or {}).items())
+    return (
+        f"{which} is never drawn: its condition never holds. Given: when {asked} (a list there "
+        f"names several values, of which one must hold); mend it, or take {which} out"
+    )

@@ -78,9 +78,6 @@ def test_every_field_of_a_condition_must_hold() -> None:
 
 def test_a_condition_may_ask_for_a_fixed_field() -> None:
     assert all("momentum" in d for d in samples(MOMENTUM, 5))  # sgd is the default
-    assert not any(
-        "momentum" in d for d in samples(MOMENTUM | RATE, 5, training={"optimizer": "adam"})
-    )
 
 
 def test_of_alternatives_the_first_that_holds_is_drawn() -> None:

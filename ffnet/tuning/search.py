@@ -6,6 +6,7 @@ beside it: they follow from the study's seed and n alone.
 
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from ffnet.space import Domain, Values, recorded_value, same
 from ffnet.study import Study
 from ffnet.tuning.past import UNFINISHED, Past
 
+MOST_ORDERED = 1000  # trials that are put in order before a study starts
 LOST_RETRIES = 3
 """How often a trial is begun again after its worker died."""
 
@@ -156,16 +158,17 @@ def _optuna_point(study: Study, row: Row) -> Values:
     return point
 
 
-def _order(study: Study) -> list[int]:
+def _order(study: Study) -> Sequence[int]:
     """The order in which trials are handed out: by number, or where it is free the longest first.
 
     With the small nets last, all workers end at about the same time. A scheduler compares trials
-    with those before them, a wall time may cut the order short, and TPE learns as it goes.
+    with those before them, a wall time may cut the order short, and TPE learns as it goes. Among
+    thousands of trials the last ones do not matter, and to look at all would take long.
     """
-    numbers = list(range(study.trials))
+    numbers = range(study.trials)
     free = study.tuning.scheduler == "none" and not study.budget.wall_seconds
-    if free and study.tuning.search != "tpe":
-        numbers.sort(key=lambda number: -sum(sample(study, number).net.hidden_sizes))
+    if free and study.tuning.search != "tpe" and study.trials <= MOST_ORDERED:
+        return sorted(numbers, key=lambda number: -sum(sample(study, number).net.hidden_sizes))
     return numbers
 
 
