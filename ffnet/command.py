@@ -1,6 +1,7 @@
 """What the command lines in jobs/ share: a parser, and how errors end."""
 
 import argparse
+import io
 import sys
 import traceback
 from collections.abc import Callable
@@ -17,12 +18,13 @@ def run(main: Callable[[list[str]], int]) -> NoReturn:
     argv = sys.argv[1:]
     at = argv.index("--") if "--" in argv else len(argv)
     debug = "--debug" in argv[:at]
+    _print_in_any_encoding()
     try:
         sys.exit(main([word for word in argv[:at] if word != "--debug"] + argv[at:]))
     except InputError as error:
         if debug:
             traceback.print_exc()
-        sys.exit(_fail(str(error)))
+        sys.exit(_fail(error))
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # `jobs/table.py … | head`
@@ -30,9 +32,16 @@ def run(main: Callable[[list[str]], int]) -> NoReturn:
         sys.exit(0)
 
 
-def _fail(message: str) -> int:
-    print("error:", " ".join(message.split()), file=sys.stderr)
-    return 2
+def _print_in_any_encoding() -> None:
+    """Have characters that the terminal's encoding lacks printed as \\x… instead of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _fail(error: InputError) -> int:
+    print("error:", " ".join(str(error).split()), file=sys.stderr)
+    return error.exit_status
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,4 +1,4 @@
-"""The one exception for what a person can mend."""
+"""The exceptions for what a person can mend."""
 
 LONGEST = 2000
 """Characters of an error's message; a longer one loses its middle."""
@@ -10,10 +10,21 @@ class InputError(ValueError):
     The message is one line: the rule, the value received, and what to do. Command lines print it
     and exit with status 2. What a file or a flag put into the message can neither break the line
     nor command a terminal.
+
+    Attributes:
+        exit_status: of a command that ends with the error.
     """
+
+    exit_status = 2
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message, LONGEST))
+
+
+class RunError(InputError):
+    """A run that could not go on although its input was right, as when its disk is full."""
+
+    exit_status = 1
 
 
 def one_line(text: str, most: int) -> str:

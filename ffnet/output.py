@@ -32,7 +32,8 @@ def redirected(to: Path, *descriptors: int) -> Iterator[None]:
 def screen() -> Iterator[TextIO]:
     """The standard output as it is now, which later redirections do not touch."""
     _flush()
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as file:
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    with os.fdopen(os.dup(1), "w", encoding=encoding, errors="backslashreplace") as file:
         yield file
 
 

@@ -23,6 +23,7 @@ from ffnet.errors import InputError
 from ffnet.flags import add_flags, override
 from ffnet.netspec import TrialConfig
 from ffnet.output import redirected
+from ffnet.results.hold import held
 from ffnet.results.layout import RunFolder
 from ffnet.study import Data, OneNet
 from ffnet.validation import read_toml, validated
@@ -54,7 +55,17 @@ def _train_one(flags: argparse.Namespace) -> int:
     from ffnet.data.load import load
 
     data, config = load(one.data), one.trial_config()
-    folder = RunFolder.create(flags.out) if flags.out else None
+    if not flags.out:
+        return _train(flags, one, data, config, None)
+    with held(RunFolder.at(flags.out)) as hold:
+        hold.folder.begin()
+        return _train(flags, one, data, config, hold.folder)
+
+
+def _train(
+    flags: argparse.Namespace, one: OneNet, data: "DataSet", config: TrialConfig,
+    folder: RunFolder | None,
+) -> int:  # fmt: skip
     print(data.describe())
     threads = len(os.sched_getaffinity(0))
     trainer = _trainer(data, config, threads, flags.device)

@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING
 from ffnet import command
 from ffnet.errors import InputError
 from ffnet.flags import add_flags, override
+from ffnet.results.hold import Hold, held
+from ffnet.results.layout import RunFolder
 from ffnet.study import Study
 from ffnet.validation import read_study, validated
 
 if TYPE_CHECKING:
     from ffnet.data.dataset import DataSet
-    from ffnet.results.layout import RunFolder
     from ffnet.tuning.past import Past
     from ffnet.tuning.recorder import Recorder
 
@@ -44,7 +45,13 @@ def main(argv: list[str]) -> int:
 
     data = load(study.data)
     out = flags.out or f"runs/{study.name}-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
-    folder, past = _folder(out, flags.resume, study, data)
+    with held(RunFolder.at(out)) as hold:
+        return _run(flags, study, data, hold)
+
+
+def _run(flags: argparse.Namespace, study: Study, data: "DataSet", hold: Hold) -> int:
+    """Run the study in a folder that this process holds."""
+    folder, past = _folder(hold.folder, flags.resume, study, data)
     print(data.describe())
     print(f"{study.trials} trials of up to {study.budget.epochs} epochs → {folder}")
     if past.trials:
@@ -52,29 +59,28 @@ def main(argv: list[str]) -> int:
         print(f"going on after {ended} trials that have ended")
     sys.stdout.flush()
 
-    from ffnet.tuning.driver import run_study  # imports Ray: seconds
-
     begun = time.monotonic()
     try:
+        from ffnet.tuning.driver import run_study  # imports Ray: seconds
+
         address = flags.address or os.environ.get("RAY_ADDRESS")
-        recorder = run_study(study, data, folder, address, past)
-    except InputError:
-        if not folder.trials.exists():  # refused before its first trial
-            folder.discard()
+        recorder = run_study(study, data, folder, address, past, hold)
+    except BaseException:
+        folder.discard()
         raise
     return _summarise(study, recorder, folder, time.monotonic() - begun)
 
 
-def _folder(out: str, resume: bool, study: Study, data: "DataSet") -> "tuple[RunFolder, Past]":
+def _folder(
+    folder: RunFolder, resume: bool, study: Study, data: "DataSet"
+) -> "tuple[RunFolder, Past]":
     """The run's folder with its study.json, and what the study did there before."""
     from ffnet.results import provenance, storage
-    from ffnet.results.layout import RunFolder
     from ffnet.tuning import past
 
-    folder = RunFolder.at(out)
     if resume and folder.has_study():
         return folder, past.read(folder, study, data)
-    folder = RunFolder.create(out)
+    folder.begin()
     document = provenance.document(study.resolved(), data, study.resources.threads)
     storage.write_json(folder.study, document)
     return folder, past.Past()

@@ -1,7 +1,6 @@
 """Runs in an object store: a real server of the S3 protocol, moto's, on this machine."""
 
 import itertools
-import os
 import subprocess
 import time
 from collections import Counter
@@ -11,56 +10,23 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
-from moto.server import ThreadedMotoServer
 from pyarrow import fs
 
 from conftest import Job, command_line, reports_of, rows_of, unpruned_study, wait_for
 from ffnet.errors import InputError
 from ffnet.results import storage, tables
 from ffnet.results.layout import RunFolder
+from s3_server import SECRET, Server, s3_server
 
-BUCKET, SECRET = "studies", "a-secret-key-for-tests"
 SAME = ("trial", "status", "hidden_sizes", "learning_rate", "seed", "best_val_accuracy", "epochs")
 EPOCHS = 60
 OUTAGE = 10.0  # seconds
 
 
-class Server:
-    """An S3 server that can go away and come back with what it held."""
-
-    def __init__(self, port: int = 0) -> None:
-        self._server = ThreadedMotoServer(port=port, verbose=False)
-        self._server.start()
-        self.port = self._server.get_host_and_port()[1]
-
-    def stop(self) -> None:
-        self._server.stop()
-
-    def start(self) -> None:
-        self._server = ThreadedMotoServer(port=self.port, verbose=False)
-        self._server.start()
-
-    @property
-    def endpoint(self) -> str:
-        return f"endpoint_override=127.0.0.1:{self.port}&scheme=http"
-
-    def uri(self, name: str) -> str:
-        return f"s3://{BUCKET}/runs/{name}?{self.endpoint}"
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    before = dict(os.environ)
-    os.environ |= {"AWS_ACCESS_KEY_ID": "an-id", "AWS_SECRET_ACCESS_KEY": SECRET}
-    server = Server()
-    try:
-        there, _ = fs.FileSystem.from_uri(f"s3://?{server.endpoint}&allow_bucket_creation=true")
-        there.create_dir(BUCKET)
+    with s3_server() as server:
         yield server
-    finally:
-        server.stop()
-        os.environ.clear()
-        os.environ.update(before)
 
 
 @pytest.fixture(scope="module")

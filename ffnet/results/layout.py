@@ -1,16 +1,25 @@
-"""The one place that spells the name of a run's files."""
+"""The names of a run's files, and what may become of its folder."""
 
+import json
 import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ffnet.errors import InputError
-from ffnet.results import storage
+from ffnet.results import storage, tables
 from ffnet.results.storage import File
+
+WRITTEN = {
+    "study.json", "trials.parquet", "epochs.parquet", "ray.log", "ray", "checkpoints", "errors",
+}  # fmt: skip
+"""What a study writes into its folder by itself."""
+
+HOLD = ".driver"
+"""Name of the file that marks a run as held by a driver, or how such names begin: see `hold`."""
 
 
 @dataclass(frozen=True)
@@ -19,49 +28,66 @@ class RunFolder:
 
     Attributes:
         place: its absolute path, or its URI in an object store.
+        made: whether the folder was not there before this command, which may then remove it.
     """
 
     place: str
+    made: bool = field(default=False, compare=False, repr=False)
 
     @classmethod
     def at(cls, place: str | Path) -> "RunFolder":
         """A run's folder that may not be there. Raises InputError where none can be."""
-        return cls(storage.checked(place))
+        place = storage.checked(place)
+        return cls(place, made=not storage.is_remote(place) and not Path(place).exists())
 
     @classmethod
     def create(cls, place: str | Path) -> "RunFolder":
-        """A new, empty, writable folder.
-
-        Raises:
-            InputError: it holds something, or cannot be made or written.
-        """
+        """A new, empty, writable folder. Raises InputError as `begin` does."""
         folder = cls.at(place)
-        try:
-            held = storage.names(folder.place)
-            if "study.json" in held:
-                raise InputError(f"{folder} holds another study: name a new folder with --out")
-            if held:
-                raise InputError(
-                    f"{folder} must be empty. Given: a folder with files; name a new one"
-                )
-            folder.try_to_write()
-        except OSError as error:
-            reason = storage.reason(error)
-            raise InputError(
-                f"{folder}: the results folder must be writable ({reason}); choose --out"
-            ) from None
+        folder.begin()
         return folder
 
     @classmethod
     def existing(cls, place: str | Path) -> "RunFolder":
         """The run at a place. Raises InputError when there is none."""
         folder = cls.at(place)
-        if not folder.has_study():
-            raise InputError(f"{folder} is not a run: it has no study.json")
+        folder.must_have_study()
         return folder
 
     def __str__(self) -> str:
         return self.place
+
+    def must_have_study(self) -> None:
+        """Raise InputError when no study was begun here."""
+        if not self.has_study():
+            raise InputError(f"{self} is not a run: it has no study.json")
+
+    def begin(self) -> None:
+        """See that the folder is empty and can be written.
+
+        It may hold a study that ended before its first trial: that study is removed.
+
+        Raises:
+            InputError: it holds something else, or cannot be made or written.
+        """
+        try:
+            held = self._held()
+            if "study.json" in held:
+                if held - WRITTEN or not self._ended_before_its_first_trial():
+                    raise InputError(f"{self} holds another study: name a new folder with --out")
+                self._clear()
+            elif held:
+                raise InputError(
+                    f"{self} must be empty. Given: {sorted(held)[0]} in it; name a new one"
+                )
+            self.try_to_write()
+        except OSError as error:
+            raise self.cannot_be_written(error) from None
+
+    def cannot_be_written(self, error: OSError) -> InputError:
+        """The error for a person."""
+        reason = storage.reason(error)
+        return InputError(f"{self}: the results folder must be writable ({reason}); choose --out")
 
     def has_study(self) -> bool:
         """Whether a study was begun here. Raises InputError when it cannot be seen."""
@@ -70,12 +96,18 @@ class RunFolder:
         except OSError as error:
             raise InputError(f"{self} cannot be read ({storage.reason(error)})") from None
 
-    def try_to_write(self) -> None:
-        """Raise OSError when nothing can be written here."""
+    def try_to_write(self) -> int:
+        """Write a file and remove it; its time in ns, by the clock of the storage.
+
+        Raises OSError when nothing can be written here.
+        """
         probe = self._file(f".probe-{secrets.token_hex(4)}")  # several nodes try at once
-        with probe.replacing():
-            pass
-        probe.delete()
+        try:
+            with probe.replacing() as file:
+                file.write(b"?")  # a full disk still takes empty files
+            return probe.stamp()[0]
+        finally:
+            probe.delete()
 
     @property
     def name(self) -> str:
@@ -144,10 +176,34 @@ class RunFolder:
                 with suppress(OSError), self._file("ray.log").replacing() as file:
                     file.write(path.read_bytes())
 
+    def begun(self) -> bool:
+        """Whether the tables have a trial. Raises InputError when they cannot be read."""
+        return self.trials.exists() and bool(tables.read(self.trials, ["trial"]))
+
     def discard(self) -> None:
-        """Remove the folder: for a study refused before its first trial."""
-        with suppress(OSError):
-            storage.delete_folder(self.place)
+        """Remove what a study wrote, if it ended before its first trial.
+
+        The folder itself is removed by `hold.held`, if it was not there before.
+        """
+        with suppress(OSError, InputError):
+            if not self.begun():
+                self._clear()
+
+    def _ended_before_its_first_trial(self) -> bool:
+        try:
+            with self.study.open() as file:
+                ours = {"study", "data", "versions"} <= json.loads(file.read()).keys()
+        except (ValueError, AttributeError, RecursionError):
+            return False
+        return ours and not self.begun()
+
+    def _clear(self) -> None:
+        for name in self._held() & WRITTEN:
+            storage.delete(storage.below(self.place, name))
+
+    def _held(self) -> set[str]:
+        """The names of what lies here, but for a driver's own mark."""
+        return {name for name in storage.names(self.place) if not name.startswith(HOLD)}
 
     def _file(self, name: str) -> File:
         return File(storage.below(self.place, name))

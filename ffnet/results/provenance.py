@@ -12,6 +12,9 @@ from typing import Any
 from ffnet.data.dataset import DataSet
 
 PACKAGES = ("ffnet", "tensorflow", "keras", "ray", "numpy", "pyarrow", "optuna")
+OF_ANOTHER = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"}
+"""Variables by which git would look at another checkout, as in one of its hooks."""
+GIT_SECONDS = 10.0  # a checkout on a slow file system takes seconds
 
 
 def document(study: dict[str, Any], data: DataSet, threads: int) -> dict[str, Any]:
@@ -48,23 +51,43 @@ def document(study: dict[str, Any], data: DataSet, threads: int) -> dict[str, An
     }
 
 
-def versions() -> dict[str, str]:
-    """Package → its version here, and Python's."""
-    return {name: importlib.metadata.version(name) for name in PACKAGES} | {
-        "python": platform.python_version()
-    }
+def versions() -> dict[str, str | None]:
+    """Package → its version here, None where it is not installed; and Python's."""
+    return {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # ffnet itself, run from a copy of its folder
+        return None
 
 
 def commit() -> str | None:
     """The commit that ffnet's own code is at, "-dirty" when changed.
 
-    Outside a checkout it is $FFNET_COMMIT, which `ffnet.submit` sets for its copy, or None.
+    Outside a checkout it is $FFNET_COMMIT, which `ffnet.submit` sets for its copy, or None. It is
+    None too where git is absent, does not answer, or refuses the checkout.
     """
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return described.stdout.strip() or os.environ.get("FFNET_COMMIT") or None
+    here = Path(__file__)
+    tracked = _git("ls-files", here.name)  # ffnet may be installed below another project's checkout
+    described = tracked and _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    return described or os.environ.get("FFNET_COMMIT") or None
+
+
+def _git(*arguments: str) -> str:
+    """What git prints about the checkout of ffnet's own code; nothing where it cannot."""
+    environment = {name: v for name, v in os.environ.items() if name not in OF_ANOTHER}
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=Path(__file__).parent,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=GIT_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.decode(errors="replace").strip()

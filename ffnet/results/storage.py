@@ -8,9 +8,10 @@ configuration files or in the machine's role.
 import functools
 import io
 import json
+import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -51,9 +52,10 @@ def checked(place: str | Path) -> str:
     Raises:
         InputError: a URI of another kind, without a folder in its bucket, or with a password.
     """
-    if not is_remote(str(place)):
-        return str(Path(place).absolute())
-    place = str(place)
+    place = str(place) if is_remote(str(place)) else str(Path(place).absolute())
+    _check_characters(place)
+    if not is_remote(place):
+        return place
     parts = urlsplit(place)
     if parts.scheme not in REMOTE:
         known = " or ".join(f"{name}://" for name in REMOTE)
@@ -63,13 +65,28 @@ def checked(place: str | Path) -> str:
             f"a URI must not hold credentials. Given: {parts.scheme}://…@…; put them into the "
             f"environment or the provider's configuration files"
         )
-    unknown = sorted({name for name, _ in parse_qsl(parts.query)} - OPTIONS)
+    unknown = sorted({name for name, _ in parse_qsl(parts.query, True)} - OPTIONS)
     if unknown:
         raise InputError(f"a URI's query has {' and '.join(sorted(OPTIONS))}. Given: {unknown[0]}")
+    if "#" in place:
+        raise InputError(f"a URI must have no #. Given: {place}; name another folder")
     folder = parts.path.strip("/")
     if not parts.netloc or not folder:
         raise InputError(f"a URI must name a bucket and a folder in it. Given: {place}")
     return parts._replace(path=f"/{folder}", fragment="").geturl()
+
+
+def _check_characters(place: str) -> None:
+    """Refuse what cannot be written into a table, a log or a URI as it is."""
+    try:
+        place.encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"a folder's name must be text in UTF-8. Given: {place!r}; rename it, or set "
+            f"LC_ALL=C.UTF-8"
+        ) from None
+    if "\0" in place or (is_remote(place) and not place.isprintable()):
+        raise InputError(f"a place must have no control characters. Given: {place!r}")
 
 
 def below(place: str, name: str) -> str:
@@ -83,14 +100,9 @@ def below(place: str, name: str) -> str:
 def located(place: str) -> tuple[Any, str]:
     """PyArrow's file system of a place, one a process and server, and the path in it."""
     if not is_remote(place):
-        return _local(), place
+        return fs.LocalFileSystem(), place
     parts = urlsplit(place)
     return _remote(parts.scheme, parts.query), f"{parts.netloc}{parts.path}"
-
-
-@functools.cache
-def _local() -> Any:
-    return fs.LocalFileSystem()
 
 
 @functools.cache
@@ -137,23 +149,24 @@ class File:
                     return io.BytesIO(whole)
 
     @contextmanager
-    def replacing(self) -> Iterator[IO[bytes]]:
-        """A file to write that takes this one's place when complete; parent folders are made."""
+    def replacing(self, sync: bool = False) -> Iterator[IO[bytes]]:
+        """A file to write that takes this one's place when complete; see `storage.replacing`."""
         if not is_remote(self.place):
-            with replacing(Path(self.place)) as file:
+            with replacing(Path(self.place), sync) as file:
                 yield file
             return
         whole = io.BytesIO()  # an error while it is filled must not leave a part of it there
         yield whole
         where, path = located(self.place)
-        with where.open_output_stream(path) as stream:
-            stream.write(whole.getbuffer())
+        try:
+            with where.open_output_stream(path) as stream:
+                stream.write(whole.getbuffer())
+        except OSError as error:
+            raise named(error, self.place) from error
 
     def delete(self) -> None:
         """Remove it, if it is there."""
-        where, path = located(self.place)
-        if self.exists():
-            where.delete_file(path)
+        delete(self.place)
 
     def _info(self) -> Any:
         where, path = located(self.place)
@@ -162,7 +175,13 @@ class File:
 
 def reason(error: OSError) -> str:
     """What the storage says, in one line."""
-    return error.strerror or str(error).splitlines()[0]
+    return error.strerror or (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def exists(place: str) -> bool:
+    """Whether there is a file or a folder at a place."""
+    where, path = located(place)
+    return bool(where.get_file_info(path).type != fs.FileType.NotFound)
 
 
 def names(place: str) -> list[str]:
@@ -172,30 +191,55 @@ def names(place: str) -> list[str]:
     return [info.base_name for info in found]
 
 
-def delete_folder(place: str) -> None:
-    """Remove a folder with all that it holds, if it is there."""
+def delete(place: str) -> None:
+    """Remove a file, or a folder with all that it holds, if it is there."""
     where, path = located(place)
-    if where.get_file_info(path).type == fs.FileType.Directory:
+    kind = where.get_file_info(path).type
+    if kind == fs.FileType.Directory:
         where.delete_dir(path)
+    elif kind == fs.FileType.File:
+        where.delete_file(path)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path, sync: bool = False) -> Iterator[IO[bytes]]:
     """A file to write that takes the place of `path` when complete, never before.
 
     Whoever reads `path` meanwhile, or after a kill, sees the file before or the file after.
+
+    Args:
+        path: the file; parent folders are made.
+        sync: wait until the disk has the content, so that it outlives a loss of power too.
+
+    Raises:
+        OSError: it could not be written; the error has the file's name.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
             yield file
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        raise named(error, path) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def named(error: OSError, place: object) -> OSError:
+    """The error with the name of the file that was written: the disk's own has none."""
+    if error.errno is None:
+        return OSError(f"{place}: {reason(error)}")
+    return OSError(error.errno, error.strerror or reason(error), str(place))
 
 
 def write_json(file: File, value: Any) -> None:
     """`value` as indented JSON, in one piece."""
-    with file.replacing() as opened:
-        opened.write(json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    with file.replacing(sync=True) as opened:
+        # What UTF-8 lacks, such as bytes of a file's name, becomes JSON's own escapes.
+        opened.write(text.encode(errors="backslashreplace") + b"\n")

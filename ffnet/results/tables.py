@@ -94,7 +94,7 @@ EPOCHS = pa.schema(
 def write(file: File, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
     """The rows as a Parquet file, put in place in one piece; absent keys become null."""
     table = pa.Table.from_pylist(list(rows), schema=schema)
-    with file.replacing() as opened:
+    with file.replacing(sync=True) as opened:
         pq.write_table(table, opened)
 
 

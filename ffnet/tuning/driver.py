@@ -14,6 +14,7 @@ from ffnet import output
 from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError
 from ffnet.results import storage
+from ffnet.results.hold import Hold
 from ffnet.results.layout import RunFolder
 from ffnet.study import Study
 from ffnet.tuning import cluster, shared
@@ -77,7 +78,7 @@ class StudyStopper(tune.Stopper):  # type: ignore[misc]
 
 
 def run_study(
-    study: Study, data: DataSet, folder: RunFolder, address: str | None, past: Past
+    study: Study, data: DataSet, folder: RunFolder, address: str | None, past: Past, hold: Hold
 ) -> Recorder:
     """Run a study to its end, its budget or a signal.
 
@@ -87,6 +88,7 @@ def run_study(
         folder: gets the tables, the log and the checkpoints.
         address: of a running Ray cluster; None for a private one on this machine.
         past: what the study did before.
+        hold: this process's hold on the folder.
 
     Returns:
         The rows of the tables, every trial ended.
@@ -105,7 +107,7 @@ def run_study(
         _check_learns(study, slots)
         shared.check(folder)
         search = StudySearch(study, past)
-        recorder = Recorder(study, folder, search.gave_up, past)
+        recorder = Recorder(study, folder, search.gave_up, past, hold)
         progress = Progress(study, recorder, screen)
         try:
             with Signals(recorder) as signals:
@@ -164,4 +166,4 @@ def _fit(
         verbose=0,
     )
     with suppress(OSError):
-        storage.delete_folder(folder.tune)  # Tune's state: nothing that the tables lack
+        storage.delete(folder.tune)  # Tune's state: nothing that the tables lack

@@ -11,6 +11,7 @@ from ray import tune
 from ffnet.errors import InputError
 from ffnet.netspec import TrialConfig
 from ffnet.results import tables
+from ffnet.results.hold import Hold
 from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
 from ffnet.study import Study
@@ -31,7 +32,12 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     """
 
     def __init__(
-        self, study: Study, folder: RunFolder, gave_up: Callable[[int], bool], past: Past
+        self,
+        study: Study,
+        folder: RunFolder,
+        gave_up: Callable[[int], bool],
+        past: Past,
+        hold: Hold,
     ) -> None:
         """Begin with the tables as they were, on disk as well.
 
@@ -40,7 +46,9 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             folder: where the tables go.
             gave_up: whether a lost trial is not begun again (`StudySearch.gave_up`).
             past: the study before it was stopped.
+            hold: this process's hold on the folder; nothing is written without it.
         """
+        self._hold = hold
         self.rows: dict[int, Row] = {row["trial"]: row for row in past.trials}
         self.stopping: str | None = None
         self.interrupted = False
@@ -158,7 +166,8 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             ) from None
 
     def flush(self) -> None:
-        """Write both tables now."""
+        """Write both tables now. Raises InputError when another driver has taken the run over."""
+        self._hold.check()
         begun = time.monotonic()
         self._write(self._folder)
         took = time.monotonic() - begun

@@ -150,7 +150,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         from ffnet.training import checkpoints
         from ffnet.training.loop import train
 
-        RunFolder.existing(self._folder.place)  # a node that came later must see it too
+        self._folder.must_have_study()  # a node that came later must see it too
         trainer = self._trainer()
         trainer.initialize(self._config)
         after = 0
