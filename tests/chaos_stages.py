@@ -12,8 +12,8 @@ from chaos_runs import PATIENCE, Case, Run
 from chaos_world import Driver, World, wait
 from conftest import command_line
 from ray_nodes import RayNodes
+from s3_server import BUCKET, SECRET, Server
 from test_nodes import QUICK
-from test_storage import BUCKET, SECRET, Server
 
 STAYS = 30.0  # seconds without room after which a driver that has not ended gets room again
 
