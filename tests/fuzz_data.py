@@ -1,17 +1,21 @@
 """Fuzzed parsers of data files: see tests/fuzzing.py."""
 
+import contextlib
 import gzip
 import io
+import itertools
 import pickle
 import struct
 import tarfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from fuzzing import fuzzed
+from PIL import Image
 
-from ffnet.data import cifar_batches, formats, idx, pickled
+from ffnet.data import cifar_batches, formats, idx, images, pickled
 from ffnet.errors import InputError, one_line
 
 
@@ -74,3 +78,36 @@ def cifar(data: bytes, folder: Path) -> object:
     cut = zlib.crc32(data) % 8 == 0
     path.write_bytes(packed[: len(data) % len(packed)] if cut else packed)
     return formats.read(path)
+
+
+def _image_seeds() -> list[bytes]:
+    colour = np.arange(8 * 9 * 3, dtype=np.uint8).reshape(8, 9, 3)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    made = [
+        Image.fromarray(colour),
+        Image.fromarray(colour[..., 0]),
+        Image.fromarray(np.dstack([colour, colour[..., :1] | 255])),
+        Image.fromarray(colour[..., 0].astype(np.uint16)),
+        Image.fromarray(colour).quantize(9),
+    ]
+    ways: list[tuple[str, dict[str, Any]]] = [
+        ("png", {}), ("png", {"exif": exif}), ("jpeg", {}), ("jpeg", {"exif": exif}),
+        ("jpeg", {"progressive": True}), ("webp", {}), ("webp", {"lossless": True}), ("gif", {}),
+        ("bmp", {}), ("tiff", {}), ("tiff", {"compression": "tiff_lzw"}), ("tiff", {"exif": exif}),
+        ("tiff", {"compression": "tiff_deflate"}),
+    ]  # fmt: skip
+    seeds = []
+    for image, (kind, options) in itertools.product(made, ways):
+        file = io.BytesIO()
+        with contextlib.suppress(OSError):  # a mode that the format has not
+            image.save(file, kind, **options)
+            seeds.append(file.getvalue())
+    Image.fromarray(colour).save(jpeg := io.BytesIO(), "tiff", compression="jpeg")
+    return [*seeds, jpeg.getvalue()]
+
+
+@fuzzed("images", _image_seeds, words=[b"IHDR", b"tRNS", b"acTL", b"Exif\0\0", b"\xff\xd9", b"NET"])
+def images_(data: bytes, folder: Path) -> object:
+    """One encoded image."""
+    return images.decode([data], folder / "a.parquet")

@@ -1,56 +1,151 @@
-"""Decodes PNG, JPEG and other encoded images with Pillow."""
+"""Decodes PNG, JPEG and other encoded images with Pillow: exactly, or not at all.
+
+What 8 bits a channel cannot hold is refused, as scaling 16 bits to 8 could make two classes one:
+only who made the images knows which range of values matters. So are pixels that are transparent,
+as what lies behind them is not known, and files of several pictures.
+"""
 
 import io
-from collections.abc import Sequence
+import math
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 
-from ffnet.errors import InputError
+from ffnet import output
+from ffnet.errors import InputError, one_line
+
+Pixels = npt.NDArray[Any]
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+"""Pillow knows others, of which some start programs (EPS) or are rarely looked at."""
+GREY = ("1", "L", "LA")
+MODES = (*GREY, "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+MOST_PIXELS = 1 << 24
+"""Of one image. A few bytes can say that they are a billion pixels."""
 
 
-def decode(encoded: Sequence[bytes | None], where: Path) -> npt.NDArray[Any]:
+def decode(encoded: Sequence[bytes | None], where: Path) -> Pixels:
     """Images as uint8 [N, height, width] (all grey) or [N, height, width, 3].
+
+    One image in colour makes all of them colour: grey ones get three equal channels. Images are
+    turned as their EXIF orientation says.
 
     Args:
         encoded: the bytes of one image file each.
         where: the file they come from, for the messages.
 
     Raises:
-        InputError: no images, one that cannot be decoded, or images of different sizes.
+        InputError: no images, one that cannot be decoded exactly, images of different sizes, or
+            more of them than this machine's memory holds.
     """
     if not encoded:
         raise InputError(f"{where}: has no images")
-    first = _pixels(encoded[0], None, 0, where)
-    mode = "L" if first.ndim == 2 else "RGB"
-    pixels = np.empty((len(encoded), *first.shape), np.uint8)
-    for i, content in enumerate(encoded):  # threads were slower: see docs/log.md
-        image = _pixels(content, mode, i, where)
-        if image.shape != first.shape:
-            raise InputError(
-                f"{where}: images must have one size, {first.shape[:2]} like the first. "
-                f"Given: {image.shape[:2]} at row {i}; resize them before"
-            )
-        pixels[i] = image
+    count, pixels = len(encoded), np.empty(0, np.uint8)
+    with _strictly(), _silently(encoded):
+        for i, content in enumerate(encoded):  # threads were slower: see docs/log.md
+            image = _pixels(content, i, where)
+            if i == 0:
+                _check_room(count, image.shape, where)
+                pixels = np.empty((count, *image.shape), np.uint8)
+            if image.shape[:2] != pixels.shape[1:3]:
+                raise InputError(
+                    f"{where}: images must have one size, {pixels.shape[1:3]} like the first. "
+                    f"Given: {image.shape[:2]} at row {i}; resize them before"
+                )
+            if image.ndim == pixels.ndim:  # the first in colour after grey ones
+                _check_room(count, image.shape, where)
+                pixels = in_colour(pixels)
+            pixels[i] = image if image.ndim == pixels.ndim - 1 else in_colour(image)
     return pixels
 
 
-def _pixels(content: bytes | None, mode: str | None, row: int, where: Path) -> npt.NDArray[Any]:
+def in_colour(grey: Pixels) -> Pixels:
+    """Grey images [..., height, width] with three equal channels, [..., height, width, 3]."""
+    return np.repeat(grey[..., np.newaxis], 3, axis=-1)
+
+
+def _check_room(count: int, shape: tuple[int, ...], where: Path) -> None:
+    needed = count * math.prod(shape)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise InputError(
+            f"{where}: the images must fit in memory, which has {memory >> 20} MiB. Given: {count} "
+            f"images of {'×'.join(map(str, shape))} bytes, {needed >> 20} MiB; make them smaller"
+        )
+
+
+@contextmanager
+def _strictly() -> Iterator[None]:
+    """Pillow warns of bombs, and of an orientation that it cannot read; here these are errors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of other metadata
+        warnings.filterwarnings("error", "Corrupt EXIF|.*tag 274", UserWarning)
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def _silently(encoded: Sequence[bytes | None]) -> AbstractContextManager[None]:
+    """libtiff writes what it finds wrong to descriptor 2, beside the one line that says it here."""
+    if any(content and content[:2] in (b"II", b"MM") for content in encoded):
+        return output.redirected(Path(os.devnull), 2)
+    return nullcontext()
+
+
+def _pixels(content: bytes | None, row: int, where: Path) -> Pixels:
+    """One image, [height, width] or [height, width, 3]."""
     try:
         if content is None:
-            raise ValueError("no bytes")
-        with Image.open(io.BytesIO(content)) as image:
-            return np.asarray(image.convert(mode or ("L" if image.mode in ("L", "1") else "RGB")))
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-    ) as error:
+            raise ValueError("no bytes; the path of a file is not followed")
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            _check(image, content)
+            return np.asarray(_channels(ImageOps.exif_transpose(image)))
+    except Exception as error:  # whatever a damaged image leads Pillow to
+        reason = one_line(str(error) or type(error).__name__, 200)
         raise InputError(
-            f"{where}: row {row} is not an image that can be decoded ({error})"
+            f"{where}: row {row} is not an image that can be decoded ({reason})"
         ) from None
+
+
+def _check(image: Image.Image, content: bytes) -> None:
+    """What the head of an image tells. Raises ValueError."""
+    if image.width * image.height > MOST_PIXELS:
+        raise ValueError(
+            f"an image must have at most {MOST_PIXELS} pixels. Given: {image.width}×{image.height}"
+        )
+    if image.mode not in MODES or _bits(image, content) > 8:
+        raise ValueError(
+            f"an image must have at most 8 bits a channel, grey or in colours. Given: "
+            f"{_bits(image, content)} bits, Pillow's mode {image.mode}; convert it before"
+        )
+    if image.mode == "L" and _bits(image, content) < 8 and "transparency" in image.info:
+        raise ValueError("it has a transparent grey of less than 8 bits; convert it before")
+    if image.format != "MPO" and getattr(image, "is_animated", False):  # MPO: a camera's JPEG
+        raise ValueError("an image file must hold one picture. Given: several; take one before")
+    if image.format == "GIF" and image.tile[0][1] != (0, 0, *image.size):  # type: ignore[attr-defined]
+        raise ValueError("a GIF's picture must fill its screen")
+
+
+def _bits(image: Image.Image, content: bytes) -> int:
+    """Bits of a channel in the file, of which Pillow may keep fewer."""
+    if image.format == "PNG":
+        return content[24]
+    if image.format == "TIFF":
+        return int(max(image.tag_v2.get(258, (1,))))  # type: ignore[attr-defined]
+    return 8
+
+
+def _channels(image: Image.Image) -> Image.Image:
+    """An upright image as L or RGB, of which no pixel is transparent."""
+    mode = "L" if image.mode in GREY else "RGB"
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if image.getchannel("A").getextrema() != (255, 255):
+            raise ValueError("it has transparent pixels; put it on a background before")
+    return image.convert(mode)
