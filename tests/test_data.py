@@ -3,7 +3,6 @@
 import gzip
 import io
 import json
-import os
 import pickle
 import struct
 import tarfile
@@ -16,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from ffnet.data import cache, split
+from ffnet.data import split
 from ffnet.data.dataset import DataSet, Part, statistics
 from ffnet.data.load import load
 from ffnet.errors import InputError
@@ -360,57 +359,3 @@ def test_statistics_of_bytes_and_floats_agree() -> None:
     by_floats = statistics(images.astype(np.float32))
     for one, other in zip(by_bytes, by_floats, strict=True):
         assert one == pytest.approx(other, rel=1e-6)
-
-
-# --- cache -------------------------------------------------------------------------------------
-
-
-def test_decoded_images_are_mapped_the_second_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FFNET_CACHE", str(tmp_path / "cache"))
-    write_encoded(tmp_path / "a.parquet", IMAGES, LABELS)
-    first = loaded(tmp_path / "a.parquet", split="last")
-    monkeypatch.setattr("ffnet.data.images.decode", None)  # decoding again would raise
-    second = loaded(tmp_path / "a.parquet", split="last")
-    assert (everything(first) == everything(second)).all()
-    assert not second.train.x.flags.owndata
-    assert not second.train.x.flags.writeable
-
-
-def test_other_content_is_decoded_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FFNET_CACHE", str(tmp_path / "cache"))
-    write_encoded(tmp_path / "a.parquet", IMAGES, LABELS)
-    loaded(tmp_path / "a.parquet")
-    write_encoded(tmp_path / "a.parquet", 255 - IMAGES, LABELS)
-    assert_holds(loaded(tmp_path / "a.parquet"), 255 - IMAGES)
-
-
-def test_an_interrupted_write_is_never_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FFNET_CACHE", str(tmp_path / "cache"))
-    write_encoded(tmp_path / "a.parquet", IMAGES, LABELS)
-
-    def interrupted(_: int) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            loaded(tmp_path / "a.parquet")
-    assert list((tmp_path / "cache").iterdir()) == []
-    assert_holds(loaded(tmp_path / "a.parquet"))
-    (cached,) = (tmp_path / "cache").iterdir()
-    cached.write_bytes(cached.read_bytes()[:100])  # cut by someone else
-    assert_holds(loaded(tmp_path / "a.parquet"))
-
-
-def test_a_cache_that_cannot_be_written_is_done_without(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("FFNET_CACHE", str(tmp_path / "file" / "cache"))
-    write_encoded(tmp_path / "a.parquet", IMAGES, LABELS)
-    assert_holds(loaded(tmp_path / "a.parquet"))
-    assert cache.folder() == tmp_path / "file" / "cache"

@@ -1,13 +1,21 @@
-"""Decoded images in an Arrow file, so that the next run maps them instead of decoding again.
+"""Decoded images in a file, so that the next run maps them instead of decoding again.
 
-The file's name is the SHA-256 of the file it was decoded from: another content is another name.
-It is written beside its place and renamed when complete, so no half file is ever read.
+The file's name holds the SHA-256 of the file it was decoded from: another content is another name.
+It is written beside its place and renamed when complete, so no half file is ever read, and any
+number of processes may write it. It is believed if it is this user's and has its own SHA-256.
+Its content: the SHA-256 of what follows, 32 bytes; the shape as JSON, padded with blanks to 96
+bytes; the pixels.
 """
 
+import contextlib
 import hashlib
 import json
+import math
+import mmap
 import os
+import stat
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +23,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import platformdirs
-import pyarrow as pa
 
-Arrays = tuple[npt.NDArray[Any], npt.NDArray[Any]]
-VERSION = "1"  # part of the name: a change of decoder or layout starts anew
+Pixels = npt.NDArray[np.uint8]
+
+VERSION = "2"  # part of the name: a change of decoder or layout starts anew
+DIGEST, HEAD = 32, 128  # bytes
+STALE_SECONDS = 3600
+"""An unfinished file that is older was left by a process that was killed."""
 
 
 def folder() -> Path:
@@ -32,46 +43,70 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def decoded(source: Path, decode: Callable[[], Arrays]) -> Arrays:
-    """(images, labels) of `source`: memory-mapped when cached, else decoded and cached.
+def decoded(source: Path, column: str, decode: Callable[[], npt.NDArray[Any]]) -> Pixels:
+    """The images of a file: memory-mapped when cached, else decoded and cached.
 
     Args:
         source: the file that `decode` reads.
-        decode: gives images (uint8 [N, ...]) and labels [N].
+        column: the column of the file that it reads.
+        decode: gives the images, uint8 [N, ...].
     """
-    path = folder() / f"{file_digest(source)}-v{VERSION}.arrow"
-    try:
+    name, of_column = file_digest(source), hashlib.sha256(column.encode(errors="replace"))
+    path = folder() / f"{name}-{of_column.hexdigest()[:8]}-v{VERSION}.pixels"
+    with contextlib.suppress(OSError, ValueError):  # absent, damaged or someone else's
         return _read(path)
-    except (OSError, pa.ArrowException, KeyError):
-        arrays = decode()
-    try:
-        _write(path, *arrays)
+    pixels = decode()
+    with contextlib.suppress(OSError, ValueError):  # no room or no permission: go on without
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _remove_leftovers(path, name)
+        _write(path, pixels)
         return _read(path)
-    except OSError:  # no room or no permission: a cache may be absent
-        return arrays
+    return pixels
 
 
-def _read(path: Path) -> Arrays:
-    batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
-    shape = json.loads(batch.schema.metadata[b"shape"])
-    pixels = np.frombuffer(batch.column("x").buffers()[1], np.uint8)
-    return pixels.reshape(len(batch), *shape), batch.column("y").to_numpy()
+def _read(path: Path) -> Pixels:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    with os.fdopen(descriptor, "rb"):
+        about = os.fstat(descriptor)
+        if about.st_uid != os.getuid() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise ValueError("someone else could have written it")
+        content = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+    with memoryview(content) as view:
+        if hashlib.sha256(view[DIGEST:]).digest() != view[:DIGEST]:
+            raise ValueError("it is damaged")
+    shape = json.loads(content[DIGEST:HEAD])
+    if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):
+        raise ValueError("it has no shape")
+    if len(content) != HEAD + math.prod(shape):
+        raise ValueError("it has another shape")
+    return np.frombuffer(content, np.uint8, offset=HEAD).reshape(shape)
 
 
-def _write(path: Path, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
-    kind = pa.binary(int(np.prod(x.shape[1:])))
-    pixels = pa.Array.from_buffers(kind, len(x), [None, pa.py_buffer(np.ascontiguousarray(x))])
-    batch = pa.record_batch({"x": pixels, "y": pa.array(y)}).replace_schema_metadata(
-        {"shape": json.dumps(x.shape[1:])}
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _write(path: Path, pixels: npt.NDArray[Any]) -> None:
+    if pixels.dtype != np.uint8:
+        raise ValueError("only uint8 is cached")
+    about = json.dumps(pixels.shape).encode().ljust(HEAD - DIGEST)
+    rows = np.ascontiguousarray(pixels)
+    digest = hashlib.sha256(about)
+    digest.update(rows.data)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            with pa.ipc.new_file(file, batch.schema) as writer:
-                writer.write_batch(batch)
+            file.write(digest.digest() + about)
+            file.write(rows.data)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def _remove_leftovers(path: Path, name: str) -> None:
+    """Files of earlier versions for the same source, and unfinished ones of killed processes."""
+    for other in path.parent.glob(f"{name}-*"):
+        if f"-v{VERSION}." not in other.name:
+            other.unlink(missing_ok=True)
+    for part in path.parent.glob("*.part"):
+        with contextlib.suppress(FileNotFoundError):  # its process has just finished it
+            if time.time() - part.stat().st_mtime > STALE_SECONDS:
+                part.unlink()

@@ -114,7 +114,8 @@ def _read_parquet_file(path: Path) -> tuple[Array, Array, tuple[str, ...] | None
             )
         encoded = next((n for n in ENCODED if n in schema.names and _is_encoded(schema, n)), None)
         if encoded:
-            x, y = cache.decoded(path, lambda: _decode(path, encoded, label))
+            x = cache.decoded(path, encoded, lambda: _decode(path, encoded))
+            y = pq.read_table(path, columns=[label])[label].to_numpy()
         else:
             table = pq.read_table(path)
             y = table[label].to_numpy()
@@ -127,12 +128,11 @@ def _is_encoded(schema: pa.Schema, name: str) -> bool:
     return any(t(kind) for t in (pa.types.is_struct, pa.types.is_binary, pa.types.is_large_binary))
 
 
-def _decode(path: Path, column: str, label: str) -> tuple[Array, Array]:
-    table = pq.read_table(path, columns=[column, label])
-    encoded = table[column].combine_chunks()
+def _decode(path: Path, column: str) -> Array:
+    encoded = pq.read_table(path, columns=[column])[column].combine_chunks()
     if pa.types.is_struct(encoded.type):
         encoded = encoded.field("bytes")
-    return images.decode(encoded.to_pylist(), path), table[label].to_numpy()
+    return images.decode(encoded.to_pylist(), path)
 
 
 def _flat(table: pa.Table, path: Path) -> Array:
