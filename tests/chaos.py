@@ -57,6 +57,9 @@ FAULTS = (
 )  # fmt: skip
 """Findings of which there must be none."""
 
+SHOWN, MOST = 3, 500
+"""Cases printed of each finding, and characters of each; the file of --json has all."""
+
 EPOCHS = 9
 DRAWN = """
 hidden_sizes = { log_integer = [4, 32] }
@@ -246,7 +249,8 @@ def describe(name: str, result: Result) -> str:
     done = ", ".join(f"{count} {what}" for what, count in result.done.items() if count)
     lines = [f"{'right' if is_right(result) else 'WRONG'}  {name}: {done}"]
     for fault, cases in result.findings.items():
-        lines += [f"    {fault}: {' '.join(case.split())[-600:]}" for case in sorted(cases)]
+        shown = [" ".join(case.split())[-MOST:] for case in sorted(cases)[:SHOWN]]
+        lines += [f"    {fault} ({len(cases)}): {case}" for case in shown]
     return "\n".join(lines)
 
 

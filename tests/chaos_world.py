@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from chaos_ledger import Ledger
-from conftest import command_line
+from conftest import ROOT, command_line
 from ffnet.errors import InputError
 from ffnet.results import storage, tables
 from ffnet.results.layout import RunFolder
@@ -29,6 +29,9 @@ TAG = "FFNET_CHAOS"
 
 WORKER = re.compile(rb"ray::(Trial|\w*Trainable)")
 """Title of a process that runs trials."""
+
+
+UNCHANGED = 0.5  # seconds after which tables are read again though nothing has changed
 
 
 class World:
@@ -56,6 +59,7 @@ class World:
         """The environment of a driver."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         return own | {
+            "PYTHONPATH": str(ROOT),  # its own ffnet, wherever another is installed
             TAG: f"{self.tag}/{life}/",
             "TMPDIR": str(self.temporary),
             "RAY_TMPDIR": str(self.temporary),
@@ -99,7 +103,8 @@ class World:
         """Leave nothing."""
         self.clear()
         if self._keep:
-            shutil.copytree(self.folder, self._keep / self.folder.name)
+            ignore = shutil.ignore_patterns("ray", "cache")
+            shutil.copytree(self.folder, self._keep / self.folder.name, ignore=ignore)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -196,6 +201,7 @@ class Watch(Thread):
         self._pause, self._ended, self._blind = pause, Event(), Event()
         self._failure: Exception | None = None
         self._there: set[str] = set()
+        self._stamp, self._due = ((0, 0), (0, 0)), 0.0
         self._stamps: dict[str, tuple[int, int]] = {}
         self.start()
 
@@ -228,8 +234,12 @@ class Watch(Thread):
 
     def _look(self) -> None:
         try:
-            trials, reports = self.read()
             self._read_checkpoints()
+            stamp = self.run_folder.trials.stamp(), self.run_folder.epochs.stamp()
+            if stamp == self._stamp and time.monotonic() < self._due:
+                return
+            self._stamp, self._due = stamp, time.monotonic() + UNCHANGED
+            trials, reports = self.read()
         except (InputError, OSError) as error:
             if not self._blind.is_set():
                 self.ledger.findings["unreadable moments"].add(f"{time.time():.3f}: {error}")
