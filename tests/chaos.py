@@ -14,6 +14,7 @@ status: 0 when nothing was lost, doubled or changed; 1 when something was.
 import argparse
 import itertools
 import json
+import logging
 import random
 import sys
 import time
@@ -27,10 +28,11 @@ from pathlib import Path
 import numpy as np
 
 from chaos_runs import Case, Event, Result, Run
-from chaos_stages import Disk, DiskRun, Nodes, NodesRun, StoreRun, start_server
+from chaos_stages import Disk, DiskRun, Nodes, NodesRun, StoreRun
 from chaos_world import World
 from ffnet.results import text
 from ffnet.results.provenance import commit
+from s3_server import s3_server
 
 SCHEDULERS, SEARCHES = ("asha", "median", "none", "hyperband", "pbt"), ("random", "grid", "tpe")
 COMBINATIONS = [
@@ -199,14 +201,12 @@ class Chaos:
 
     def _store(self, world: World) -> Result:
         result = Result()
-        server = start_server()
-        try:
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # moto would log each request
+        with s3_server() as server:
             for name in STAGES["store"]:
                 case = make_case(name, make_data(world.folder))
                 events = [Event("outage", "middle"), Event("outage and kill", "middle")]
                 result.add(self._disturbed(world, case, partial(StoreRun, server, world), events))
-        finally:
-            server.stop()
         return result
 
     def _disturbed(self, world: World, case: Case, make: Make, events: list[Event]) -> Result:

@@ -2,7 +2,6 @@
 
 import errno
 import functools
-import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from chaos_runs import PATIENCE, Case, Run
 from chaos_world import Driver, World, wait
 from conftest import command_line
 from ray_nodes import RayNodes
-from s3_server import BUCKET, SECRET, Server
+from s3_server import SECRET, Server
 from test_nodes import QUICK
 
 STAYS = 30.0  # seconds without room after which a driver that has not ended gets room again
@@ -96,7 +95,7 @@ class StoreRun(Run):
         self._server = server
 
     def extra(self) -> dict[str, str]:
-        return CREDENTIALS
+        return {"AWS_ACCESS_KEY_ID": "an-id", "AWS_SECRET_ACCESS_KEY": SECRET}
 
     def _outage(self, driver: Driver) -> bool:
         self._note("outages")
@@ -117,20 +116,6 @@ class StoreRun(Run):
         meanwhile()
         self._server.start()
         self.watch.blind(False)
-
-
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "an-id", "AWS_SECRET_ACCESS_KEY": SECRET}
-
-
-def start_server() -> Server:
-    """A server with an empty bucket."""
-    from pyarrow import fs
-
-    os.environ |= CREDENTIALS  # the tables are read from here
-    server = Server()
-    there, _ = fs.FileSystem.from_uri(f"s3://?{server.endpoint}&allow_bucket_creation=true")
-    there.create_dir(BUCKET)
-    return server
 
 
 class Nodes:

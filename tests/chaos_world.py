@@ -31,6 +31,8 @@ WORKER = re.compile(rb"ray::(Trial|\w*Trainable)")
 """Title of a process that runs trials."""
 
 
+ENVIRONMENT = dict(os.environ)  # of this process, as it was started
+
 UNCHANGED = 0.5  # seconds after which tables are read again though nothing has changed
 
 
@@ -57,7 +59,7 @@ class World:
 
     def environment(self, life: str) -> dict[str, str]:
         """The environment of a driver."""
-        own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        own = {name: value for name, value in ENVIRONMENT.items() if not name.startswith("RAY_")}
         return own | {
             "PYTHONPATH": str(ROOT),  # its own ffnet, wherever another is installed
             TAG: f"{self.tag}/{life}/",
