@@ -33,6 +33,15 @@ class Data(Spec):
     data_dir: str | None = Field(
         None, description="folder searched first for the data set (then $FFNET_DATA, Keras' cache)"
     )
+    target: str | None = Field(
+        None,
+        min_length=1,
+        description="the column (Parquet) or array (npz) of the labels; default: the only one "
+        "whose name says so",
+    )
+    drop_unlabelled: bool = Field(
+        False, description="whether rows without a label are left out; else they are refused"
+    )
     validation: float | None = Field(
         None, gt=0, description="validation examples: a count (>= 1) or a fraction (< 1) of the set"
     )

@@ -5,7 +5,8 @@
 
 RUN is a folder or URI of jobs/tune.py, or of jobs/train.py --out. Each export is a new version,
 OUT/1, OUT/2, …, with a card.json. Its signature serving_default takes raw examples, "images"
-(uint8) or "features" (float32), and gives "probabilities" and "class"; jobs/serve.py OUT serves it.
+(uint8) or "features" (float32, or float64 where float32 does not hold the numbers of the data), and
+gives "probabilities" and "class"; jobs/serve.py OUT serves it.
 
 The weights are those after a trial's last report; so the best trial is the one whose last report
 is best by the study's metric, which may not be the first in the table. A study keeps the

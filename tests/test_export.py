@@ -17,6 +17,7 @@ import pytest
 from conftest import Job
 from ffnet.data.dataset import Part
 from ffnet.data.load import load
+from ffnet.data.scaling import standardized
 from ffnet.errors import InputError
 from ffnet.results import recorded, storage, tables
 from ffnet.results.layout import RunFolder
@@ -154,10 +155,12 @@ def test_features_are_an_input_of_floats(job: Job, blobs: Path, tmp_path: Path) 
     arguments = ("--dataset", blobs, "--hidden-sizes", "[]", "--learning-rate", 0.1)
     assert job("train", *arguments, "--out", run).returncode == 0
     card = export(RunFolder.existing(run), out)
-    assert card["signature"]["inputs"] == {"features": {"dtype": "float32", "shape": [None, 20]}}
+    assert card["signature"]["inputs"] == {"features": {"dtype": "float64", "shape": [None, 20]}}
     assert card["test_accuracy"] is None
-    part = load(Data(dataset=str(blobs))).validation
-    assert_as_measured(answer(out, features=part.x), part, card)
+    data, x = load(Data(dataset=str(blobs))), np.load(blobs)["x"]
+    row = {tuple(z): i for i, z in enumerate(standardized(x, data.mean, data.std).tolist())}
+    features = x[[row[tuple(z)] for z in data.validation.x.tolist()]]
+    assert_as_measured(answer(out, features=features), data.validation, card)
 
 
 def test_of_a_study_the_best_last_report_with_a_checkpoint_goes(

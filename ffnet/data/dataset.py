@@ -1,14 +1,19 @@
 """What a data set is once loaded: parts of examples, the classes and the training statistics."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from ffnet.data.raw import listed
 from ffnet.errors import InputError
 
-FloatArray = npt.NDArray[np.float32]
+NAMED = 12
+"""Columns that the first line of a study names."""
+
+Array = npt.NDArray[Any]
 IntArray = npt.NDArray[np.int32]
 
 
@@ -18,7 +23,7 @@ class Part:
 
     Attributes:
         x: images [N, height, width] or [N, height, width, channels], or features [N, columns];
-            uint8 for pixels, float32 otherwise.
+            uint8 for pixels as they stand in the file, else floats.
         y: class of each example, int32 [N], 0 <= y < number of classes.
     """
 
@@ -39,12 +44,20 @@ class DataSet:
 
     Attributes:
         name: what the study calls it.
-        train, validation, test: the parts; no example stands in two. `test` is None on its way to
-            a trial, so that no trial can see it.
+        train, validation, test: the parts; no example stands in two. Pixels (uint8) are as in the
+            file, features (float32) standardised. `test` is None on its way to a trial, so that
+            no trial can see it.
         classes: the class names; their number is the number of scores a net gives.
-        mean, std: per channel [C] of images or per column [D] of features, from `train` alone.
+        mean, std: per channel [C] of images or per column [D] of features, from `train` alone:
+            float32 for pixels, float64 for features as they stood in the file.
         source: where it was read.
         digest: SHA-256 of the files read, to tell one content from another.
+        dtype: of the examples in the file: "uint8", "float32", or "float64" where float32 does not
+            hold each number.
+        columns: the names of the features of one example, where they have names.
+        target: the column or array of the labels, where it has a name.
+        unused: the columns or arrays of the files that are not used.
+        unlabelled: part → rows left out because they have no label.
     """
 
     name: str
@@ -52,10 +65,15 @@ class DataSet:
     validation: Part
     test: Part | None
     classes: tuple[str, ...]
-    mean: FloatArray
-    std: FloatArray
+    mean: Array
+    std: Array
     source: str
     digest: str
+    dtype: str = "uint8"
+    columns: tuple[str, ...] | None = None
+    target: str | None = None
+    unused: tuple[str, ...] = ()
+    unlabelled: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -72,65 +90,33 @@ class DataSet:
         return replace(self, test=None)
 
     def describe(self) -> str:
-        """One line: name, sizes of the parts, shape, classes."""
+        """One line: name, sizes of the parts, shape, classes; what is used of a table's columns."""
         sizes = "/".join(f"{len(p):,}" for p in (self.train, self.validation, self.test) if p)
         shape = "×".join(map(str, self.example_shape))
-        return f"{self.name}: {sizes} train/validation/test, {shape}, {len(self.classes)} classes"
+        line = f"{self.name}: {sizes} train/validation/test, {shape}, {len(self.classes)} classes"
+        if self.columns:
+            line += f"; features {listed(self.columns, NAMED)}; target {listed([self.target])}"
+        if self.unused:
+            line += f"; not used: {listed(self.unused, NAMED)}"
+        if self.unlabelled:
+            counts = (f"{count:,} of {part}" for part, count in self.unlabelled.items())
+            line += f"; left out without a label: {', '.join(counts)}"
+        return line
+
+    def normalized(self, x: Array) -> Array:
+        """Examples of a part [N, ...] as the net gets them: float32, mean 0 and deviation 1."""
+        scaled: Array = (x - self.mean) / self.std if x.dtype == np.uint8 else x
+        return scaled.astype(np.float32)
 
 
-def statistics(x: npt.NDArray[Any]) -> tuple[FloatArray, FloatArray]:
-    """Mean and standard deviation per channel (images) or per column (features), float32.
-
-    A constant channel or column gets deviation 1, so that dividing by it changes nothing.
-
-    Args:
-        x: examples [N, ...] as in `Part.x`.
-    """
-    rows = x.reshape(-1, 1 if x.ndim == 3 else x.shape[-1])
-    mean, std = _byte_statistics(rows) if x.dtype == np.uint8 else _float_statistics(rows)
-    std[std <= 1e-7 * np.abs(mean)] = 1
-    return mean.astype(np.float32), std.astype(np.float32)
-
-
-def _byte_statistics(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """By histogram: exact, and seven times faster than sums of squares in float64."""
-    counts = np.zeros((rows.shape[1], 256))
-    for start in range(0, len(rows), 1 << 20):
-        for column, count in enumerate(counts):
-            count += np.bincount(rows[start : start + (1 << 20), column], minlength=256)
-    value = np.arange(256)
-    mean = counts @ value / len(rows)
-    return mean, np.sqrt(np.maximum(counts @ value**2 / len(rows) - mean**2, 0))
-
-
-def _float_statistics(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    mean = rows.mean(axis=0, dtype=np.float64)
-    return mean, rows.std(axis=0, dtype=np.float64, mean=mean)
-
-
-def checked(part: Part, classes: int, where: str) -> Part:
-    """`part`, or InputError when it breaks a rule of `Part`.
-
-    Args:
-        part: the examples as read.
-        classes: number of classes that labels may name.
-        where: the file or part, for the message.
-    """
-    if len(part.x) != len(part.y):
+def refuse_odd(x: Array, labels: int, where: str) -> None:
+    """Raise InputError unless `x` [N, ...] has an example for each of the labels, and features."""
+    if len(x) != labels:
         raise InputError(
-            f"{where}: needs as many labels as examples. Given: {len(part.x)} examples, "
-            f"{len(part.y)} labels; the two come from different files or a cut one"
+            f"{where}: needs as many labels as examples. Given: {len(x)} examples, {labels} "
+            f"labels; the two come from different files or a cut one"
         )
-    if len(part) == 0:
-        raise InputError(f"{where}: has no examples")
-    low, high = int(part.y.min()), int(part.y.max())
-    if low < 0 or high >= classes:
-        wrong = low if low < 0 else high
-        raise InputError(
-            f"{where}: labels must be 0 to {classes - 1}. Given: {wrong}; number the classes from 0"
-        )
-    if part.x.dtype != np.uint8 and not np.isfinite(part.x).all():
-        raise InputError(
-            f"{where}: features must be finite. Given: NaN or infinity; clean the data"
-        )
-    return part
+    if len(x) == 0:
+        raise InputError(f"{where}: must have an example that has a label. Given: 0 examples")
+    if x.size == 0:
+        raise InputError(f"{where}: examples must have a feature. Given: {x.shape}")

@@ -52,7 +52,7 @@ def find(folder: Path) -> dict[str, tuple[Path, Path]]:
                 f"{path.name}; keep one of them"
             )
         found[key] = path
-    parts = dict.fromkeys(part for part, _ in found)
+    parts = [part for part in ("train", "test") if any(part == of for of, _ in found)]
     for part in parts:
         for what in ("images", "labels"):
             if (part, what) not in found:

@@ -1,19 +1,20 @@
 """Finds a data set by name or path, reads it, checks it and splits it."""
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ffnet.data import formats, split
-from ffnet.data.dataset import DataSet, FloatArray, Part, checked, statistics
-from ffnet.data.raw import Raw
+from ffnet.data import features, formats, labels, parquet, split
+from ffnet.data.dataset import DataSet, Part, refuse_odd
+from ffnet.data.features import fits_float32
+from ffnet.data.raw import Raw, listed
+from ffnet.data.scaling import standardized, statistics
+from ffnet.data.split import Way
 from ffnet.errors import InputError
+from ffnet.output import redirected
 from ffnet.study import Data
 
 
@@ -30,7 +31,7 @@ class Known:
     places: tuple[str, ...]
     classes: tuple[str, ...]
     validation: float | None = None
-    split: str | None = None
+    split: Way | None = None
 
 
 DIGITS = tuple("0123456789")
@@ -50,7 +51,8 @@ KNOWN = {
         split="last",
     ),
 }  # fmt: skip
-DEFAULT_FRACTION = {True: 0.1, False: 0.15}  # of the training file: with, without a test part
+PIXELS = np.zeros(1, np.float32), np.full(1, 255, np.float32)
+"""Mean and deviation that scale pixels to 0 … 1."""
 
 
 def load(data: Data) -> DataSet:
@@ -65,10 +67,23 @@ def load(data: Data) -> DataSet:
     """
     known = KNOWN.get(data.dataset)
     raw = _find(data)
-    classes = known.classes if known else raw.classes
-    parts, classes = _parts(raw, classes or (DIGITS if data.dataset == "digits" else None))
-    train, validation, test = _split(parts, data, known)
-    mean, std = statistics(train.x) if data.scaling == "standard" else _unit(train.x)
+    parts, classes = _parts(raw, raw.classes or _class_names(data.dataset))
+    train, validation, test = split.divide(
+        parts, data, known.validation if known else None, (known and known.split) or "stratified"
+    )
+    _refuse_unseen({"validation": validation, "test": test}, train, classes, raw.files[0])
+    dtype = train.x.dtype
+    if dtype == np.uint8:
+        mean, std = statistics(train.x) if data.scaling == "standard" else PIXELS
+    elif data.scaling == "unit":
+        raise InputError("scaling unit divides pixels (uint8) by 255. Given: features")
+    else:
+        fits = all(fits_float32(part.x) for part in (train, validation, test))
+        dtype = np.dtype(np.float32 if fits else np.float64)
+        mean, std = statistics(train.x, raw.columns)
+        train, validation, test = (
+            replace(part, x=standardized(part.x, mean, std)) for part in (train, validation, test)
+        )
     return DataSet(
         name=data.dataset if known or data.dataset == "digits" else Path(data.dataset).stem,
         train=train,
@@ -79,72 +94,92 @@ def load(data: Data) -> DataSet:
         std=std,
         source=", ".join(map(str, raw.files)),
         digest=raw.digest(),
+        dtype=dtype.name,
+        columns=raw.columns,
+        target=raw.target,
+        unused=raw.unused,
+        unlabelled=raw.unlabelled,
     )
 
 
-def _unit(x: npt.NDArray[Any]) -> tuple[FloatArray, FloatArray]:
-    """What scales pixels to 0 … 1."""
-    if x.dtype != np.uint8:
-        raise InputError(f"scaling unit divides pixels (uint8) by 255. Given: {x.dtype} features")
-    return np.zeros(1, np.float32), np.full(1, 255, np.float32)
+def _class_names(name: str) -> tuple[str, ...] | None:
+    if name == "digits":
+        return DIGITS
+    return KNOWN[name].classes if name in KNOWN else None
 
 
 def _find(data: Data) -> Raw:
     if data.dataset == "digits":
         with resources.as_file(resources.files("ffnet.data") / "digits.parquet") as path:
-            return formats.read_parquet({"train": [path]})
+            return parquet.read({"train": [path]}, data)
     if data.dataset not in KNOWN:
         return _own(data)
-    places = list(_places(data))
+    root = _named_root(data)
+    places = [
+        r / place
+        for r in ([root] if root else [_keras_cache()])
+        for place in KNOWN[data.dataset].places
+    ]
     for place in places:
-        raw = formats.read(place) if place.exists() else None
+        raw = formats.read(place, data) if place.exists() else None
         if raw:
             return raw
+    if root:
+        raise InputError(
+            f"{data.dataset} must lie in the data folder that --data-dir or FFNET_DATA names; "
+            f"searched: {', '.join(map(str, places))}; without such a name Keras downloads it"
+        )
     return _download(data.dataset, places)
 
 
 def _own(data: Data) -> Raw:
-    """A user's own set, by a path of its own or below a data folder."""
-    roots = [Path(), *_roots(data)]
-    places = [root / Path(data.dataset).expanduser() for root in roots]
-    for place in places:
-        if place.exists():
-            raw = formats.read(place)
-            if raw is None:
-                raise InputError(f"{place}: holds no npz, Parquet, IDX or CIFAR-10 batch files")
-            return raw
-    raise InputError(
-        f"dataset {data.dataset!r} is neither a path nor one of: digits, {', '.join(KNOWN)}; "
-        f"searched: {', '.join(map(str, places))}"
-    )
+    """A user's own set, by a path of its own or below the data folder."""
+    path, root = Path(data.dataset).expanduser(), _named_root(data)
+    # A relative path below $FFNET_DATA may also be meant from here, one below --data-dir may not.
+    places = [root / path] if root and data.data_dir is not None else [path]
+    places += [root / path] if root and root / path not in places else []
+    found = [place for place in places if place.exists()]
+    if len(found) > 1 and not found[0].samefile(found[1]):
+        raise InputError(
+            f"dataset {data.dataset!r} must be one place. Given: {found[0].absolute()} and "
+            f"{found[1]} (FFNET_DATA); name it with its whole path"
+        )
+    if not found:
+        raise InputError(
+            f"dataset {data.dataset!r} is neither a path nor one of: digits, {', '.join(KNOWN)}; "
+            f"searched: {', '.join(map(str, places))}"
+        )
+    raw = formats.read(found[0], data)
+    if raw is None:
+        raise InputError(f"{found[0]}: holds no npz, Parquet, IDX or CIFAR-10 batch files")
+    return raw
 
 
-def _roots(data: Data) -> Iterator[Path]:
-    if data.data_dir is not None:
-        root = Path(data.data_dir).expanduser()
-        if not root.is_dir():
-            raise InputError(f"data_dir must be a folder. Given: {data.data_dir}")
-        yield root
-    if os.environ.get("FFNET_DATA"):
-        yield Path(os.environ["FFNET_DATA"])
+def _named_root(data: Data) -> Path | None:
+    """The data folder that the user named: data_dir, else $FFNET_DATA. No other is searched."""
+    field, named = "data_dir", data.data_dir
+    if named is None:
+        field, named = "FFNET_DATA", os.environ.get("FFNET_DATA") or None
+    if named is None:
+        return None
+    root = Path(named).expanduser()
+    if not root.is_dir():
+        raise InputError(f"{field} must be a folder. Given: {named}")
+    return root
 
 
 def _keras_cache() -> Path:
     return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets"
 
 
-def _places(data: Data) -> Iterator[Path]:
-    for root in (*_roots(data), _keras_cache()):
-        for place in KNOWN[data.dataset].places:
-            yield root / place
-
-
 def _download(name: str, searched: list[Path]) -> Raw:
     """Have Keras fetch a set into its cache, then read it from there."""
-    from tensorflow import keras  # seconds to import, and needed here only
-
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        getattr(keras.datasets, name.replace("-", "_")).load_data()
+        with redirected(Path(os.devnull), 1, 2):  # the greetings of TensorFlow, Keras' progress
+            from tensorflow import keras  # seconds to import, and needed here only
+
+            getattr(keras.datasets, name.replace("-", "_")).load_data()
     except Exception as error:  # Keras raises a bare Exception for a failed download
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
@@ -153,7 +188,7 @@ def _download(name: str, searched: list[Path]) -> Raw:
             f"with --data-dir or FFNET_DATA"
         ) from None
     for place in (_keras_cache() / p for p in KNOWN[name].places):
-        raw = formats.read(place) if place.exists() else None
+        raw = formats.read(place, Data(dataset=name)) if place.exists() else None
         if raw:
             return raw
     raise InputError(f"Keras downloaded {name} but not to {_keras_cache()}: set KERAS_HOME")
@@ -161,78 +196,34 @@ def _download(name: str, searched: list[Path]) -> Raw:
 
 def _parts(raw: Raw, names: tuple[str, ...] | None) -> tuple[dict[str, Part], tuple[str, ...]]:
     """Checked parts and the class names; text labels and gaps in the files end here."""
-    labels = {part: np.asarray(y).reshape(-1) for part, (_, y) in raw.parts.items()}
-    train = labels["train"]
-    if train.dtype.kind in "OUS":
-        names = names or tuple(map(str, np.unique(train)))
-        labels = {part: _numbered(y, names, raw.files[0]) for part, y in labels.items()}
-    elif any(y.dtype.kind not in "iu" for y in labels.values()):
-        raise InputError(f"{raw.files[0]}: labels must be integers or names. Given: {train.dtype}")
-    if names is None:
-        names = tuple(map(str, range(_count_classes(labels["train"], raw.files[0]))))
-    if len(names) < 2:
-        raise InputError(f"{raw.files[0]}: needs two classes or more. Given: {len(names)}")
+    where = str(raw.files[0])
+    found = {
+        part: labels.from_array(np.asarray(y), where).values for part, (_, y) in raw.parts.items()
+    }
+    for part, (x, y) in raw.parts.items():
+        refuse_odd(x, len(y), f"{where} ({part})")
+    numbered, classes = labels.numbered(found, names, where)
+    pixels = all(x.dtype == np.uint8 for x, _ in raw.parts.values())
     parts = {
-        part: checked(
-            Part(_features(x, raw.files[0]), labels[part].astype(np.int32)),
-            len(names),
-            f"{raw.files[0]} ({part})",
-        )
+        part: Part(x if pixels else features.as_floats(x, where), numbered[part])
         for part, (x, _) in raw.parts.items()
     }
     shapes = {part: p.x.shape[1:] for part, p in parts.items()}
     if len(set(shapes.values())) > 1:
-        raise InputError(f"{raw.files[0]}: parts must have examples of one shape. Given: {shapes}")
-    return parts, names
+        raise InputError(f"{where}: parts must have examples of one shape. Given: {shapes}")
+    return parts, classes
 
 
-def _numbered(y: npt.NDArray[Any], names: tuple[str, ...], where: Path) -> npt.NDArray[Any]:
-    number = {name: i for i, name in enumerate(names)}
-    unknown = next((str(label) for label in y if str(label) not in number), None)
-    if unknown is not None:
-        raise InputError(f"{where}: label {unknown!r} is not among {', '.join(names)}")
-    return np.array([number[str(label)] for label in y])
-
-
-def _count_classes(y: npt.NDArray[Any], where: Path) -> int:
-    """Highest label + 1. A class without one example means labels that do not count from 0."""
-    present = np.unique(y)
-    if len(present) and present[0] >= 0 and len(present) != present[-1] + 1:
-        missing = np.flatnonzero(np.arange(len(present)) != present)[0]
-        raise InputError(
-            f"{where}: labels must be 0 to (classes - 1), each with an example. Given: up to "
-            f"{present[-1]}, without {missing}; renumber the classes"
-        )
-    return int(present[-1]) + 1 if len(present) else 0
-
-
-def _features(x: npt.NDArray[Any], where: Path) -> npt.NDArray[Any]:
-    if x.ndim < 2 or x.ndim > 4 or x.dtype.kind not in "iufb":
-        raise InputError(
-            f"{where}: examples must be numbers in 2 to 4 dimensions. Given: {x.dtype} {x.shape}"
-        )
-    return x if x.dtype == np.uint8 else x.astype(np.float32)
-
-
-def _split(parts: dict[str, Part], data: Data, known: Known | None) -> tuple[Part, Part, Part]:
-    way = data.split or (known and known.split) or "stratified"
-
-    def cut(part: Part, wanted: float, field: str) -> tuple[Part, Part]:
-        count = split.amount(wanted, len(part), field)
-        return (
-            split.last(count, part)
-            if way == "last"
-            else split.stratified(count, part, data.split_seed)
-        )
-
-    rest, test = parts["train"], parts.get("test")
-    default = DEFAULT_FRACTION[test is not None]
-    wanted = data.validation or (known and known.validation) or default
-    if wanted < 1:  # a fraction of the whole training file, also where test was cut from it
-        wanted = split.amount(wanted, len(rest), "validation")
-    if test is None:
-        rest, test = cut(rest, data.test or default, "test")
-    elif data.test is not None:
-        raise InputError(f"test must be left out: {data.dataset} has a test part of its own")
-    train, validation = cut(rest, wanted, "validation")
-    return train, validation, test
+def _refuse_unseen(
+    parts: dict[str, Part], train: Part, classes: tuple[str, ...], where: Path
+) -> None:
+    """A class that no training example has cannot be learnt."""
+    learnt = np.bincount(train.y, minlength=len(classes)) > 0
+    for name, part in parts.items():
+        unseen = np.unique(part.y[~learnt[part.y]])
+        if len(unseen):
+            raise InputError(
+                f"{where}: each class needs an example in the training part. Given: "
+                f"{listed(classes[i] for i in unseen)} in {name} only; split with --split "
+                f"stratified, or mend the files"
+            )

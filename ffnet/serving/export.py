@@ -45,16 +45,18 @@ class ServedNet(tf.Module):  # type: ignore[misc]
         self._variables = [*self._net.weights, *self._net.state]  # saved as it is the Module's
         with checkpoint.open() as file:
             self.step, _ = checkpoints.read(file, self._variables)
+        # As in training, with the same rounding: see `ffnet.data.scaling` and `DeviceData`.
+        floats = np.dtype(data.get("normalized_in", "float32")).type
         copies = self._features // len(data["mean"])  # channels repeat along a flattened image
-        self._mean = np.tile(np.float32(data["mean"]), copies)
-        self._scale = np.tile(1 / np.float32(data["std"]), copies)
+        self._mean = np.tile(floats(data["mean"]), copies)
+        self._scale = np.tile(1 / floats(data["std"]), copies)
         name, dtype = input_name(data["dtype"]), data["dtype"]
         self._input = tf.TensorSpec([None, *data["example_shape"]], dtype, name)
 
     def answer(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
         """Probabilities [N, C] and class names [N] for raw examples [N, …]."""
-        x = tf.cast(tf.reshape(x, [-1, self._features]), tf.float32)
-        scores = self._net.scores((x - self._mean) * self._scale)
+        x = tf.cast(tf.reshape(x, [-1, self._features]), self._mean.dtype)
+        scores = self._net.scores(tf.cast((x - self._mean) * self._scale, tf.float32))
         best = tf.argmax(scores, axis=1)
         return {
             "probabilities": tf.nn.softmax(scores),

@@ -25,12 +25,18 @@ class DeviceData:
         self.train = _tensors(data.train)
         self.validation = _tensors(data.validation)
         self.test = _tensors(data.test) if data.test else None
-        copies = data.features // len(data.mean)  # channels repeat along a flattened image
-        self._mean = tf.constant(np.tile(data.mean, copies))
-        self._scale = tf.constant(np.tile(1 / data.std, copies))
+        if data.train.x.dtype == np.uint8:
+            copies = data.features // len(data.mean)  # channels repeat along a flattened image
+            self._mean = tf.constant(np.tile(data.mean, copies))
+            self._scale = tf.constant(np.tile(1 / data.std, copies))
 
     def normalize(self, x: tf.Tensor) -> tf.Tensor:
-        """Examples [N, D] as float32 with the training part's mean 0 and deviation 1."""
+        """Examples [N, D] as float32 with the training part's mean 0 and deviation 1.
+
+        Features (float32) have been standardised when they were loaded, in float64.
+        """
+        if x.dtype == tf.float32:
+            return x
         return (tf.cast(x, tf.float32) - self._mean) * self._scale
 
 

@@ -25,7 +25,7 @@ def main(path: str) -> None:
     sweep = json.loads(Path(path).read_text())
     data = load(Data.model_validate(sweep["data"]))
     x, x_val = (
-        tf.constant(((part.x.astype(np.float32) - data.mean) / data.std).reshape(len(part), -1))
+        tf.constant(data.normalized(part.x).reshape(len(part), -1))
         for part in (data.train, data.validation)
     )
     y, y_val = tf.constant(data.train.y), tf.constant(data.validation.y)

@@ -16,7 +16,6 @@ from typing import Any
 os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = "60"  # 2 s, the default, loses trials
 os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
 
-import numpy as np
 import ray
 from ray import tune
 
@@ -69,7 +68,7 @@ def main(path: str) -> None:
         a
         for part in (data.train, data.validation)
         for a in (
-            ((part.x.astype(np.float32) - data.mean) / data.std).reshape(len(part), -1),
+            data.normalized(part.x).reshape(len(part), -1),
             part.y,
         )
     ]

@@ -1,0 +1,80 @@
+"""Features as they stand in files: which are missing, and as floats that tell them apart."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ffnet.data.raw import listed
+from ffnet.errors import InputError
+
+Array = npt.NDArray[Any]
+
+VALUES_AT_ONCE = 1 << 22
+"""Values that are looked at together; bounds the memory that this takes."""
+
+
+def blocks(x: Array) -> Iterator[slice]:
+    """Slices over the rows of `x`, of about VALUES_AT_ONCE values each."""
+    size = max(1, VALUES_AT_ONCE * len(x) // max(1, x.size))
+    for start in range(0, len(x), size):
+        yield slice(start, min(start + size, len(x)))
+
+
+def as_floats(x: Array, where: str, columns: Sequence[str] | None = None) -> Array:
+    """Features as float32 where that dtype holds every number of theirs, else as float64.
+
+    Args:
+        x: numbers [N, ...].
+        where: the file and the array or column, for messages.
+        columns: names of the features of one example.
+
+    Raises:
+        InputError: no numbers, a missing or infinite one, or one that float64 cannot hold.
+    """
+    if x.dtype.kind not in "biuf":
+        raise InputError(f"{where}: features must be numbers. Given: {listed([x.dtype])}")
+    small = x.dtype.itemsize <= (4 if x.dtype.kind == "f" else 2)
+    floats = x.astype(np.float32 if small else np.float64)
+    if x.dtype.kind in "iu" and not small:
+        _refuse_rounded(x, floats, where)
+    elif x.dtype.kind == "f":
+        _refuse_gaps(floats, where, columns)
+    return floats
+
+
+def fits_float32(x: Array) -> bool:
+    """Whether float32 holds every number of `x`."""
+    if x.dtype in (np.uint8, np.float32):
+        return True
+    with np.errstate(over="ignore", under="ignore"):
+        return all((x[rows].astype(np.float32) == x[rows]).all() for rows in blocks(x))
+
+
+def _refuse_rounded(x: Array, floats: Array, where: str) -> None:
+    """Whole numbers beyond 2^53 are refused if float64 rounds them: it may merge two of them."""
+    if x.itemsize < 8 or x.size == 0 or max(int(x.max()), -int(x.min())) <= 2**53:
+        return
+    for row, (value, rounded) in enumerate(zip(x.flat, floats.flat, strict=True)):
+        if int(value) != int(rounded):
+            row //= x.size // len(x)
+            raise InputError(
+                f"{where}: features must be numbers that float64 holds. Given: {value} at row "
+                f"{row}; subtract a constant from the whole column"
+            )
+
+
+def _refuse_gaps(x: Array, where: str, columns: Sequence[str] | None) -> None:
+    for rows in blocks(x):
+        wrong = ~np.isfinite(x[rows]).reshape(rows.stop - rows.start, -1)
+        if wrong.any():
+            row = int(wrong.any(axis=1).argmax())
+            column = int(wrong[row].argmax())
+            value = x[rows].reshape(len(wrong), -1)[row, column]
+            given = "NaN, a missing value," if np.isnan(value) else f"{value}"
+            name = f"column {listed([columns[column]])}" if columns else f"feature {column}"
+            raise InputError(
+                f"{where}: features must be finite numbers. Given: {given} in {name} at row "
+                f"{rows.start + row} (counted from 0); fill such gaps or drop these rows"
+            )
