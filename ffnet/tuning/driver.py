@@ -66,6 +66,10 @@ class StudyStopper(tune.Stopper):  # type: ignore[misc]
         self._wall_seconds = wall_seconds
         self._end = time.monotonic() + wall_seconds if wall_seconds else None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing for Tune's own state, which is never read again: a hold cannot be pickled."""
+        return {}
+
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """No trial is stopped alone."""
         return False
