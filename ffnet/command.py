@@ -1,11 +1,12 @@
 """What the command lines in jobs/ share: a parser, and how errors end."""
 
 import argparse
+import difflib
 import io
 import sys
 import traceback
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ffnet.errors import InputError
 
@@ -44,9 +45,40 @@ def _fail(error: InputError) -> int:
     return error.exit_status
 
 
+OTHER_NAMES = {
+    "lr": "learning-rate", "batch": "batch-size", "bs": "batch-size", "wd": "weight-decay",
+    "optim": "optimizer", "bn": "batch-norm", "dropout-rate": "dropout", "width": "hidden-sizes",
+    "layers": "hidden-sizes", "hidden-layers": "hidden-sizes", "units": "hidden-sizes",
+    "n-trials": "trials", "num-samples": "trials", "samples": "trials", "n-epochs": "epochs",
+    "max-epochs": "epochs", "num-epochs": "epochs", "n-jobs": "concurrency",
+    "workers": "concurrency", "max-concurrent": "concurrency", "timeout": "wall-seconds",
+    "time-limit": "wall-seconds", "sampler": "search", "pruner": "scheduler",
+    "objective": "metric", "monitor": "metric", "random-state": "seed", "data": "dataset",
+    "data-path": "data-dir", "output": "out", "output-dir": "out", "limit": "top", "n": "top",
+    "order-by": "sort", "filter": "status",
+}  # fmt: skip
+"""What other programs call a flag → what it is called here."""
+
+
 class _Parser(argparse.ArgumentParser):
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        flags, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(self._unknown(unknown[0]))
+        return flags
+
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see --help")
+
+    def _unknown(self, word: str) -> str:
+        name = word.partition("=")[0]
+        flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
+        meant = f"--{OTHER_NAMES.get(name.strip('-').replace('_', '-'), name.strip('-'))}"
+        close = [meant] if meant in flags else difflib.get_close_matches(meant, flags, n=1)
+        if not name.startswith("-"):
+            return f"unexpected argument {name}"
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        return f"unknown flag {name}{hint}"
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 
 import argparse
 import tomllib
+from collections.abc import Iterator
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -14,15 +15,13 @@ from ffnet.space import SearchSpace, Values, same
 
 def add_flags(to: argparse.ArgumentParser, model: type[BaseModel]) -> None:
     """A flag for each field of a study's model, in a group for each section."""
-    top = to.add_argument_group("study")
-    for name, field in model.model_fields.items():
-        section = _section(field)
-        if section is None:
-            _add_flag(top, name, field)
-        elif section is not SearchSpace:
-            group = to.add_argument_group(name, (section.__doc__ or "").splitlines()[0])
-            for inner, inner_field in section.model_fields.items():
-                _add_flag(group, inner, inner_field)
+    searches = "space" in model.model_fields
+    groups: dict[str | None, argparse._ArgumentGroup] = {}
+    for section, name, field in fields(model):
+        if section not in groups:
+            groups[section] = to.add_argument_group(section or "study", _about(model, section))
+        only = searches and section in ("net", "training") and name not in TUNABLE
+        _add_flag(groups[section], name, field, "; no domain" if only else "")
 
 
 def override(values: Values, flags: argparse.Namespace, model: type[BaseModel]) -> Values:
@@ -33,15 +32,31 @@ def override(values: Values, flags: argparse.Namespace, model: type[BaseModel]) 
     number rules out leave it too: with `--optimizer adam` nothing of SGD is searched.
     """
     merged = {k: dict(v) if isinstance(v, dict) else v for k, v in values.items()}
-    given = {name: value for name, value in vars(flags).items() if value is not None}
+    for section, name, field in fields(model):
+        text = getattr(flags, name, None)
+        if text is None:
+            continue
+        if section is None:
+            merged[name] = _value(text, field)
+        else:
+            _set(merged, section, name, _value(text, field))
+    return merged
+
+
+def given(flags: argparse.Namespace, model: type[BaseModel]) -> list[str]:
+    """The names of the fields that stand on the command line."""
+    return [name for _, name, _ in fields(model) if getattr(flags, name, None) is not None]
+
+
+def fields(model: type[BaseModel]) -> Iterator[tuple[str | None, str, FieldInfo]]:
+    """(section or None, name, field) for each field of a study's model but the search space."""
     for name, field in model.model_fields.items():
         section = _section(field)
-        if section is None and name in given:
-            merged[name] = _value(given[name])
-        elif section is not None and section is not SearchSpace:
-            for inner in section.model_fields.keys() & given.keys():
-                _set(merged, name, inner, _value(given[inner]))
-    return merged
+        if section is None:
+            yield None, name, field
+        elif section is not SearchSpace:
+            for inner, inner_field in section.model_fields.items():
+                yield name, inner, inner_field
 
 
 def _set(merged: Values, section: str, name: str, value: Any) -> None:
@@ -84,27 +99,53 @@ def _where_possible(space: Values, name: str, value: Any) -> Values:
     return kept
 
 
+def _about(model: type[BaseModel], section: str | None) -> str | None:
+    """What --help says of a section."""
+    if section is None:
+        return None
+    about = (getattr(_section(model.model_fields[section]), "__doc__", None) or "").splitlines()[0]
+    if "space" in model.model_fields and section in ("net", "training"):
+        about += (
+            " Each flag takes a value, or a domain to search, for example --learning-rate "
+            "'{log_uniform = [1e-3, 1e-1]}'."
+        )
+    return about
+
+
 def _section(field: FieldInfo) -> type[BaseModel] | None:
     kind = field.annotation
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
-def _add_flag(group: argparse._ArgumentGroup, name: str, field: FieldInfo) -> None:
-    choices = [
-        c for part in (field.annotation, *get_args(field.annotation)) for c in get_args(part)
-    ]
-    choices = [c for c in choices if isinstance(c, str)]
+def _add_flag(group: argparse._ArgumentGroup, name: str, field: FieldInfo, note: str) -> None:
+    kinds = (field.annotation, *get_args(field.annotation))
+    choices = [c for part in kinds for c in get_args(part) if isinstance(c, str)]
+    if bool in kinds:
+        choices = ["true", "false"]
     default = field.get_default()
-    shown = "" if default in (None, PydanticUndefined) else f" [{default}]"
+    described = f"{field.description}{note}".replace("%", "%%")
+    if default not in (None, PydanticUndefined) and not described.endswith("]"):
+        described += f" [{_typed(default)}]"
     metavar = "|".join(choices) if choices else name.split("_")[-1].upper()
-    group.add_argument(
-        "--" + name.replace("_", "-"), metavar=metavar, help=f"{field.description}{shown}"
-    )
+    group.add_argument("--" + name.replace("_", "-"), metavar=metavar, help=described)
 
 
-def _value(text: str) -> Any:
-    """A flag's text as TOML reads it; what is not TOML is a string."""
+def _typed(value: Any) -> str:
+    """A value as one types it in TOML or on the command line."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_typed, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _value(text: str, field: FieldInfo) -> Any:
+    """A flag's text as TOML reads it; what is not TOML is a string, as is all for a text field."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        parsed = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
         return text
+    of_text = str in (field.annotation, *get_args(field.annotation))
+    if len(parsed) > 1 or (of_text and not isinstance(parsed["value"], str)):
+        return text
+    return parsed["value"]

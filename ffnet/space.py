@@ -76,7 +76,8 @@ class Domain(Spec):
     @model_validator(mode="after")
     def _one_ordered_kind(self) -> Self:
         kinds = [name for name in type(self).model_fields if name not in ("depth", "when")]
-        if len(self.model_fields_set & set(kinds)) != 1:
+        given = self.model_fields_set & set(kinds)
+        if len(given) != 1 or (self.kind != "fixed" and self.value is None):
             raise ValueError(f"needs exactly one kind of domain, one of: {', '.join(kinds)}")
         if self.kind in ("uniform", "log_uniform", "integer", "log_integer"):
             low, high = self.value

@@ -6,11 +6,12 @@ Ray is imported here.
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import date, datetime, time
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from ffnet.netspec import MUTABLE, TUNABLE, NetSpec, PositiveInt, Training, TrialConfig
 from ffnet.outcomes import Grid, Outcomes
@@ -19,18 +20,28 @@ from ffnet.validation import explain, unknown_key
 
 CHECKED_SAMPLES = 64, 1000  # at least and at most: to find contradictions before a study starts
 MOST_TRIALS = 2**31 - 1  # the tables' column
+
+
+def _as_text(value: Any) -> Any:
+    """A number, date or time as text: `name = 2024`."""
+    is_one = isinstance(value, int | float | date | datetime | time)
+    return str(value) if is_one and not isinstance(value, bool) else value
+
+
+Text = Annotated[str, BeforeValidator(_as_text)]
+
 OF_LAYERS = ("hidden_sizes", "dropout")
 
 
 class Data(Spec):
     """Which data set, where it lies and how it is split."""
 
-    dataset: str = Field(
+    dataset: Text = Field(
         "digits",
         min_length=1,
         description="digits, mnist, fashion-mnist, cifar10, or the path of your own data set",
     )
-    data_dir: str | None = Field(
+    data_dir: Text | None = Field(
         None, description="folder searched first for the data set (then $FFNET_DATA, Keras' cache)"
     )
     target: str | None = Field(
@@ -141,7 +152,12 @@ class OneNet(Spec):
 class Study(Spec):
     """A study: many trials of a net over a search space, under one budget."""
 
-    name: str = Field("study", pattern=r"^[\w.-]+$", description="names the run's folder")
+    name: Text = Field(
+        "study",
+        pattern=r"^[\w.-]+$",
+        max_length=100,
+        description="name of the study, and of its folder in runs/ [the file's name]",
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="every random number of the study follows it")
     data: Data = Data()
     net: NetSpec = NetSpec()

@@ -2,26 +2,34 @@
 
 import difflib
 import json
-import math
+import re
+import reprlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ffnet.errors import InputError
+from ffnet.errors import InputError, one_line
 from ffnet.results.storage import File, checked, is_remote
 from ffnet.space import Domain, Spec, Values
 
 M = TypeVar("M", bound=Spec)
 
+MOST_BYTES = 2**24  # of a study's file
+MOST_LEVELS = 20  # tables and lists inside one another
+MOST_NAME = 100  # bytes of a name that is made from a file's name
+SHOWN = 100  # characters of a value in a message
 
-def unknown_key(name: str, section: str, valid: Mapping[str, Any]) -> str:
+
+def unknown_key(name: str, section: str, valid: Iterable[str]) -> str:
     """The message for a key that does not exist, with the valid ones."""
-    close = difflib.get_close_matches(name, valid, n=1)
+    valid = list(valid)
+    close = difflib.get_close_matches(name[:SHOWN], valid, n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
-    return f"unknown key {name!r} in [{section}]{hint}; valid keys: {', '.join(valid)}"
+    keys = ", ".join(valid)
+    return f"unknown key {shown(name)} in [{_short(section)}]{hint}; valid keys: {keys}"
 
 
 def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str:
@@ -31,18 +39,22 @@ def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str
         error: what pydantic raised.
         model: the model that was validated, to name the valid keys when one is unknown.
     """
+    where, message = _first(error, model)
+    return f"{where}: {message}" if where else message
+
+
+def _first(error: ValidationError, model: type[BaseModel] | None) -> tuple[str, str]:
+    """Where the first thing wrong is, which may be nowhere in particular, and what it is."""
     first = error.errors()[0]
     place = [str(part) for part in first["loc"]]
     if first["type"] == "extra_forbidden" and model is not None:
         section, valid = _valid_keys(model, place[:-1])
-        return unknown_key(place[-1], section, valid)
+        return "", unknown_key(place[-1], section, valid)
     message = first["msg"].removeprefix("Value error, ")
-    where = ".".join(place)
+    where = _short(".".join(map(_short, place)))
     if first["type"] == "value_error":
-        return f"{where}: {message}" if where else message
-    given = first["input"]
-    shown = "nan" if isinstance(given, float) and math.isnan(given) else repr(given)
-    return f"{where}: {message[0].lower()}{message[1:]}. Given: {shown}"
+        return where, message
+    return where, f"{message[0].lower()}{message[1:]}. Given: {shown(first['input'])}"
 
 
 def _valid_keys(model: type[BaseModel], place: list[str]) -> tuple[str, Mapping[str, Any]]:
@@ -56,12 +68,86 @@ def _valid_keys(model: type[BaseModel], place: list[str]) -> tuple[str, Mapping[
     return ".".join(place) or "the study", model.model_fields
 
 
-def validated(model: type[M], values: Values, source: str) -> M:
-    """The model made from `values`; raises InputError with one line that names `source`."""
+def shown(value: Any) -> str:
+    """A value as a message shows it: short, however large it is."""
+    try:
+        return _short(_SHORTENER.repr(value))
+    except (ValueError, RecursionError):  # an integer of thousands of digits
+        return f"a value of type {type(value).__name__}"
+
+
+def _short(text: str) -> str:
+    return one_line(text, SHOWN)
+
+
+_SHORTENER = reprlib.Repr()
+_SHORTENER.maxlist = _SHORTENER.maxtuple = _SHORTENER.maxdict = 8
+_SHORTENER.maxstring = _SHORTENER.maxother = _SHORTENER.maxlong = SHOWN
+
+
+def validated(model: type[M], values: Values, source: str, flags: Collection[str] = ()) -> M:
+    """The model made from `values`.
+
+    Args:
+        model: what to make.
+        values: its fields.
+        source: where they come from, usually a file.
+        flags: names of the fields that come from the command line instead.
+
+    Raises:
+        InputError: in one line: the source, or the flag; the rule; the value received.
+    """
+    try:
+        _check_tree(values)
+    except ValueError as error:
+        raise InputError(f"{source}: {error}") from None
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{source}: {explain(error, model)}") from None
+        where, message = _first(error, model)
+        fields = [str(part) for part in error.errors()[0]["loc"]]
+        if flag := next((field for field in fields if field in flags), None):
+            raise InputError(f"{_flag(flag)}: {message}") from None
+        if where:
+            raise InputError(f"{source}: {where}: {message}") from None
+        given = f" with {', '.join(map(_flag, flags))}" if flags and not fields else ""
+        raise InputError(f"{source}{_short(given)}: {message}") from None
+
+
+def _flag(field: str) -> str:
+    return "--" + field.replace("_", "-")
+
+
+def _check_tree(values: Any) -> None:
+    """Refuse what no study holds, before anything looks at it closely.
+
+    Raises:
+        ValueError: too many levels, an integer beyond 64 bits, a text with control characters.
+    """
+    level = [values]
+    for _ in range(MOST_LEVELS):
+        inner: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                inner += [*value.keys(), *value.values()]
+            elif isinstance(value, list | tuple):
+                inner += value
+            else:
+                _check_leaf(value)
+        if not inner:
+            return
+        level = inner
+    raise ValueError(f"tables and lists may stand in one another {MOST_LEVELS} deep at most")
+
+
+def _check_leaf(value: Any) -> None:
+    if isinstance(value, int) and value.bit_length() > 63:
+        raise ValueError(f"an integer must fit in 64 bits. Given: {value.bit_length()} bits")
+    if isinstance(value, str) and re.search("[\x00-\x1f\x7f-\x9f\ud800-\udfff]", value):
+        raise ValueError(f"a text must have no control characters. Given: {shown(value)}")
+
+
+# --- files -------------------------------------------------------------------------------------
 
 
 def read_study(place: str) -> Values:
@@ -72,18 +158,66 @@ def read_study(place: str) -> Values:
     """
     if not (is_remote(place) or place.endswith(".json")):
         return read_toml(Path(place))
+    file = File(checked(place))
     try:
-        with File(checked(place)).open() as file:
-            values: Values = json.loads(file.read())["study"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        with file.open() as opened:
+            text = opened.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{place}: cannot be read ({error.strerror or error})") from None
+    try:
+        return study_of_json(text)
+    except ValueError as error:
         raise InputError(f"{place}: not a study.json of a run ({error})") from None
-    return values
+
+
+def study_of_json(text: bytes) -> Values:
+    """The study's values in the text of a study.json. Raises ValueError when there are none."""
+    document = json_object(text)
+    study = document.get("study")
+    if not isinstance(study, dict):
+        raise ValueError(f"needs an object `study`. Given: {shown(study)}")
+    return study
+
+
+def json_object(text: bytes) -> Values:
+    """The JSON object that a text is. Raises ValueError when it is none, or names a key twice."""
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"larger than {MOST_BYTES} bytes")
+    try:
+        value = json.loads(text, object_pairs_hook=_once)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"needs a JSON object. Given: {shown(value)}")
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> Values:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {shown(twice)} stands twice in one object")
+    return made
 
 
 def read_toml(path: Path) -> Values:
     """A TOML file as nested dicts. Raises InputError when it is absent or malformed."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise ValueError(f"larger than {MOST_BYTES} bytes")
+        return tomllib.loads(text.decode("utf-8-sig"))  # editors on Windows put a mark before it
+    except RecursionError:
+        raise InputError(f"{path}: not a readable TOML file (nested too deep)") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else _short(str(error))
         raise InputError(f"{path}: not a readable TOML file ({reason})") from None
+
+
+def name_of(place: str) -> str:
+    """A study's name made from the name of its file: letters, digits, `_`, `.` and `-`."""
+    file = Path(place).name.removesuffix(".toml").removesuffix(".json")
+    name = re.sub(r"[^\w.-]+", "-", file).strip("-.").encode()[:MOST_NAME]
+    return name.decode(errors="ignore").strip("-.") or "study"

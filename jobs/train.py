@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ffnet import command
 from ffnet.errors import InputError
-from ffnet.flags import add_flags, override
+from ffnet.flags import add_flags, given, override
 from ffnet.netspec import TrialConfig
 from ffnet.output import redirected
 from ffnet.results.hold import held
@@ -50,7 +50,8 @@ def main(argv: list[str]) -> int:
 def _train_one(flags: argparse.Namespace) -> int:
     path = PRESETS / f"{flags.preset}.toml"
     values = read_toml(path) if flags.preset else {}
-    one = validated(OneNet, override(values, flags, OneNet), flags.preset or "flags")
+    source = f"preset {flags.preset}" if flags.preset else "one net"
+    one = validated(OneNet, override(values, flags, OneNet), source, given(flags, OneNet))
 
     from ffnet.data.load import load
 

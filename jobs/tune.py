@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 
 from ffnet import command
 from ffnet.errors import InputError
-from ffnet.flags import add_flags, override
+from ffnet.flags import add_flags, given, override
 from ffnet.results.hold import Hold, held
 from ffnet.results.layout import RunFolder
 from ffnet.study import Study
-from ffnet.validation import read_study, validated
+from ffnet.validation import name_of, read_study, validated
 
 if TYPE_CHECKING:
     from ffnet.data.dataset import DataSet
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> int:
     """Parse, validate, run, summarise."""
     flags = _parser().parse_args(argv)
-    values = override(read_study(flags.study), flags, Study)
-    study = validated(Study, {"name": Path(flags.study).stem, **values}, flags.study)
+    values = override({"name": name_of(flags.study), **read_study(flags.study)}, flags, Study)
+    study = validated(Study, values, flags.study, given(flags, Study))
 
     if flags.resume and not flags.out:
         raise InputError("--resume needs --out with the folder of the run")

@@ -231,7 +231,7 @@ def test_conditions_on_more_values_than_can_be_looked_at_are_accepted() -> None:
         ({"batch_size": {"integer": [1.5, 3]}}, "integer"),
         ({"batch_size": {"integer": [True, 3]}}, "needs two numbers"),
         ({"batch_size": {"uniform": [1, 3]}}, "batch_size: input should be a valid integer"),
-        ({"batch_size": {"log_integer": [1, 10**400]}}, "batch_size"),
+        ({"batch_size": {"log_integer": [1, 10**400]}}, "must fit in 64 bits"),
         ({"hidden_sizes": {"each": 64, "depth": 10**9}}, "depth needs counts of layers"),
         ({"hidden_sizes": {"each": [64, 32], "depth": 2}}, "needs a number or one domain"),
         ({"hidden_sizes": {"layers": [64], "depth": 2}}, "depth goes with each"),

@@ -61,9 +61,15 @@ def test_flags_override_the_preset(job: Job, blobs: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--learning-rate", "nan"], "finite number. Given: nan"),
-        (["--hidden-sizes", "[4, 0]"], "greater than or equal to 1. Given: 0"),
-        (["--epochs", "many"], "valid integer. Given: 'many'"),
+        (
+            ["--learning-rate", "nan"],
+            "error: --learning-rate: input should be a finite number. Given: nan",
+        ),
+        (
+            ["--hidden-sizes", "[4, 0]"],
+            "error: --hidden-sizes: input should be greater than or equal to 1. Given: 0",
+        ),
+        (["--epochs", "many"], "error: --epochs: input should be a valid integer. Given: 'many'"),
         (["--validation", "5000"], "validation must leave examples"),
     ],
 )
@@ -84,8 +90,8 @@ def test_contradictions_are_refused_by_the_flags(call: Job) -> None:
     done = call("train", "--optimizer", "adam", "--momentum", "0.9")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "error: flags: momentum is of sgd and rmsprop; leave it out. "
-        "Given: momentum 0.9, optimizer adam\n"
+        "error: one net with --optimizer, --momentum: momentum is of sgd and rmsprop; leave it "
+        "out. Given: momentum 0.9, optimizer adam\n"
     )
 
 
