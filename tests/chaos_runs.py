@@ -104,7 +104,7 @@ class Run:
         if not ended:
             self.result.findings["studies that never ended"].add(self.seed)
         self.watch.close()
-        tables = self.watch.read()
+        tables = self.watch.last()
         self._compare(tables)
         self._look_for_leftovers()
         return tables

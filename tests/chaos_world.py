@@ -234,6 +234,14 @@ class Watch(Thread):
         trials = self._table(self.run_folder.trials)
         return trials, self._table(self.run_folder.epochs)
 
+    def last(self) -> tuple[list[Row], list[Row]]:
+        """Both tables at the end; no rows where they cannot be read."""
+        try:
+            return self.read()
+        except (InputError, OSError) as error:
+            self.ledger.findings["unreadable moments"].add(f"at the end: {error}")
+            return [], []
+
     def _look(self) -> None:
         try:
             self._read_checkpoints()
