@@ -14,8 +14,7 @@ from conftest import Job, command_line, reports_of, rows_of, unpruned_study, wai
 from ffnet.results.tables import Row
 from ffnet.study import Study
 from ffnet.tuning.past import Past
-from ffnet.tuning.schedulers import StudyAsha, make_scheduler, replay
-from ffnet.tuning.search import StudySearch, TpeSearch, sample
+from ffnet.tuning.search import StudySearch, sample
 from ffnet.validation import validated
 
 EPOCHS, TRIALS = 120, 5
@@ -165,57 +164,3 @@ def test_unfinished_trials_come_first_and_ended_ones_not_at_all() -> None:
     assert trials[0]["seed"] == expected.seed
     assert trials[0]["training"] == expected.training.model_dump()
     assert trials[0]["net"]["hidden_sizes"] == expected.net.hidden_sizes
-
-
-def test_tpe_knows_the_trials_before() -> None:
-    of = study("tpe")
-    rows = [row(study(), n, "done", best_val_accuracy=n / 10) for n in range(8)]
-    rows += [row(study(), 8, "diverged"), row(study(), 9, "running", best_val_accuracy=0.1)]
-    search = TpeSearch(of, Past(rows))
-    told = search._ot_study.trials
-    assert [t.value for t in told[:8]] == [n / 10 for n in range(8)]
-    assert [t.state.name for t in told[8:]] == ["FAIL", "RUNNING"]
-    for before, trial in zip(rows, told, strict=True):
-        sizes = [trial.params[f"hidden_sizes.{i + 1}"] for i in range(len(before["hidden_sizes"]))]
-        assert sizes == list(before["hidden_sizes"])
-        rate = "learning_rate/0" if before["optimizer"] == "sgd" else "learning_rate/1"
-        assert trial.params[rate] == before["learning_rate"]
-        assert ("momentum" in trial.params) == (before["optimizer"] == "sgd")
-        assert trial.params["dropout"] == before["dropout"][0]
-
-
-class TuneTrial:
-    """What of Ray Tune's trials a scheduler looks at."""
-
-    def __init__(self, trial_id: str, number: int) -> None:
-        self.trial_id, self.config = trial_id, {"trial": {"number": number}}
-
-
-def rungs(scheduler: Any) -> list[tuple[float, dict[str, float]]]:
-    return [(rung, dict(recorded)) for rung, recorded in scheduler._brackets[0]._rungs]
-
-
-def test_asha_has_the_same_rungs_after_a_replay() -> None:
-    of = study()
-    lived: Any = make_scheduler(of)
-    reports = []
-    for number in range(6):
-        lived.on_trial_add(None, TuneTrial(f"id{number}", number))
-    for at, (epoch, number) in enumerate((e, n) for e in range(1, 5) for n in range(6) if n >= e):
-        report = {"trial": number, "epoch": epoch, "val_accuracy": number * epoch / 30}
-        reports.append(report | {"reported_at": at})
-        lived.on_trial_result(None, TuneTrial(f"id{number}", number), report)
-    again: Any = make_scheduler(of)
-    replay(again, of, Past([{"trial": n} for n in range(6)], reports[::-1]))
-    assert rungs(again) == rungs(lived)
-    assert len(rungs(lived)[-1][1]) == 5
-
-
-def test_a_trial_begun_again_stands_once_on_a_rung() -> None:
-    scheduler: Any = make_scheduler(study())
-    assert isinstance(scheduler, StudyAsha)
-    for trial_id in ("first", "second"):
-        trial = TuneTrial(trial_id, 7)
-        scheduler.on_trial_add(None, trial)
-        scheduler.on_trial_result(None, trial, {"epoch": 1, "val_accuracy": 0.5})
-    assert rungs(scheduler)[-1] == (1, {"7": 0.5})

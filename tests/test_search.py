@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from ray.tune.search import Searcher
 
+from ffnet.results.tables import Row
 from ffnet.study import Study
-from ffnet.tuning.search import LOST_RETRIES, StudySearch, sample, trial_seed
+from ffnet.tuning.losses import LOST_RETRIES, Losses
+from ffnet.tuning.search import StudySearch, sample, trial_seed
 from ffnet.validation import validated
 
 SPACE = {
@@ -92,18 +94,29 @@ def test_a_study_ends_when_every_trial_has_ended() -> None:
 
 
 def test_a_lost_trial_comes_again_under_its_number_a_bounded_number_of_times() -> None:
-    search = StudySearch(study(trials=1))
+    losses = Losses()
+    search = StudySearch(study(trials=1), losses=losses)
     first = search.suggest("0")
     assert isinstance(first, dict)
     for i in range(LOST_RETRIES):
-        assert not search.gave_up(0)
         search.on_trial_complete(str(i), error=True)
+        assert not losses.gave_up(0)  # it is queued again
         again = search.suggest(str(i + 1))
         assert isinstance(again, dict)
         assert again["trial"] == first["trial"]
-    assert search.gave_up(0)
     search.on_trial_complete(str(LOST_RETRIES), error=True)
+    assert losses.reasons == {0: "its worker was lost 4 times: see ray.log"}
     assert search.suggest("x") == Searcher.FINISHED
+
+
+def test_a_trial_that_is_given_up_is_not_begun_again() -> None:
+    losses = Losses()
+    search = StudySearch(study(trials=1), losses=losses)
+    search.suggest("0")
+    losses.give_up(0, "it was silent")
+    search.on_trial_complete("0", error=True)
+    assert search.suggest("x") == Searcher.FINISHED
+    assert losses.reasons == {0: "it was silent"}
 
 
 def test_tpe_draws_what_a_condition_asks_for_and_nothing_else() -> None:
@@ -124,15 +137,15 @@ def test_tpe_draws_what_a_condition_asks_for_and_nothing_else() -> None:
 
 def test_tpe_learns_where_the_metric_is_high() -> None:
     space = {"learning_rate": {"uniform": [0.01, 1.0]}, "hidden_sizes": {"choice": [[8], [4, 4]]}}
-    search = StudySearch(study(60, "tpe", space=space))
+    rows: dict[int, Row] = {}
+    search = StudySearch(study(60, "tpe", space=space), rows=rows)
     rates = []
     for n in range(60):
         suggested = search.suggest(str(n))
         assert isinstance(suggested, dict)
         rate = suggested["trial"]["training"]["learning_rate"]
         rates.append(rate)
-        result = {"val_accuracy": 1 - abs(rate - 0.8), "training_iteration": 1}
-        search.on_trial_result(str(n), result)
-        search.on_trial_complete(str(n), result)
+        rows[n] = {"status": "done", "best_val_accuracy": 1 - abs(rate - 0.8), "epochs": 8.0}
+        search.on_trial_complete(str(n), {})
     distance = np.abs(np.array(rates) - 0.8)
     assert np.median(distance[40:]) < 0.5 * np.median(distance[:20])

@@ -18,11 +18,12 @@ from ffnet.results.hold import Hold
 from ffnet.results.layout import RunFolder
 from ffnet.study import Study
 from ffnet.tuning import cluster, shared
+from ffnet.tuning.losses import Losses
 from ffnet.tuning.past import Past
 from ffnet.tuning.progress import Progress
 from ffnet.tuning.recorder import Recorder
 from ffnet.tuning.schedulers import make_scheduler, replay
-from ffnet.tuning.search import LOST_RETRIES, StudySearch
+from ffnet.tuning.search import StudySearch
 from ffnet.tuning.trial import Trial
 
 
@@ -110,14 +111,15 @@ def run_study(
     ):
         _check_learns(study, slots)
         shared.check(folder)
-        search = StudySearch(study, past)
-        recorder = Recorder(study, folder, search.gave_up, past, hold)
+        losses = Losses()
+        recorder = Recorder(study, folder, losses, past, hold)
+        search = StudySearch(study, past, recorder.rows, losses)
         progress = Progress(study, recorder, screen)
         try:
             with Signals(recorder) as signals:
                 if search.has_trials():
                     scheduler = make_scheduler(study)
-                    replay(scheduler, study, past)
+                    replay(scheduler, past)
                     _fit(
                         study, data, folder, search, scheduler, (recorder, progress, signals), slots
                     )
@@ -162,7 +164,7 @@ def _fit(
         if study.tuning.scheduler in ("hyperband", "pbt")
         else slots,
         reuse_actors=True,
-        max_failures=LOST_RETRIES,
+        max_failures=0,  # the search begins lost trials again: one counter
         raise_on_failed_trial=False,
         callbacks=list(callbacks),
         stop=StudyStopper(callbacks[0], study.budget.wall_seconds),

@@ -1,5 +1,6 @@
 """What a study did before it was stopped or killed, so that it can go on: its tables, read back."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,15 +22,30 @@ FREE = {"budget": ("wall_seconds", "concurrency", "max_failed"), "data": ("data_
 
 @dataclass(frozen=True)
 class Past:
-    """The rows of both tables, of a study that begins none."""
+    """What a study did before; empty for a new study.
+
+    Attributes:
+        trials, reports: the rows of both tables.
+        retry_failed: whether failed trials are tried again.
+    """
 
     trials: list[Row] = field(default_factory=list)
     reports: list[Row] = field(default_factory=list)
+    retry_failed: bool = False
+
+    def goes_on(self, row: Row, study: Study) -> bool:
+        """Whether a trial is trained further: it is unfinished, or the study has more epochs."""
+        return (
+            row["status"] in UNFINISHED
+            or (row["status"] == "done" and row["epochs"] < study.budget.epochs)
+            or (row["status"] == "failed" and self.retry_failed)
+        )
 
     def unfinished(self, study: Study) -> list[TrialConfig]:
-        """The trials to go on with, each from its checkpoint where it has one."""
-        rows = (row for row in self.trials if row["status"] in UNFINISHED)
-        return [recorded.config(study.resolved(), row) for row in rows]
+        """The trials to go on with, by number, each from its checkpoint where it has one."""
+        rows = sorted(self.trials, key=lambda row: row["trial"])
+        resolved = study.resolved()
+        return [recorded.config(resolved, row) for row in rows if self.goes_on(row, study)]
 
 
 def read(folder: RunFolder, study: Study, data: DataSet) -> Past:
@@ -49,7 +65,8 @@ def read(folder: RunFolder, study: Study, data: DataSet) -> Past:
             f"{folder} was begun with other data, SHA-256 {document['data']['sha256']}. "
             f"Given: {data.digest} at {data.source}"
         )
-    past = Past(_rows(folder.trials), _rows(folder.epochs))
+    rows = _rows(folder.trials)
+    past = Past(rows, _judged(study, rows, _rows(folder.epochs)))
     again = {"at": datetime.now(UTC).isoformat(), "commit": provenance.commit()}
     storage.write_json(folder.study, document | {"resumed": [*document.get("resumed", []), again]})
     return past
@@ -60,6 +77,21 @@ def _rows(table: File) -> list[Row]:
     if not table.exists():
         return []
     return [{k: v for k, v in row.items() if v is not None} for row in tables.read(table)]
+
+
+def _judged(study: Study, rows: list[Row], reports: list[Row]) -> list[Row]:
+    """The reports that the trials' rows know of.
+
+    epochs.parquet is written first. After a kill between the two it holds reports of which nobody
+    knows what was decided; they come again with the trial's checkpoint. Under PBT a trial's epochs
+    may go back.
+    """
+    if study.tuning.scheduler == "pbt":
+        return reports
+    until = {
+        row["trial"]: row["epochs"] if row["status"] in UNFINISHED else math.inf for row in rows
+    }
+    return [report for report in reports if report["epoch"] <= until.get(report["trial"], -1)]
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterable[tuple[str, Any, Any]]:

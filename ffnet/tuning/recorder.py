@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,8 @@ from ffnet.results.hold import Hold
 from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
 from ffnet.study import Study
-from ffnet.tuning.past import UNFINISHED, Past
+from ffnet.tuning.losses import Losses
+from ffnet.tuning.past import Past
 
 SHARE = 0.05  # of the driver's time that writing tables may take
 KEPT_CHECKPOINTS = 5  # of ended trials: the best
@@ -32,19 +33,14 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     """
 
     def __init__(
-        self,
-        study: Study,
-        folder: RunFolder,
-        gave_up: Callable[[int], bool],
-        past: Past,
-        hold: Hold,
+        self, study: Study, folder: RunFolder, losses: Losses, past: Past, hold: Hold
     ) -> None:
         """Begin with the tables as they were, on disk as well.
 
         Args:
             study: what is run.
             folder: where the tables go.
-            gave_up: whether a lost trial is not begun again (`StudySearch.gave_up`).
+            losses: knows which lost trials are not begun again.
             past: the study before it was stopped.
             hold: this process's hold on the folder; nothing is written without it.
         """
@@ -52,12 +48,12 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self.rows: dict[int, Row] = {row["trial"]: row for row in past.trials}
         self.stopping: str | None = None
         self.interrupted = False
-        self._study, self._folder, self._gave_up = study, folder, gave_up
+        self._study, self._folder, self._losses = study, folder, losses
         self._reports = {(report["trial"], report["step"]): report for report in past.reports}
         self._kept = [
             row["trial"]
             for row in past.trials
-            if row["status"] not in UNFINISHED and folder.checkpoint(row["trial"]).exists()
+            if not past.goes_on(row, study) and folder.checkpoint(row["trial"]).exists()
         ]
         self._changed, self._write_again_at = True, 0.0
         self.flush()
@@ -77,36 +73,36 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     def on_trial_start(self, trial: Any, **_: Any) -> None:
         """A worker has the trial, for the first time or again."""
         config = TrialConfig.model_validate(trial.config["trial"])
-        now = {**config.hyperparameters(), "parent": trial.config.get("parent")}
-        if config.number in self.rows:
-            # PBT may have changed them, or the study was stopped and goes on.
-            self.rows[config.number] |= now | {"status": "running", "reason": None}
-            self.rows[config.number].pop("ended_at", None)
-            self._changed = True
-            return
-        self.rows[config.number] = {
+        row = self.rows.get(config.number) or self._begin(config, trial.config["sampled_at"])
+        row |= config.hyperparameters()  # PBT may have changed them
+        row["parent"] = trial.config.get("parent", row.get("parent"))
+        row |= {"status": "running", "reason": None}
+        row.pop("ended_at", None)
+        self._changed = True
+
+    def _begin(self, config: TrialConfig, sampled_at: float) -> Row:
+        """The row of a trial that begins."""
+        row = self.rows[config.number] = {
             "trial": config.number,
             "status": "running",
-            **now,
+            **config.hyperparameters(),
             "seed": config.seed,
             "epochs": 0.0,
-            "queue_seconds": time.time() - trial.config["sampled_at"],
+            "queue_seconds": time.time() - sampled_at,
             "started_at": datetime.now(UTC),
         }
-        self._changed = True
+        return row
 
     def on_trial_result(self, trial: Any, result: Row, **_: Any) -> None:
         """A report, or the end of a trial that failed."""
         row = self._row(trial)
         for earlier in result.get("earlier", ()):
-            if (row["trial"], earlier["step"]) not in self._reports:
-                self._note(row, earlier)
+            self._note(row, earlier, again=True)
         for name in ("setup_seconds", "report_seconds"):
             row[name] = row.get(name, 0.0) + result.get(name, 0.0)
-        if "step" not in result:
-            row |= {name: result[name] for name in PLACE}
-        elif (row["trial"], result["step"]) not in self._reports or not result.get("earlier"):
-            self._note(row, result)
+        row |= {name: result[name] for name in PLACE}
+        if "step" in result:
+            self._note(row, result, again=result.get("again", False))
         if result["status"] != "running":
             row |= {"status": result["status"], "reason": result["reason"]}
         if "traceback" in result:
@@ -114,8 +110,19 @@ class Recorder(tune.Callback):  # type: ignore[misc]
                 file.write(result["traceback"].encode())
         self._changed = True
 
-    def _note(self, row: Row, result: Row) -> None:
-        """Put a report into both tables."""
+    def _note(self, row: Row, result: Row, again: bool) -> None:
+        """Put a report into both tables, unless it stands there.
+
+        Under PBT a trial reports a step anew when it has gone on from another trial's weights.
+
+        Args:
+            row: the trial's.
+            result: the report.
+            again: whether it comes from a checkpoint, as the tables may lack it.
+        """
+        known = (row["trial"], result["step"]) in self._reports
+        if known and (again or self._study.tuning.scheduler != "pbt"):
+            return
         row |= {name: result[name] for name in PLACE} | {"epochs": result["epoch"]}
         for name in ("train_seconds", "evaluate_seconds"):
             row[name] = row.get(name, 0.0) + result[name]
@@ -138,10 +145,12 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             self._end(row, row["status"], row["reason"])
 
     def on_trial_error(self, trial: Any, **_: Any) -> None:
-        """A worker was lost as it changed to this trial, or lost too often."""
-        row = self.rows.get(trial.config["trial"]["number"])
-        if row and self._gave_up(row["trial"]):
-            self._end(row, "failed", "its worker was lost too often: see ray.log")
+        """A worker was lost. The search was told before: it begins the trial again or gives up."""
+        config = TrialConfig.model_validate(trial.config["trial"])
+        reason = self._losses.reasons.get(config.number)
+        if reason:
+            row = self.rows.get(config.number) or self._begin(config, trial.config["sampled_at"])
+            self._end(row, "failed", reason)
 
     def on_step_end(self, **_: Any) -> None:
         """Write what changed, as often as the share of time for it allows."""
@@ -170,6 +179,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self._hold.check()
         begun = time.monotonic()
         self._write(self._folder)
+        self._drop_checkpoints()
         took = time.monotonic() - begun
         self._changed, self._write_again_at = False, begun + max(1.0, took / SHARE)
 
@@ -185,11 +195,13 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         row |= {"status": status, "reason": reason, "ended_at": datetime.now(UTC)}
         self._changed = True
         if status != "stopped":  # one that is stopped may go on later
-            self._drop_checkpoints(row["trial"])
+            self._kept.append(row["trial"])
 
-    def _drop_checkpoints(self, ended: int) -> None:
-        """Keep those of the best ended trials only."""
-        self._kept.append(ended)
+    def _drop_checkpoints(self) -> None:
+        """Keep those of the best ended trials only.
+
+        The tables are written before: a trial whose row says that it runs can go on after a kill.
+        """
         best = self._ranked(self.rows[number] for number in self._kept)[:KEPT_CHECKPOINTS]
         keep = {row["trial"] for row in best}
         for number in set(self._kept) - keep:

@@ -1,30 +1,27 @@
-"""Where a study's configurations come from: random, grid or Optuna's TPE, as a Ray Tune searcher.
+"""Where a study's configurations come from: random, grid or TPE, as a Ray Tune searcher.
 
 Trial n of a random or grid study has the same hyper-parameters and seed whatever ran before or
-beside it: they follow from the study's seed and n alone.
+beside it: they follow from the study's seed and n alone. What TPE suggests follows from these and
+from the rows of the trials begun before, so that a resumed study goes on as it would have.
 """
 
 import time
-from collections import Counter, deque
-from collections.abc import Sequence
-from functools import partial
-from typing import Any
+from collections import deque
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import optuna
 from ray.tune.search import Searcher
-from ray.tune.search.optuna import OptunaSearch
 
 from ffnet.netspec import TrialConfig
 from ffnet.results import recorded
 from ffnet.results.tables import Row
-from ffnet.space import Domain, Values, recorded_value, same
+from ffnet.space import Values
 from ffnet.study import Study
-from ffnet.tuning.past import UNFINISHED, Past
+from ffnet.tuning.losses import Losses
+from ffnet.tuning.past import Past
+from ffnet.tuning.tpe import Tpe
 
 MOST_ORDERED = 1000  # trials that are put in order before a study starts
-LOST_RETRIES = 3
-"""How often a trial is begun again after its worker died."""
 
 
 def trial_seed(study_seed: int, number: int) -> int:
@@ -40,29 +37,38 @@ def sample(study: Study, number: int) -> TrialConfig:
 
 
 class StudySearch(Searcher):  # type: ignore[misc]
-    """Hands out a study's trials, and hands out again those lost with their worker.
+    """Hands out a study's trials, and hands out again those that were lost with their worker."""
 
-    Ray Tune itself re-runs a trial whose worker dies while it trains; one whose worker dies as it
-    changes to that trial ends in ERROR whatever `max_failures` says, and is begun again from here
-    under its own number.
-    """
-
-    def __init__(self, study: Study, past: Past | None = None) -> None:
+    def __init__(
+        self,
+        study: Study,
+        past: Past | None = None,
+        rows: Mapping[int, Row] | None = None,
+        losses: Losses | None = None,
+    ) -> None:
         """Search from the beginning, or from where a study was stopped.
 
         Args:
             study: whose trials.
-            past: those begun before: unfinished ones are handed out first, ended ones not at all.
+            past: the study before it was stopped: unfinished trials are handed out first, those
+                that ended not at all.
+            rows: trial number → its row of trials.parquet as it stands: what TPE learns from.
+                With None, the rows of `past`.
+            losses: counts the lost workers; with None, a new counter.
         """
         super().__init__(metric=study.tuning.metric, mode=study.tuning.mode)
         past = past or Past()
-        begun = {row["trial"] for row in past.trials}
+        begun = {row["trial"]: row for row in past.trials}
         self._study = study
-        self._tpe = TpeSearch(study, past) if study.tuning.search == "tpe" else None
+        self._rows = begun if rows is None else rows
+        self._losses = losses or Losses()
         self._numbers = deque(number for number in _order(study) if number not in begun)
         self._live: dict[str, TrialConfig] = {}
         self._again = deque(past.unfinished(study))
-        self._lost: Counter[int] = Counter()
+        self._tpe = Tpe(study) if study.tuning.search == "tpe" else None
+        if self._tpe:
+            for row in past.trials:
+                self._tpe.know(recorded.config(study.resolved(), row))
 
     def has_trials(self) -> bool:
         """Whether there is a trial to hand out."""
@@ -79,83 +85,38 @@ class StudySearch(Searcher):  # type: ignore[misc]
         self._live[trial_id] = config
         return {"trial": config.model_dump(), "sampled_at": time.time()}
 
+    def on_trial_result(self, trial_id: str, result: Values) -> None:
+        """Nothing: TPE learns from the trials' rows."""
+
     def on_trial_complete(
         self, trial_id: str, result: Values | None = None, error: bool = False
     ) -> None:
-        """Tell TPE, or queue a lost trial again. Errors are lost workers: see `Trial`."""
+        """Queue a lost trial again. Errors are lost workers: see `Trial`."""
         config = self._live.pop(trial_id)
-        if error and not self.gave_up(config.number):
-            self._lost[config.number] += 1
-            self._again.append(config)
-        elif self._tpe:
-            self._tpe.on_trial_complete(str(config.number), result, error)
-
-    def on_trial_result(self, trial_id: str, result: Values) -> None:
-        """Tell TPE how a trial stands."""
-        if self._tpe and self._study.tuning.metric in result:
-            self._tpe.on_trial_result(str(self._live[trial_id].number), result)
-
-    def gave_up(self, number: int) -> bool:
-        """Whether a trial was lost too often to be begun again."""
-        return self._lost[number] >= LOST_RETRIES
+        if not error:
+            return
+        self._losses.count(config.number)
+        if not self._losses.gave_up(config.number):
+            self._again.append(self._latest(config))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: a study's state is its tables and checkpoints."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing, likewise."""
+        """Nothing, for the same reason."""
+
+    def _latest(self, config: TrialConfig) -> TrialConfig:
+        """The configuration as its row has it: population-based training changes it."""
+        row = self._rows.get(config.number)
+        return recorded.config(self._study.resolved(), row) if row else config
 
     def _make(self, number: int) -> TrialConfig:
         if not self._tpe:
             return sample(self._study, number)
-        drawn = self._tpe.suggest(str(number))["drawn"]
-        return self._study.trial_config(number, drawn, trial_seed(self._study.seed, number))
-
-
-class TpeSearch(OptunaSearch):  # type: ignore[misc]
-    """Optuna's TPE over a study's space, which knows the trials of its past."""
-
-    def __init__(self, study: Study, past: Past) -> None:
-        """Set Ray Tune's adapter up, and tell it the past.
-
-        Args:
-            study: whose space is searched.
-            past: its trials are suggested once more, and those that ended answered.
-        """
-        rows = sorted(past.trials, key=lambda row: row["trial"])
-        super().__init__(
-            lambda trial: {"drawn": study.space.draw(partial(_optuna_value, trial), study.base)},
-            metric=study.tuning.metric,
-            mode=study.tuning.mode,
-            seed=study.seed,
-            points_to_evaluate=[_optuna_point(study, row) for row in rows],
-        )
-        for row in rows:
-            self.suggest(str(row["trial"]))
-            best = row.get(f"best_{study.tuning.metric}")
-            if row["status"] not in UNFINISHED:
-                result = {study.tuning.metric: best, "training_iteration": 1}
-                self.on_trial_complete(str(row["trial"]), result, error=best is None)
-
-
-def _optuna_point(study: Study, row: Row) -> Values:
-    """What Optuna must have suggested for a trial of the tables."""
-    config = recorded.config(study.resolved(), row)
-    values = config.net.model_dump() | config.training.model_dump()
-    point: Values = {}
-
-    def suggest(label: str, domain: Domain) -> Any:
-        value = recorded_value(label, values)
-        forms = (value, value[0]) if isinstance(value, tuple) and value else (value,)
-        if domain.kind == "choice":
-            is_it = [any(same(choice, form) for form in forms) for choice in domain.value]
-            point[label] = is_it.index(True)
-        else:
-            point[label] = forms[-1]  # of a dropout for each layer, drawn for all
-        return value
-
-    study.space.draw(suggest, study.base)
-    return point
+        drawn = self._tpe.suggest(number, self._rows)
+        config = self._study.trial_config(number, drawn, trial_seed(self._study.seed, number))
+        self._tpe.know(config)
+        return config
 
 
 def _order(study: Study) -> Sequence[int]:
@@ -170,11 +131,3 @@ def _order(study: Study) -> Sequence[int]:
     if free and study.tuning.search != "tpe" and study.trials <= MOST_ORDERED:
         return sorted(numbers, key=lambda number: -sum(sample(study, number).net.hidden_sizes))
     return numbers
-
-
-def _optuna_value(trial: optuna.Trial, label: str, domain: Domain) -> Any:
-    """Optuna's suggestion; of a choice by its position, so that it may be any value."""
-    if domain.kind == "choice":
-        return domain.value[trial.suggest_categorical(label, list(range(len(domain.value))))]
-    suggest = trial.suggest_int if "integer" in domain.kind else trial.suggest_float
-    return suggest(label, *domain.value, log=domain.kind.startswith("log_"))

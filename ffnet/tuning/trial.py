@@ -105,14 +105,14 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         waited = begun - self._idle_since
         row: Result = {}
         if self._reports is None:
-            waited = 0.0  # for a first report that is queueing, counted by the driver
+            waited = 0.0  # the wait before a first report is queue time, which the driver counts
             self._reports = self._start()
             row["setup_seconds"] = time.perf_counter() - begun
-            # The table may have missed some; with PBT they may be another trial's.
-            row["earlier"] = [] if self._shares else list(self._earlier)
+            if self._own() and self._own()[-1] is self._earlier[-1]:
+                return row | self._again()
         started_at = datetime.now(UTC).isoformat()
         report = next(self._reports, None)
-        if report is None:  # all was trained before its worker or its study was lost
+        if report is None:  # PBT: it took over weights that were trained to the end
             row |= self._earlier[-1] | {"status": "running", "done": True}
         else:
             row |= self._reported(report, started_at)
@@ -120,13 +120,30 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             if not report.diverged:
                 self._save(report.step)
             waited += time.perf_counter() - saving
-        row |= {"report_seconds": waited}
+        row |= {"trial": self._config.number, "report_seconds": waited}
         self._idle_since = time.perf_counter()
         return row
+
+    def _own(self) -> list[Result]:
+        """This trial's reports of those in its checkpoint; with PBT some may be another trial's."""
+        unknown = None if self._shares else self._config.number
+        return [r for r in self._earlier if r.get("trial", unknown) == self._config.number]
+
+    def _again(self) -> Result:
+        """The last report once more, with those before it, before the trial trains further.
+
+        The tables may lack some, and the scheduler may not have judged the last one, when the
+        worker or the driver died.
+        """
+        *earlier, last = self._own()
+        self._idle_since = time.perf_counter()
+        done = last["epoch"] >= self._config.epochs
+        return last | {"status": "running", "done": done, "earlier": earlier, "again": True}
 
     def _reported(self, report: "Report", started_at: str) -> Result:
         """A report as a row; what of it JSON can hold goes into the trial's checkpoints too."""
         now = {
+            "trial": self._config.number,
             **report.measured(),
             **self._place(),
             "started_at": started_at,

@@ -1,0 +1,149 @@
+"""Optuna's TPE over a study's space (Bergstra et al., "Algorithms for Hyper-Parameter
+Optimization", 2011).
+
+A suggestion is a function of the study's seed, the trial's number and the rows of the trials begun
+before. Nothing else is remembered, so that nothing need be saved: a study that goes on after a kill
+suggests what it would have suggested without one.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from ffnet.errors import InputError
+from ffnet.netspec import TUNABLE, TrialConfig
+from ffnet.results.tables import Row
+from ffnet.space import Domain, Values, as_sizes, recorded_value
+from ffnet.study import Study
+
+STREAM = 1  # keeps the seeds of suggestions apart from those of trials
+STEPS = 1000  # Optuna counts whole steps: thousandths of an epoch
+
+Point = tuple[Values, dict[str, BaseDistribution]]
+"""Optuna's parameters of a trial, and the distribution of each."""
+
+
+class Tpe:
+    """Suggests configurations where trials with good figures are more frequent than others."""
+
+    def __init__(self, study: Study) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._study = study
+        self._points: dict[int, Point] = {}
+
+    def know(self, config: TrialConfig) -> None:
+        """A trial was handed out, now or before the study was stopped.
+
+        Raises:
+            InputError: a value of it is none of the study's space.
+        """
+        self._points[config.number] = _point(self._study, config)
+
+    def suggest(self, number: int, rows: Mapping[int, Row]) -> Values:
+        """The values of the space for a trial.
+
+        Args:
+            number: the trial's.
+            rows: trial number → its row of trials.parquet, for the trials that have begun.
+        """
+        seed = np.random.SeedSequence([self._study.seed, number, STREAM]).generate_state(1)[0]
+        optuna_study = optuna.create_study(
+            direction="maximize" if self._study.tuning.mode == "max" else "minimize",
+            sampler=optuna.samplers.TPESampler(seed=int(seed)),
+            pruner=optuna.pruners.NopPruner(),
+        )
+        optuna_study.add_trials(
+            [self._told(self._points[n], rows.get(n, {})) for n in sorted(self._points)]
+        )
+        suggest = partial(_suggest, optuna_study.ask())
+        return self._study.space.draw(suggest, self._study.base)
+
+    def _told(self, point: Point, row: Row) -> FrozenTrial:
+        """What Optuna is told about a trial: its best figure by the study's metric.
+
+        A diverged trial is told as worse than every pruned one; a failed one says nothing.
+        """
+        params, distributions = point
+        best = row.get(f"best_{self._study.tuning.metric}")
+        status = row.get("status", "running")
+        told = partial(create_trial, params=params, distributions=distributions)
+        if status in ("running", "stopped"):
+            return told(state=TrialState.RUNNING)
+        if status == "failed":
+            return told(state=TrialState.FAIL)
+        if status == "diverged" or best is None:
+            return told(state=TrialState.PRUNED)
+        if status == "done":
+            return told(state=TrialState.COMPLETE, value=best)
+        step = round(row["epochs"] * STEPS)
+        return told(state=TrialState.PRUNED, value=best, intermediate_values={step: best})
+
+
+def _suggest(trial: optuna.Trial, label: str, domain: Domain) -> Any:
+    """Optuna's suggestion. A choice is told by its position, so that it may be any value."""
+    if domain.kind == "choice":
+        return domain.value[trial.suggest_categorical(label, list(range(len(domain.value))))]
+    suggest = trial.suggest_int if "integer" in domain.kind else trial.suggest_float
+    return suggest(label, *domain.value, log=domain.kind.startswith("log_"))
+
+
+def _distribution(domain: Domain) -> BaseDistribution:
+    if domain.kind == "choice":
+        return CategoricalDistribution(list(range(len(domain.value))))
+    kind = IntDistribution if "integer" in domain.kind else FloatDistribution
+    return kind(*domain.value, log=domain.kind.startswith("log_"))
+
+
+def _point(study: Study, config: TrialConfig) -> Point:
+    """What Optuna must have suggested for a trial."""
+    values = config.hyperparameters()
+    params: Values = {}
+    distributions: dict[str, BaseDistribution] = {}
+
+    def suggest(label: str, domain: Domain) -> Any:
+        value = recorded_value(label, values)
+        distributions[label] = _distribution(domain)
+        if domain.kind == "choice":
+            position = _position(label, domain, value, len(config.net.hidden_sizes))
+            params[label] = position
+            return domain.value[position]
+        value = value[0] if isinstance(value, tuple) else value  # a dropout for all layers
+        params[label] = int(value) if "integer" in domain.kind else float(value)
+        return params[label]
+
+    study.space.draw(suggest, study.base)
+    return params, distributions
+
+
+def _position(label: str, domain: Domain, value: Any, depth: int) -> int:
+    """Which of a domain's choices leads to the value that a trial has."""
+    for i, choice in enumerate(domain.value):
+        if _meant(label, choice, depth) == value:
+            return i
+    raise InputError(
+        f"a trial of the run has a value that [space] does not offer: {label} = {value!r}; "
+        f"choices: {', '.join(map(repr, domain.value))}"
+    )
+
+
+def _meant(label: str, choice: Any, depth: int) -> Any:
+    """The value of a trial that was given a choice, as `TrialConfig.hyperparameters` has it."""
+    whole, _, part = label.partition(".")
+    name = whole.partition("/")[0]
+    if part:
+        return choice
+    if name == "hidden_sizes":
+        return tuple(as_sizes(choice))
+    if name == "dropout":
+        return tuple(choice) if isinstance(choice, list | tuple) else (choice,) * depth
+    return getattr(TUNABLE[name].model_validate({name: choice}), name)

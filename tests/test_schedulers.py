@@ -1,0 +1,251 @@
+"""Every scheduler with every end of a trial, before and after a resume: see mini_tune.py."""
+
+import copy
+import random
+from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+from mini_tune import Checkpoints, FakeTrial, MiniTune, judged
+
+from ffnet.results.layout import RunFolder
+from ffnet.results.tables import Row
+from ffnet.study import Study
+from ffnet.tuning.past import Past
+from ffnet.tuning.schedulers import Asha, Median, make_scheduler, replay
+from ffnet.validation import validated
+
+SCHEDULERS = ("asha", "hyperband", "median", "pbt", "none")
+SPACE = {"learning_rate": {"uniform": [0.01, 1.0]}, "hidden_sizes": {"choice": [[8], 8, [4, 4]]}}
+
+
+def study(scheduler: str, search: str = "random", trials: int = 14, **tuning: Any) -> Study:
+    space: dict[str, Any] = SPACE
+    if search == "grid":
+        rates = [0.1 * n for n in range(1, 8)]
+        space = {"learning_rate": {"choice": rates}, "activation": {"choice": ["relu", "tanh"]}}
+    values = {
+        "space": space,
+        "tuning": {"scheduler": scheduler, "search": search, **tuning},
+        "budget": {"epochs": 9} | ({} if search == "grid" else {"trials": trials}),
+    }
+    return validated(Study, values, "test")
+
+
+def plain(rows: dict[int, Row]) -> dict[int, Row]:
+    """Rows without what a clock or a break changes."""
+    changing = ("started_at", "ended_at", "queue_seconds", "setup_seconds", "report_seconds")
+    return {
+        n: {
+            k: list(v) if isinstance(v, tuple) else v
+            for k, v in row.items()
+            if k not in changing and v is not None
+        }
+        for n, row in rows.items()
+    }
+
+
+def ends(seed: int, trials: int) -> dict[int, tuple[Any, ...]]:
+    """For about half of the trials an end that is not the usual one, at any epoch."""
+    decide = random.Random(seed)
+    kinds = [("diverge",), ("fail",), ("lose", 1), ("lose", 3), ("lose", 4)]
+    drawn = {}
+    for number in range(trials):
+        kind, *times = decide.choice(kinds)
+        if decide.random() < 0.5:
+            drawn[number] = (kind, decide.choice([1.0, 2.0, 3.0, 5.0, 9.0]), *times)
+    return drawn
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_every_trial_ends_and_as_it_should_whatever_happens_to_the_others(
+    scheduler: str, seed: int, tmp_path: Path
+) -> None:
+    of, happens = study(scheduler), ends(seed, 14)
+    tune = MiniTune(of, RunFolder.at(tmp_path), {}, slots=1 + seed % 4, ends=happens, seed=seed)
+    rows = tune.run()
+    assert sorted(rows) == list(range(14))
+    for number, row in rows.items():
+        kind, _, *left = tune.ends.get(number, ("done", 9.0))
+        if row["status"] == "pruned":
+            assert scheduler not in ("none", "pbt")
+            assert row["epochs"] < 9
+        elif kind == "diverge":
+            assert (row["status"], row["reason"]) == ("diverged", "nan")
+        elif kind == "fail":
+            assert (row["status"], row["reason"]) == ("failed", "it raised")
+        elif happens.get(number, ())[2:] == (4,) and left == [0]:
+            assert row["status"] == "failed"
+            assert row["reason"] == "its worker was lost 4 times: see ray.log"
+        else:
+            assert (row["status"], row["epochs"]) == ("done", 9)
+    if scheduler != "pbt":  # each epoch once in the tables, and the rows know of all
+        reports = list(tune.recorder._reports.values())
+        for number, row in rows.items():
+            own = [r["epoch"] for r in reports if r["trial"] == number]
+            assert own == list(range(1, len(own) + 1))
+            assert row["epochs"] == len(own)
+            assert row.get("train_seconds", 0.0) == len(own)
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_a_study_killed_at_any_moment_goes_on_to_its_end(
+    scheduler: str, slots: int, tmp_path: Path
+) -> None:
+    of = study(scheduler)
+    for kill_at in range(1, 90, 11):
+        happens = ends(kill_at, 14)
+        rows, steps, _ = killed(of, kill_at, slots, happens, tmp_path / str(kill_at))
+        assert sorted(rows) == list(range(14))
+        assert not {row["status"] for row in rows.values()} & {"running", "stopped"}
+        if scheduler == "none":
+            assert {n for n, row in rows.items() if row["status"] == "pruned"} == set()
+        if scheduler != "pbt" and not any(end[0] == "lose" for end in happens.values()):
+            assert len(steps) == len(set(steps))  # nothing is trained twice
+
+
+def killed(
+    of: Study, kill_at: int, slots: int, happens: dict[int, tuple[Any, ...]], place: Path
+) -> tuple[dict[int, Row], list[tuple[int, float]], list[Row]]:
+    """A study whose driver is killed after some events, the tables last written a few before.
+
+    Returns:
+        Its rows after a resume, what workers trained, and the reports.
+    """
+    place.mkdir()
+    checkpoints: Checkpoints = {}
+    tune = MiniTune(of, RunFolder.at(place), checkpoints, slots=slots, ends=happens, seed=kill_at)
+    behind = kill_at % 5  # events that the tables do not know of
+    tables: tuple[list[Row], list[Row]] = ([], [])
+    kept: Checkpoints = {}
+    for i in range(kill_at):
+        if not tune.step():
+            break
+        kept |= {number: list(reports) for number, reports in checkpoints.items()}
+        if i <= kill_at - behind:
+            tables = [*map(dict, tune.recorder.rows.values())], [*tune.recorder._reports.values()]
+            kept = {n: kept[n] for n in checkpoints}  # dropped only after the tables were written
+    again = MiniTune(
+        of, RunFolder.at(place), kept, judged(of, *tables), slots, tune.ends, seed=kill_at + 1
+    )
+    rows_after = again.run()
+    return rows_after, tune.steps + again.steps, list(again.recorder._reports.values())
+
+
+@pytest.mark.parametrize("search", ["random", "grid", "tpe"])
+@pytest.mark.parametrize("scheduler", ["asha", "median", "none"])
+def test_with_one_trial_at_a_time_a_killed_study_ends_as_if_it_had_not_been_killed(
+    scheduler: str, search: str, tmp_path: Path
+) -> None:
+    of = study(scheduler, search)
+    happens: dict[int, tuple[Any, ...]] = {2: ("diverge", 3.0), 6: ("fail", 1.0)}
+    whole = MiniTune(of, RunFolder.at(tmp_path), {}, ends=happens)
+    expected = plain(whole.run())
+    statuses = {row["status"] for row in expected.values()}
+    assert statuses >= {"done", "diverged", "failed"} | (
+        {"pruned"} if scheduler != "none" else set()
+    )
+    for kill_at in range(1, len(whole.steps) + 10, 5):
+        rows, _, reports = killed(of, kill_at, 1, happens, tmp_path / str(kill_at))
+        assert plain(rows) == expected, kill_at
+        assert len(reports) == len(whole.recorder._reports)
+
+
+# --- the rules ---------------------------------------------------------------------------------
+
+
+def tell(scheduler: Any, number: int, epoch: float, accuracy: float | None) -> str:
+    trial = FakeTrial(str(number), {"trial": {"number": number}})
+    report = {"epoch": epoch} | ({} if accuracy is None else {"val_accuracy": accuracy})
+    return str(scheduler.on_trial_result(None, trial, report))
+
+
+def test_asha_stops_what_is_below_the_best_third_of_those_before() -> None:
+    asha = make_scheduler(study("asha"))
+    assert isinstance(asha, Asha)
+    assert [at for at, _ in asha.rungs] == [1, 3, 9]
+    assert [tell(asha, n, 1, a) for n, a in enumerate([0.5, 0.6, 0.4, 0.7, 0.55])] == [
+        "CONTINUE", "CONTINUE", "STOP", "CONTINUE", "STOP",
+    ]  # fmt: skip
+    assert asha.rungs[0][1] == {0: 0.5, 1: 0.6, 2: 0.4, 3: 0.7, 4: 0.55}
+
+
+def test_a_trial_that_reports_rarely_is_judged_on_the_rung_that_it_has_reached_alone() -> None:
+    asha = make_scheduler(study("asha"))
+    assert isinstance(asha, Asha)
+    for epoch in (4, 5, 8):
+        assert tell(asha, 0, epoch, epoch / 10) == "CONTINUE"
+    assert [rung for _, rung in asha.rungs] == [{}, {0: 0.4}, {}]
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "median"])
+@pytest.mark.parametrize("grace", [0.3, 0.5, 2, 2.5])
+def test_no_trial_stops_before_its_grace_is_over_and_weak_ones_stop_then(
+    scheduler: str, grace: float
+) -> None:
+    judge = make_scheduler(study(scheduler, grace_epochs=grace))
+    epochs = [n / 10 for n in range(1, 41)]
+    for number in range(4):
+        for epoch in epochs:
+            assert tell(judge, number, epoch, 0.5 + 0.1 * number + epoch / 100) == "CONTINUE"
+    decisions = [tell(judge, 9, epoch, 0.1) for epoch in epochs]
+    stopped = epochs[decisions.index("STOP")]
+    assert stopped == pytest.approx(grace)
+
+
+def test_the_median_rule_compares_the_best_with_the_median_of_the_others_means() -> None:
+    median = make_scheduler(study("median"))
+    assert isinstance(median, Median)
+    for number, score in enumerate((0.2, 0.4, 0.9)):
+        assert tell(median, number, 1, score) == "CONTINUE"  # fewer than three others
+        assert tell(median, number, 2, score + 0.2) == "CONTINUE"
+    assert tell(median, 7, 1, 0.3) == "STOP"  # others at 1: 0.2, 0.4, 0.9
+    assert tell(median, 8, 1, 0.4) == "CONTINUE"  # is not below 0.35
+    assert tell(median, 8, 2, 0.45) == "STOP"  # others' means: 0.3, 0.5, 1.0
+    assert tell(median, 5, 3, 0.0) == "CONTINUE"  # nobody has got as far
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "median"])
+def test_a_metric_to_minimise_is_minimised(scheduler: str) -> None:
+    judge: Any = make_scheduler(study(scheduler, metric="val_loss"))
+
+    def loss(number: int, value: float) -> str:
+        trial = FakeTrial("x", {"trial": {"number": number}})
+        return str(judge.on_trial_result(None, trial, {"epoch": 1, "val_loss": value}))
+
+    for number, value in enumerate((0.5, 0.4, 0.3)):
+        assert loss(number, value) == "CONTINUE"
+    assert loss(3, 0.9) == "STOP"
+    assert loss(4, 0.1) == "CONTINUE"
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("last", [{"epoch": 2.0, "status": "diverged"}, {"status": "failed"}, {}])
+def test_a_last_result_without_the_metric_harms_nobody(scheduler: str, last: Row) -> None:
+    tune = MagicMock(get_trials=list)
+    of = make_scheduler(study(scheduler))
+    trials = [FakeTrial(str(n), {"trial": {"number": n}}) for n in range(5)]
+    for trial in trials:
+        of.on_trial_add(tune, trial)
+        trial.status = "RUNNING"
+    of.on_trial_complete(tune, trials[0], last)
+    for trial in trials[1:]:
+        report = {"epoch": 1.0, "val_accuracy": 0.5}
+        assert of.on_trial_result(tune, trial, report) in ("CONTINUE", "PAUSE", "NOOP")
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "median"])
+def test_a_trial_begun_again_neither_counts_twice_nor_competes_with_itself(scheduler: str) -> None:
+    judge = make_scheduler(study(scheduler))
+    past = [{"trial": n, "epoch": e, "val_accuracy": 0.9} for n in range(4) for e in (1.0, 2.0)]
+    past.append({"trial": 4, "epoch": 1.0, "val_accuracy": 0.9})
+    replay(judge, Past([], past[::-1]))
+    before = copy.deepcopy(judge.__dict__)
+    assert tell(judge, 4, 1.0, 0.1) == "CONTINUE"  # what was decided is not decided again
+    if scheduler == "asha":
+        assert judge.__dict__ == before
+    assert tell(judge, 4, 2.0, 0.9) == "CONTINUE"
+    assert tell(judge, 5, 1.0, 0.1) == "STOP"
