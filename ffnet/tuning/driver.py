@@ -111,6 +111,7 @@ def run_study(
     ):
         _check_learns(study, slots)
         shared.check(folder)
+        past.accept(folder)
         losses = Losses()
         recorder = Recorder(study, folder, losses, past, hold)
         search = StudySearch(study, past, recorder.rows, losses)

@@ -13,11 +13,18 @@ from ffnet.results import provenance, recorded, storage, tables
 from ffnet.results.layout import RunFolder
 from ffnet.results.storage import File
 from ffnet.results.tables import Row
+from ffnet.space import Values
 from ffnet.study import Study
+from ffnet.validation import validated
 
 UNFINISHED = ("running", "stopped")
-FREE = {"budget": ("wall_seconds", "concurrency", "max_failed"), "data": ("data_dir",)}
-"""Fields that may differ when a study goes on, as `resources` may: they do not change results."""
+FREE = (
+    "resources", "data.data_dir", "budget.wall_seconds", "budget.concurrency", "budget.max_failed",
+)  # fmt: skip
+"""Fields and sections that may differ when a study goes on: they do not change results."""
+
+EXTENDED = ("budget.trials", "budget.epochs")
+"""Fields that may grow when a study goes on: see `check_extension`."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +34,13 @@ class Past:
     Attributes:
         trials, reports: the rows of both tables.
         retry_failed: whether failed trials are tried again.
+        document: what study.json will say once the study goes on.
     """
 
     trials: list[Row] = field(default_factory=list)
     reports: list[Row] = field(default_factory=list)
     retry_failed: bool = False
+    document: Values | None = None
 
     def goes_on(self, row: Row, study: Study) -> bool:
         """Whether a trial is trained further: it is unfinished, or the study has more epochs."""
@@ -47,29 +56,80 @@ class Past:
         resolved = study.resolved()
         return [recorded.config(resolved, row) for row in rows if self.goes_on(row, study)]
 
+    def left(self, study: Study) -> int:
+        """How many trials are to be trained, begun or not."""
+        return study.trials - len(self.trials) + len(self.unfinished(study))
 
-def read(folder: RunFolder, study: Study, data: DataSet) -> Past:
-    """The past of a run that is to go on; study.json notes when it did.
+    def accept(self, folder: RunFolder) -> None:
+        """Note in study.json that the study goes on, and what of it has changed."""
+        if self.document:
+            storage.write_json(folder.study, self.document)
+
+
+def read(folder: RunFolder, study: Study, data: DataSet, retry_failed: bool = False) -> Past:
+    """The past of a run that is to go on.
+
+    Args:
+        folder: the run's.
+        study: what goes on; it may ask for more trials or epochs than the run was begun with.
+        data: its data set.
+        retry_failed: whether failed trials are tried again.
 
     Raises:
-        InputError: the run is of another study or of other data.
+        InputError: the run is of another study or of other data, or cannot take more.
     """
     document = recorded.document(folder)
-    for place, before, now in _differences(document["study"], study.resolved()):
-        raise InputError(
-            f"{folder} holds another study: {place} is {before!r} there. Given: {now!r}; "
-            f"name a new folder with --out"
-        )
+    before = validated(Study, document["study"], str(folder.study))
+    changed = {p: (old, new) for p, old, new in _differences(before.resolved(), study.resolved())}
+    for place, (old, new) in changed.items():
+        if place not in EXTENDED and place.split(".")[0] not in FREE and place not in FREE:
+            raise InputError(
+                f"{folder} holds another study: {place} is {old!r} there. Given: {new!r}; "
+                f"name a new folder with --out"
+            )
+    check_extension(before, study)
     if document["data"]["sha256"] != data.digest:
         raise InputError(
             f"{folder} was begun with other data, SHA-256 {document['data']['sha256']}. "
             f"Given: {data.digest} at {data.source}"
         )
     rows = _rows(folder.trials)
-    past = Past(rows, _judged(study, rows, _rows(folder.epochs)))
-    again = {"at": datetime.now(UTC).isoformat(), "commit": provenance.commit()}
-    storage.write_json(folder.study, document | {"resumed": [*document.get("resumed", []), again]})
-    return past
+    now = {"at": datetime.now(UTC).isoformat(), "commit": provenance.commit(), "changed": changed}
+    document |= {"study": study.resolved(), "resumed": [*document.get("resumed", []), now]}
+    return Past(rows, _judged(study, rows, _rows(folder.epochs)), retry_failed, document)
+
+
+def check_extension(before: Study, now: Study) -> None:
+    """Refuse fewer trials or epochs, and more where they would change what was trained.
+
+    Raises:
+        InputError: what cannot be, and why.
+    """
+    for name, had, has in (
+        ("trials", before.trials, now.trials),
+        ("epochs", before.budget.epochs, now.budget.epochs),
+    ):
+        if had == has:
+            continue
+        given = f"Given: {name} {has}, before {had}"
+        if has < had:
+            raise InputError(f"a study that goes on takes as many {name} as before or more. {given}")
+        if now.tuning.scheduler in ("hyperband", "pbt"):
+            raise InputError(
+                f"{now.tuning.scheduler} compares a set of trials fixed at the beginning, so that "
+                f"a study under it takes no more {name}. {given}; start a new study"
+            )
+        if name == "epochs" and _may_be_cosine(now):
+            raise InputError(
+                f"the cosine schedule ends at the last epoch, so that with more epochs the trials "
+                f"would have trained at other rates. {given}; start a new study"
+            )
+
+
+def _may_be_cosine(study: Study) -> bool:
+    """Whether some trial's learning rate follows the cosine schedule."""
+    domains = study.space.root.get("schedule", ())
+    return study.training.schedule == "cosine" or any("cosine" in d.probes() for d in domains)
 
 
 def _rows(table: File) -> list[Row]:
@@ -94,13 +154,14 @@ def _judged(study: Study, rows: list[Row], reports: list[Row]) -> list[Row]:
     return [report for report in reports if report["epoch"] <= until.get(report["trial"], -1)]
 
 
-def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterable[tuple[str, Any, Any]]:
-    for section in sorted((before.keys() | now.keys()) - {"resources"}):
+def _differences(before: Values, now: Values) -> Iterable[tuple[str, Any, Any]]:
+    """(field, its value before, its value now) where they differ."""
+    for section in sorted(before.keys() | now.keys()):
         old, new = before.get(section), now.get(section)
         if not isinstance(old, dict) or not isinstance(new, dict):
             if old != new:
                 yield section, old, new
             continue
-        for name in sorted((old.keys() | new.keys()) - set(FREE.get(section, ()))):
+        for name in sorted(old.keys() | new.keys()):
             if old.get(name) != new.get(name):
                 yield f"{section}.{name}", old.get(name), new.get(name)
