@@ -5,8 +5,9 @@
   python jobs/submit.py -- tune jobs/studies/digits.toml        on a cluster: see cluster/README.md
 
 Every field of the study is also a flag. Ctrl-C, SIGTERM or SIGUSR1 stop the study in order; the
-same command with --out and --resume goes on with it, as after a kill. Exit status: 0; 1 when no
-trial finished or more than max_failed failed; 2 for bad input; 75 when a signal stopped it.
+same command with --out and --resume goes on with it, as after a kill, and with more --trials or
+--epochs extends it. Exit status: 0; 1 when no trial finished or more than max_failed failed; 2 for
+bad input; 75 when a signal stopped it.
 """
 
 import argparse
@@ -40,6 +41,8 @@ def main(argv: list[str]) -> int:
 
     if flags.resume and not flags.out:
         raise InputError("--resume needs --out with the folder of the run")
+    if flags.retry_failed and not flags.resume:
+        raise InputError("--retry-failed goes with --resume: a new study has no failed trials")
 
     from ffnet.data.load import load
 
@@ -51,12 +54,11 @@ def main(argv: list[str]) -> int:
 
 def _run(flags: argparse.Namespace, study: Study, data: "DataSet", hold: Hold) -> int:
     """Run the study in a folder that this process holds."""
-    folder, past = _folder(hold.folder, flags.resume, study, data)
+    folder, past = _folder(hold.folder, flags, study, data)
     print(data.describe())
     print(f"{study.trials} trials of up to {study.budget.epochs} epochs → {folder}")
     if past.trials:
-        ended = len(past.trials) - len(past.unfinished(study))
-        print(f"going on after {ended} trials that have ended")
+        _say_what_goes_on(past, folder, study)
     sys.stdout.flush()
 
     begun = time.monotonic()
@@ -71,15 +73,33 @@ def _run(flags: argparse.Namespace, study: Study, data: "DataSet", hold: Hold) -
     return _summarise(study, recorder, folder, time.monotonic() - begun)
 
 
+def _say_what_goes_on(past: "Past", folder: RunFolder, study: Study) -> None:
+    """What --resume finds, in one line or two."""
+    if not past.left(study):
+        print(
+            f"nothing is left to train: all {study.trials} trials have ended. More --trials or "
+            f"--epochs extend the study, --retry-failed tries failed trials again"
+        )
+        return
+    print(f"going on after {len(past.trials) - len(past.unfinished(study))} trials that have ended")
+    longer = [r["trial"] for r in past.trials if r["status"] == "done" and past.goes_on(r, study)]
+    if longer:
+        anew = sum(not folder.checkpoint(number).exists() for number in longer)
+        print(
+            f"{len(longer)} trials that were done train on to {study.budget.epochs} epochs; {anew} "
+            f"of them begin again, to the same bits, as only the best keep their checkpoints"
+        )
+
+
 def _folder(
-    folder: RunFolder, resume: bool, study: Study, data: "DataSet"
+    folder: RunFolder, flags: argparse.Namespace, study: Study, data: "DataSet"
 ) -> "tuple[RunFolder, Past]":
     """The run's folder with its study.json, and what the study did there before."""
     from ffnet.results import provenance, storage
     from ffnet.tuning import past
 
-    if resume and folder.has_study():
-        return folder, past.read(folder, study, data)
+    if flags.resume and folder.has_study():
+        return folder, past.read(folder, study, data, flags.retry_failed)
     folder.begin()
     document = provenance.document(study.resolved(), data, study.resources.threads)
     storage.write_json(folder.study, document)
@@ -95,6 +115,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--out", help="folder of the results, or s3:// or gs:// [runs/NAME-TIME]")
     run.add_argument(
         "--resume", action="store_true", help="go on with the study in --out, if it holds one"
+    )
+    run.add_argument(
+        "--retry-failed", action="store_true", help="with --resume: try failed trials again"
     )
     run.add_argument("--address", help="Ray cluster [$RAY_ADDRESS, or a private one here]")
     add_flags(parser, Study)

@@ -132,15 +132,11 @@ class MiniTune:
         else:
             waiting = [(t.number, t.status) for t in self.get_live_trials()]
             assert not waiting, f"the study waits for ever: {waiting}"
+        before = set(self.recorder._kept)
         self.recorder._drop_checkpoints()
-        for number in set(self.checkpoints) - self._kept():
-            del self.checkpoints[number]
+        for number in before - set(self.recorder._kept):
+            self.checkpoints.pop(number, None)
         return bool(running) or not self.finished
-
-    def _kept(self) -> set[int]:
-        going = {n for n, row in self.recorder.rows.items() if row["status"] == "running"}
-        begun = self.recorder.rows.keys()
-        return set(self.recorder._kept) | going | (set(self.checkpoints) - begun)
 
     def _fill(self) -> None:
         while sum(trial.status == RUNNING for trial in self.trials) < self.slots:

@@ -96,14 +96,17 @@ def test_a_study_that_has_ended_is_shown_once_more(study_file: Path, whole: Path
     before = (whole / "trials.parquet").stat().st_mtime_ns, rows_of(whole)
     done = job("tune", study_file, "--out", whole, "--resume")
     assert done.returncode == 0, done.stderr
+    assert f"nothing is left to train: all {TRIALS} trials have ended" in done.stdout
     assert f"{TRIALS} trials: {TRIALS} done" in done.stdout
+    assert not (whole / "ray").exists()
     assert rows_of(whole) == before[1]
 
 
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--epochs", "7"], "holds another study: budget.epochs is 120 there. Given: 7"),
+        (["--epochs", "7"], "as many epochs as before or more. Given: epochs 7, before 120"),
+        (["--trials", "3"], "as many trials as before or more. Given: trials 3, before 5"),
         (["--seed", "3"], "holds another study: seed is 0 there. Given: 3"),
         (["--learning-rate", "{uniform = [1e-3, 1e-2]}"], "another study: space.learning_rate is"),
         (["--validation", "100"], "holds another study: data.validation is None there"),

@@ -17,7 +17,7 @@ from ffnet.tuning.schedulers import Asha, Median, make_scheduler, replay
 from ffnet.validation import validated
 
 SCHEDULERS = ("asha", "hyperband", "median", "pbt", "none")
-SPACE = {"learning_rate": {"uniform": [0.01, 1.0]}, "hidden_sizes": {"choice": [[8], 8, [4, 4]]}}
+SPACE = {"learning_rate": {"uniform": [0.01, 1.0]}, "hidden_sizes": {"choice": [8, [8, 4], [4, 4]]}}
 
 
 def study(scheduler: str, search: str = "random", trials: int = 14, **tuning: Any) -> Study:

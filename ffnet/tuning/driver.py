@@ -103,6 +103,8 @@ def run_study(
             see the run's folder, or grows without a bound for a search that learns; or the tables
             could not be written at the end.
     """
+    if past.trials and not past.left(study):  # said before Ray takes seconds to start
+        return Recorder(study, folder, Losses(), past, hold)
     with (
         folder.log() as log,
         output.screen() as screen,
@@ -118,12 +120,10 @@ def run_study(
         progress = Progress(study, recorder, screen)
         try:
             with Signals(recorder) as signals:
-                if search.has_trials():
-                    scheduler = make_scheduler(study)
-                    replay(scheduler, past)
-                    _fit(
-                        study, data, folder, search, scheduler, (recorder, progress, signals), slots
-                    )
+                scheduler = make_scheduler(study)
+                replay(scheduler, past)
+                callbacks = (recorder, progress, signals)
+                _fit(study, data, folder, search, scheduler, callbacks, slots)
         finally:
             progress.close()
             recorder.finish()

@@ -113,7 +113,9 @@ def check_extension(before: Study, now: Study) -> None:
             continue
         given = f"Given: {name} {has}, before {had}"
         if has < had:
-            raise InputError(f"a study that goes on takes as many {name} as before or more. {given}")
+            raise InputError(
+                f"a study that goes on takes as many {name} as before or more. {given}"
+            )
         if now.tuning.scheduler in ("hyperband", "pbt"):
             raise InputError(
                 f"{now.tuning.scheduler} compares a set of trials fixed at the beginning, so that "

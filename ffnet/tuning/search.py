@@ -70,10 +70,6 @@ class StudySearch(Searcher):  # type: ignore[misc]
             for row in past.trials:
                 self._tpe.know(recorded.config(study.resolved(), row))
 
-    def has_trials(self) -> bool:
-        """Whether there is a trial to hand out."""
-        return bool(self._again or self._numbers)
-
     def suggest(self, trial_id: str) -> Values | str | None:
         """The next trial; None while the running ones may still be lost; FINISHED at the end."""
         if self._again:

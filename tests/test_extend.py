@@ -1,0 +1,235 @@
+"""A finished or stopped study takes more trials or epochs, and loses nothing of what it knew."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mini_tune import Checkpoints, MiniTune
+
+from conftest import Job, reports_of, rows_of, unpruned_study
+from ffnet.data.dataset import DataSet
+from ffnet.data.load import load
+from ffnet.errors import InputError
+from ffnet.results import provenance, recorded, storage
+from ffnet.results.layout import RunFolder
+from ffnet.results.tables import Row
+from ffnet.study import Data, Study
+from ffnet.tuning import past
+from ffnet.tuning.search import StudySearch
+from ffnet.validation import validated
+
+SPACE = {"learning_rate": {"uniform": [0.01, 1.0]}}
+
+
+@pytest.fixture(scope="module")
+def digits() -> DataSet:
+    return load(Data())
+
+
+def study(trials: int = 5, epochs: int = 4, scheduler: str = "none", **sections: Any) -> Study:
+    values = {
+        "space": SPACE,
+        "tuning": {"scheduler": scheduler},
+        "budget": {"trials": trials, "epochs": epochs},
+    }
+    return validated(Study, values | sections, "test")
+
+
+def begun(of: Study, data: DataSet, place: Path, **options: Any) -> tuple[MiniTune, Checkpoints]:
+    """A study's run folder after its end, and its checkpoints."""
+    folder = RunFolder.at(place)
+    storage.write_json(folder.study, provenance.document(of.resolved(), data, 1))
+    checkpoints: Checkpoints = {}
+    tune = MiniTune(of, folder, checkpoints, **options)
+    tune.run()
+    tune.recorder.finish()
+    return tune, checkpoints
+
+
+def figures(rows: dict[int, Row]) -> dict[int, tuple[Any, ...]]:
+    names = ("status", "epochs", "best_val_accuracy", "best_val_accuracy_epoch", "last_val_loss")
+    return {n: tuple(rows[n].get(name) for name in names) for n in sorted(rows)}
+
+
+@pytest.mark.parametrize("search", ["random", "tpe"])
+@pytest.mark.parametrize("scheduler", ["asha", "median", "none"])
+def test_more_trials_are_those_that_the_larger_study_would_have_run(
+    scheduler: str, search: str, digits: DataSet, tmp_path: Path
+) -> None:
+    tuning = {"scheduler": scheduler, "search": search}
+    small, large = study(8, 9, tuning=tuning), study(20, 9, tuning=tuning)
+    whole = MiniTune(large, RunFolder.at(tmp_path / "whole"), {}).run()
+    _, checkpoints = begun(small, digits, tmp_path / "run")
+    before = past.read(RunFolder.at(tmp_path / "run"), large, digits)
+    assert before.left(large) == 12
+    again = MiniTune(large, RunFolder.at(tmp_path / "run"), checkpoints, before)
+    assert figures(again.run()) == figures(whole)
+    assert {n for n, _ in again.steps} == set(range(8, 20))
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "median", "none"])
+def test_more_epochs_train_the_survivors_on_to_where_the_longer_study_would_have(
+    scheduler: str, digits: DataSet, tmp_path: Path
+) -> None:
+    short, long = study(12, 9, scheduler), study(12, 14, scheduler)
+    first, checkpoints = begun(short, digits, tmp_path / "run")
+    done = {n for n, row in first.recorder.rows.items() if row["status"] == "done"}
+    before = past.read(RunFolder.at(tmp_path / "run"), long, digits)
+    assert {config.number for config in before.unfinished(long)} == done
+    kept = set(checkpoints)
+    again = MiniTune(long, RunFolder.at(tmp_path / "run"), checkpoints, before)
+    rows = again.run()
+    assert {n for n, row in rows.items() if row["epochs"] > 9} <= done
+    assert all(rows[n]["status"] in ("done", "pruned") for n in done)
+    assert {n: rows[n] for n in rows.keys() - done} == {
+        n: row for n, row in again.recorder.rows.items() if n not in done
+    }
+    assert all(epoch > 9 for n, epoch in again.steps if n in kept)  # from their checkpoints
+    assert {n for n, epoch in again.steps if epoch == 1} == done - kept  # the others from anew
+    if scheduler == "none":
+        whole = MiniTune(long, RunFolder.at(tmp_path / "whole"), {}).run()
+        assert figures(rows) == figures(whole)
+        assert rows[0]["train_seconds"] == 14  # none counted twice
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "words"),
+    [
+        (study(5), study(4), "as many trials as before or more. Given: trials 4, before 5"),
+        (study(5, 4), study(9, 3), "as many epochs as before or more. Given: epochs 3, before 4"),
+        (study(9, 9, "hyperband"), study(12, 9, "hyperband"), "hyperband compares a set of trials"),
+        (study(9, 9, "hyperband"), study(9, 12, "hyperband"), "takes no more epochs"),
+        (study(9, 9, "pbt"), study(9, 12, "pbt"), "pbt compares a set of trials"),
+        (
+            study(training={"schedule": "cosine"}),
+            study(epochs=9, training={"schedule": "cosine"}),
+            "the cosine schedule ends at the last epoch",
+        ),
+        (
+            study(space=SPACE | {"schedule": {"choice": ["constant", "cosine"]}}),
+            study(epochs=9, space=SPACE | {"schedule": {"choice": ["constant", "cosine"]}}),
+            "the cosine schedule ends at the last epoch",
+        ),
+    ],
+)
+def test_what_cannot_be_extended_is_refused_with_the_reason(
+    before: Study, now: Study, words: str
+) -> None:
+    with pytest.raises(InputError, match=words) as refused:
+        past.check_extension(before, now)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("schedule", [{}, {"schedule": "step", "step_epochs": 2.0}])
+def test_more_epochs_under_a_schedule_that_does_not_know_the_end(schedule: Any) -> None:
+    past.check_extension(study(training=schedule), study(epochs=9, training=schedule))
+    cosine = {"schedule": "cosine"}
+    past.check_extension(study(training=cosine), study(trials=9, training=cosine))
+
+
+def test_study_json_changes_when_the_study_goes_on_and_not_before(
+    digits: DataSet, tmp_path: Path
+) -> None:
+    begun(study(), digits, tmp_path)
+    folder = RunFolder.at(tmp_path)
+    before = recorded.document(folder)
+    taken = past.read(folder, study(7, 6), digits)
+    assert recorded.document(folder) == before
+    taken.accept(folder)
+    after = recorded.document(folder)
+    assert after["study"]["budget"]["trials"] == 7
+    assert after["study"]["budget"]["epochs"] == 6
+    changed = {"budget.epochs": [4, 6], "budget.trials": [5, 7]}
+    assert [entry["changed"] for entry in after["resumed"]] == [changed]
+    assert {k: v for k, v in after.items() if k not in ("study", "resumed")} == {
+        k: v for k, v in before.items() if k != "study"
+    }
+    with pytest.raises(InputError, match="Given: trials 5, before 7"):
+        past.read(folder, study(5, 6), digits)
+
+
+def test_failed_trials_are_tried_again_when_asked(digits: DataSet, tmp_path: Path) -> None:
+    of = study()
+    ends = {1: ("fail", 1.0), 3: ("lose", 2.0, 4)}
+    first, checkpoints = begun(of, digits, tmp_path, ends=ends)
+    assert first.recorder.counts()["failed"] == 2
+    folder = RunFolder.at(tmp_path)
+    assert past.read(folder, of, digits).left(of) == 0
+    before = past.read(folder, of, digits, retry_failed=True)
+    assert before.left(of) == 2
+    again = MiniTune(of, folder, checkpoints, before)
+    whole = MiniTune(of, RunFolder.at(tmp_path / "whole"), {}).run()
+    assert figures(again.run()) == figures(whole)
+
+
+def test_a_study_json_without_the_fields_that_are_newer_is_the_same_study(
+    digits: DataSet, tmp_path: Path
+) -> None:
+    of = study()
+    begun(of, digits, tmp_path)
+    folder = RunFolder.at(tmp_path)
+    document = recorded.document(folder)
+    document["study"] = {
+        "name": "study", "seed": 0,
+        "data": {"dataset": "digits", "data_dir": None, "validation": None, "test": None,
+                 "split": None, "split_seed": 0, "scaling": "standard"},
+        "net": {"api": "barebones", "hidden_sizes": [512], "activation": "relu", "dropout": 0.0,
+                "batch_norm": False, "bias": False, "initializer": "kaiming_normal"},
+        "training": {"optimizer": "sgd", "momentum": None, "nesterov": False, "weight_decay": 0.0,
+                     "schedule": "constant", "warmup_epochs": 0.0, "step_epochs": None,
+                     "step_factor": None, "batch_size": 64, "precision": "float32",
+                     "report_steps": None},
+        "tuning": {"search": "random", "scheduler": "none", "metric": "val_accuracy",
+                   "grace_epochs": 1.0, "reduction_factor": 3.0, "perturbation_epochs": 1.0},
+        "budget": {"trials": 5, "epochs": 4, "wall_seconds": None, "concurrency": None,
+                   "max_failed": 0},
+        "resources": {"cpus": 1.0, "gpus": 0.0},
+        "space": {"learning_rate": [{"uniform": [0.01, 1.0]}]},
+    }  # fmt: skip  # what commit 11ded73 wrote
+    storage.write_json(folder.study, document)
+    assert past.read(folder, of, digits).left(of) == 0
+    with pytest.raises(InputError, match=r"another study: tuning.metric is 'val_accuracy' there"):
+        past.read(folder, study(tuning={"scheduler": "none", "metric": "val_loss"}), digits)
+
+
+def test_reports_of_which_the_rows_do_not_know_are_judged_again(tmp_path: Path) -> None:
+    of = study(scheduler="asha")
+    rows = [
+        {"trial": 0, "status": "running", "epochs": 1.0, "seed": 0, "learning_rate": 0.1},
+        {"trial": 1, "status": "pruned", "epochs": 1.0, "seed": 0, "learning_rate": 0.1},
+    ]
+    reports = [{"trial": n, "epoch": e} for n, e in ((0, 1.0), (0, 2.0), (1, 1.0), (2, 1.0))]
+    known = past._judged(of, rows, reports)
+    assert [(r["trial"], r["epoch"]) for r in known] == [(0, 1.0), (1, 1.0)]
+    assert StudySearch(of, past.Past(rows, known)).suggest("x")
+
+
+def test_a_study_that_was_finished_takes_more_trials_and_epochs(
+    job: Job, blobs: Path, tmp_path: Path
+) -> None:
+    of = unpruned_study(tmp_path / "of.toml", blobs, trials=8, epochs=3)
+    run = ["tune", of, "--out", tmp_path / "run", "--resume"]
+    first = job(*run, "--trials", 6, "--epochs", 2)
+    assert first.returncode == 0, first.stderr
+    again = job(*run)
+    assert again.returncode == 0, again.stderr
+    assert "going on after 0 trials that have ended" in again.stdout
+    assert "6 trials that were done train on to 3 epochs; 1 of them begin again" in again.stdout
+    whole = job("tune", of, "--out", tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+
+    def curves(place: Path) -> list[tuple[Any, ...]]:
+        names = ("trial", "step", "train_loss", "val_loss", "val_accuracy")
+        return sorted(tuple(r[name] for name in names) for r in reports_of(place))
+
+    assert curves(tmp_path / "run") == curves(tmp_path / "whole")
+    assert [(r["status"], r["epochs"]) for r in rows_of(tmp_path / "run")] == [("done", 3.0)] * 8
+    written = json.loads((tmp_path / "run" / "study.json").read_text())
+    assert written["study"]["budget"]["epochs"] == 3
+
+
+def test_retry_failed_needs_a_run(call: Job, small_study: Path) -> None:
+    done = call("tune", small_study, "--retry-failed")
+    assert done.returncode == 2
+    assert "--retry-failed goes with --resume" in done.stderr
