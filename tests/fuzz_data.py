@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fuzzing import fuzzed
 from PIL import Image
 
 from ffnet.data import cifar_batches, formats, idx, images, pickled
 from ffnet.errors import InputError, one_line
+from fuzzing import fuzzed
 
 
 def _idx_seeds() -> list[bytes]:

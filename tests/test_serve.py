@@ -257,63 +257,17 @@ IMAGE = [[1, 2, 3], [4, 5, 6]]
 
 @pytest.mark.parametrize(
     ("request_", "words"),
-    [
+    [  # more of them in test_requests.py
         (b"", "a request must be JSON"),
-        (b'{"instances": [', "a request must be JSON"),
-        (b"\xff\xfe\x00", "a request must be JSON"),
-        (b'{"instances": [[[1, NaN, 3], [4, 5, 6]]]}', "NaN is no number"),
-        (b"[" * 100_000, "deeper than an input's shape"),
-        (b'{"instances": ' + b"[" * 200 + b"]" * 200 + b"}", "images must be"),
-        ([IMAGE], "a request must be a JSON object. Given: a list of 1"),
-        ({}, 'either "instances" or "inputs". Given: neither'),
-        ({"instances": [IMAGE], "inputs": [IMAGE]}, "Given: both"),
-        ({"instances": [IMAGE], "signature_name": "x"}, 'must be serving_default. Given: "x"'),
-        ({"instances": 5}, '"instances" must be a list. Given: 5'),
-        ({"instances": []}, "must be instances of 2×3"),
-        ({"inputs": 7}, "must be instances of 2×3. Given: no list"),
-        ({"instances": IMAGE}, "must be instances of 2×3. Given: 3"),
-        ({"instances": [[IMAGE]]}, "must be instances of 2×3. Given: 1×2×3"),
-        ({"instances": [[[1, 2], [4, 5, 6]]]}, "images must be lists of equal lengths"),
+        ({"instances": []}, "must have 1 to 8192 instances. Given: 0 of images"),
         ({"instances": [IMAGE, 4]}, "images must be lists of equal lengths"),
-        ({"instances": [[[256, 2, 3], [4, 5, 6]]]}, "whole numbers from 0 to 255. Given: 256"),
-        ({"instances": [[[1, 2, 3], [4, -1, 6]]]}, "whole numbers from 0 to 255. Given: -1"),
-        ({"instances": [[[1, 2, 3], [4, 5, 0.5]]]}, "whole numbers from 0 to 255. Given: 0.5"),
-        ({"instances": [[[1, 2, 3], [4, 5, 10**30]]]}, f"Given: {10**30}"),
-        ({"instances": [[[1, 2, 3], [4, 5, True]]]}, "Given: true"),
-        ({"instances": [[[1, 2, 3], [4, 5, None]]]}, "Given: null"),
-        ({"instances": [[[1, 2, 3], [4, 5, "6"]]]}, 'Given: "6"'),
-        ({"instances": [{"b64": "AAAA"}]}, "object with images. Given: an object with \"b64\""),
-        ({"instances": [{"images": {"b64": "AA"}}]}, "Given: an object with \"b64\""),
-        ({"instances": [{"images": IMAGE, "x": 1}]}, "Given: an object with \"images\", \"x\""),
-        ({"instances": [{"images": IMAGE}, IMAGE]}, "object with images. Given: a list of 2"),
-        ({"inputs": {"pixels": [IMAGE]}}, "object with images. Given: an object with \"pixels\""),
+        ({"instances": [{"images": {"b64": "AA"}}]}, 'Given: an object with "b64"'),
     ],
-)  # fmt: skip
+)
 def test_a_request_that_breaks_a_rule_gets_400_and_the_reason(
     tiny: Server, request_: Any, words: str
 ) -> None:
     status, answer = tiny.predict(request_)
-    assert (status, answer.keys()) == (400, {"error"})
-    assert words in answer["error"]
-
-
-@pytest.mark.parametrize(
-    ("request_", "words"),
-    [
-        ({"instances": [1, 2]}, "object with a, b. Given: a list of 2"),
-        ({"instances": [{"a": 1}]}, 'object with a, b. Given: an object with "a"'),
-        ({"inputs": {"a": [1, 2], "b": [[1, 2]]}}, "instances. Given: 2 of a, 1 of b"),
-        ({"inputs": {"a": [], "b": []}}, "must be instances of 2"),
-        ({"instances": [{"a": 1e39, "b": [1, 2]}]}, "a must be finite float32 numbers"),
-        ({"instances": [{"a": False, "b": [1, 2]}]}, "Given: false"),
-        (b'{"instances": [{"a": 1e999, "b": [1, 2]}]}', "a must be finite float32 numbers"),
-        ({"inputs": {"a": [0] * 9000, "b": [[0, 0]] * 9000}}, "1 to 8192 instances. Given: 9000"),
-    ],
-)
-def test_a_request_of_float_inputs_that_breaks_a_rule_gets_400_and_the_reason(
-    pair: Server, request_: Any, words: str
-) -> None:
-    status, answer = pair.predict(request_)
     assert (status, answer.keys()) == (400, {"error"})
     assert words in answer["error"]
 
@@ -391,7 +345,7 @@ def test_help_needs_neither_ray_nor_tensorflow() -> None:
         (["tiny", "--port", "65536"], "--port must be a number from 0 to 65535. Given: 65536"),
         (["tiny", "--replicas", "0"], "--replicas must be a number from 1 to "),
         (["tiny", "--max-bytes", "1e6"], "--max-bytes must be a number from 1 to "),
-        (["tiny", "--name", "a/b"], "a model's name must be of letters"),
+        (["tiny", "--name", "a/b"], "a model's name must be of up to 100 letters"),
         (["tiny", "--host", "203.0.113.1"], "must be free to listen on. Given: 203.0.113.1:8501"),
     ],
 )

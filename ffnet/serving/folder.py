@@ -5,9 +5,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ffnet.errors import InputError
+from ffnet.errors import InputError, one_line
 
 CARD = "card.json"
+MOST_BYTES = 1 << 24  # of a card
 GRAPH = "saved_model.pb"
 """The file that makes a folder a SavedModel."""
 
@@ -37,10 +38,10 @@ class ModelFolder:
         path = folder if (folder / GRAPH).is_file() else _highest(folder)
         home = path.parent if path.name.isdecimal() else path
         name = name or _name_on_card(home / CARD) or home.resolve().name
-        if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
+        if not re.fullmatch(r"(?!\.+$)[\w.-]{1,100}", name, re.ASCII):
             raise InputError(
-                f"a model's name must be of letters, digits, '.', '_' and '-': it is in the URL. "
-                f"Given: {name}; set --name"
+                f"a model's name must be of up to 100 letters, digits, '.', '_' and '-': it is in "
+                f"the URL. Given: {one_line(name, 60)}; set --name"
             )
         return cls(path, name, int(path.name) if path.name.isdecimal() else 1)
 
@@ -57,8 +58,14 @@ def _highest(folder: Path) -> Path:
 
 def _name_on_card(card: Path) -> str | None:
     try:
-        return str(json.loads(card.read_bytes())["name"])
+        with card.open("rb") as file:
+            name = json.loads(file.read(MOST_BYTES))["name"]
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f'{card} must be a JSON object with a "name"; mend it') from None
+    except OSError as error:
+        raise InputError(f"{card} must be a file that can be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        name = None
+    if not isinstance(name, str) or not name:
+        raise InputError(f'{card} must be a JSON object with a "name" that is a text; mend it')
+    return name

@@ -3,6 +3,7 @@
 Imports TensorFlow: only replicas import this.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import tensorflow as tf
 from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from ffnet.errors import InputError
+from ffnet.errors import InputError, one_line
 from ffnet.serving.folder import GRAPH
 from ffnet.serving.rest import SIGNATURE
 from ffnet.serving.tensors import Array, Input
@@ -43,15 +44,23 @@ class Model:
             InputError: it cannot be loaded, or its signature cannot be served in batches.
         """
         try:
-            graph = SavedModel.FromString((path / GRAPH).read_bytes()).meta_graphs[0]
-            self._model = tf.saved_model.load(str(path))  # alive as long as its signature
+            self._load(path)
+        except InputError:
+            raise
         except Exception as error:  # whatever a damaged file leads to
-            raise InputError(f"{path} must be a SavedModel: {str(error).splitlines()[0]}") from None
+            reason = one_line(str(error) or type(error).__name__, 200)
+            raise InputError(f"{path} must be a SavedModel that can be served: {reason}") from None
+
+    def _load(self, path: Path) -> None:
+        graph = SavedModel.FromString((path / GRAPH).read_bytes()).meta_graphs[0]
+        self._model = tf.saved_model.load(str(path))  # alive as long as its signature
         if SIGNATURE not in graph.signature_def:
-            given = ", ".join(graph.signature_def)
+            given = one_line(", ".join(graph.signature_def), 200)
             raise InputError(f"{path} must have the signature {SIGNATURE}. Given: {given}")
         signature = graph.signature_def[SIGNATURE]
         self.inputs = [_input(name, info) for name, info in sorted(signature.inputs.items())]
+        if not self.inputs:
+            raise InputError(f"{path} must have an input. Given: none")
         self.signatures = {SIGNATURE: _as_json(signature)}
         self._call = self._model.signatures[SIGNATURE]
         self._warm_up()
@@ -67,7 +76,7 @@ class Model:
         return {name: _texts(output.numpy()) for name, output in outputs.items()}
 
     def _warm_up(self) -> None:
-        """The first call, slow, on two rows: each output must have a row for each."""
+        """The first call, slow, on two rows: each output must have a row for each, fit for JSON."""
         zeros = {i.name: np.zeros((2, *i.shape), i.dtype) for i in self.inputs}
         outputs = self._part(zeros, slice(None))
         for name, output in outputs.items():
@@ -76,15 +85,16 @@ class Model:
                     f"output {name} must have a row for each of the inputs. "
                     f"Given: shape {output.shape} for 2 rows"
                 )
+            json.dumps(output.tolist())
 
 
 def _input(name: str, info: Any) -> Input:
     shape = [dim.size for dim in info.tensor_shape.dim]
     dtype = np.dtype(tf.dtypes.as_dtype(info.dtype).as_numpy_dtype)
-    if dtype.kind not in "iuf" or shape[:1] != [-1] or -1 in shape[1:]:
+    if dtype.kind not in "iuf" or shape[:1] != [-1] or min(shape[1:], default=1) < 1:
         raise InputError(
-            f"input {name} must be of numbers, its first axis of any size, the others of known "
-            f"sizes. Given: {dtype} {shape}"
+            f"input {one_line(name, 60)} must be of numbers, its first axis of any size, the "
+            f"others of known sizes. Given: {dtype} {one_line(str(shape), 100)}"
         )
     return Input(name, dtype, tuple(shape[1:]))
 

@@ -16,10 +16,11 @@ import numpy as np
 import uvicorn
 from ray import serve
 
+from ffnet.errors import one_line
 from ffnet.serving import rest
 from ffnet.serving.folder import ModelFolder
 from ffnet.serving.listen import shared
-from ffnet.serving.tensors import Array, Refused
+from ffnet.serving.tensors import LONGEST, Array, Refused
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -90,7 +91,7 @@ class Replica:
             headers.update(refusal.headers)
         except Exception as error:
             logging.getLogger("ray.serve").exception("a request failed")
-            status, body = 500, rest.error(f"the server failed: {error}")
+            status, body = 500, rest.error(one_line(f"the server failed: {error}", LONGEST))
         headers["content-length"] = str(len(body))
         pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": status, "headers": pairs})

@@ -5,6 +5,7 @@ https://www.tensorflow.org/tfx/serving/api_rest. Knows neither TensorFlow nor Ra
 
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NoReturn
 
@@ -66,27 +67,26 @@ def read(body: bytes, inputs: Sequence[Input]) -> tuple[dict[str, Array], bool]:
     if by_row == ("inputs" in request):
         given = "both" if by_row else "neither"
         raise Refused(f'a request must have either "instances" or "inputs". Given: {given}')
-    signature = request.get("signature_name") or SIGNATURE
-    if signature != SIGNATURE:
+    signature = request.get("signature_name", SIGNATURE)
+    if signature not in (SIGNATURE, "", None):
         raise Refused(f"signature_name must be {SIGNATURE}. Given: {shown(signature)}")
     columns = (_by_row if by_row else _by_column)(request, inputs)
-    # Beside a number numpy takes true for 1: where one may be, each value is looked at.
-    each = b"true" in body or b"false" in body
-    arrays = {i.name: i.array(columns[i.name], each) for i in inputs}
-    counts = {len(array) for array in arrays.values()}
-    if len(counts) > 1 or not 1 <= min(counts) <= MAX_INSTANCES:
-        given = ", ".join(f"{len(array)} of {name}" for name, array in arrays.items())
-        raise Refused(f"a request must have 1 to {MAX_INSTANCES} instances. Given: {given}")
-    return arrays, by_row
+    _check_counts(columns)
+    each = _may_hold_others(body, request)
+    return {i.name: i.array(columns[i.name], each) for i in inputs}, by_row
 
 
 def _parse(body: bytes) -> dict[str, Any]:
     try:
-        request = json.loads(body, parse_constant=_no_number)
+        request = json.loads(
+            body.decode("utf-8-sig"), parse_constant=_no_number, object_pairs_hook=_object
+        )
     except RecursionError:
         raise Refused("lists must not be deeper than an input's shape") from None
+    except UnicodeDecodeError as error:
+        raise Refused(f"a request must be JSON in UTF-8. Given: {error}") from None
     except ValueError as error:
-        raise Refused(f"a request must be JSON: {error}") from None
+        raise Refused(f"a request must be JSON: {_reason(error)}") from None
     if not isinstance(request, dict):
         raise Refused(f"a request must be a JSON object. Given: {shown(request)}")
     return request
@@ -94,6 +94,43 @@ def _parse(body: bytes) -> dict[str, Any]:
 
 def _no_number(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no number")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):  # json itself would keep the last of them
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object must have a name once. Given: {shown(twice)} twice")
+    return made
+
+
+def _reason(error: ValueError) -> str:
+    text = str(error)
+    if "int_max_str_digits" in text:  # Python's limit, and its advice to its programmer
+        return f"a number must have at most {sys.get_int_max_str_digits()} digits"
+    return text
+
+
+def _check_counts(columns: Mapping[str, Any]) -> None:
+    """All inputs must have as many instances, and neither none nor too many."""
+    counts = {name: len(rows) for name, rows in columns.items() if isinstance(rows, list)}
+    if counts and (len(set(counts.values())) > 1 or not 1 <= min(counts.values()) <= MAX_INSTANCES):
+        given = ", ".join(f"{count} of {name}" for name, count in counts.items())
+        raise Refused(f"a request must have 1 to {MAX_INSTANCES} instances. Given: {given}")
+
+
+def _may_hold_others(body: bytes, request: Mapping[str, Any]) -> bool:
+    """Whether a value may be a text, true or false: found by counting, as most requests have none.
+
+    Then each value is looked at before NumPy is: beside a number it takes true for 1, and one long
+    text makes an array in which each value has room for a text as long.
+    """
+    values = request.get("instances", request.get("inputs"))
+    rows = values if isinstance(values, list) else [values]
+    texts = len(request) + ("signature_name" in request)
+    texts += sum(len(row) for row in rows if isinstance(row, dict))
+    return b"true" in body or b"false" in body or body.count(b'"') > 2 * texts
 
 
 def _by_row(request: Mapping[str, Any], inputs: Sequence[Input]) -> dict[str, Any]:
@@ -128,12 +165,23 @@ def _check_names(named: object, inputs: Sequence[Input]) -> None:
 
 
 def write(outputs: Mapping[str, list[Any]], by_row: bool) -> bytes:
-    """The answer to a predict request; a model's only output goes without its name."""
+    """The answer to a predict request; a model's only output goes without its name.
+
+    Raises:
+        Refused: 422, the model gives NaN or an infinite number, which JSON does not have.
+    """
     only = next(iter(outputs.values())) if len(outputs) == 1 else None
-    if not by_row:
-        return _json({"outputs": only or outputs})
-    rows = [dict(zip(outputs, row, strict=True)) for row in zip(*outputs.values(), strict=True)]
-    return _json({"predictions": only or rows})
+    try:
+        if not by_row:
+            return _json({"outputs": only or outputs})
+        rows = [dict(zip(outputs, row, strict=True)) for row in zip(*outputs.values(), strict=True)]
+        return _json({"predictions": only or rows})
+    except ValueError:
+        raise Refused(
+            "the model must give finite numbers. Given: NaN or an infinite one; are the inputs "
+            "like those that it was trained on?",
+            422,
+        ) from None
 
 
 def status(version: int) -> bytes:
@@ -155,4 +203,4 @@ def error(reason: str) -> bytes:
 
 
 def _json(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()

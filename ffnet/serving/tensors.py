@@ -9,16 +9,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ffnet.errors import one_line
+
 Array = npt.NDArray[Any]
 
 
+LONGEST = 300
+"""Characters of a reason; a longer one loses its middle."""
+
+
 class Refused(Exception):  # noqa: N818 - the server is at no fault
-    """A request that gets a status of 4xx and a reason: the rule, and the value received."""
+    """A request that gets a status of 4xx and a reason: the rule, and the value received.
+
+    The reason is one line of printable characters, whatever the request holds.
+    """
 
     def __init__(
         self, reason: str, status: int = 400, headers: Mapping[str, str] | None = None
     ) -> None:
-        super().__init__(reason)
+        super().__init__(one_line(reason, LONGEST))
         self.status, self.headers = status, headers or {}
 
 
@@ -35,25 +44,30 @@ class Input:
 
         Args:
             values: as parsed from JSON.
-            each: look at each value, and not only at what numpy makes of them together.
+            each: look at each value first, and not only at what NumPy makes of them together.
 
         Raises:
             Refused: lists of unequal lengths, another shape, or a value that does not fit.
         """
+        if each:
+            self._check_each(values)
         try:
             array = np.asarray(values)
         except ValueError:
             raise Refused(
                 f"{self.name} must be lists of equal lengths: instances of {_by(self.shape)}"
             ) from None
-        if each or not self._holds_all(array):
-            for value in _values(values, 1 + len(self.shape)):
-                if not self._holds(value):
-                    raise Refused(f"{self.name} must be {self._rule()}. Given: {shown(value)}")
+        if not self._holds_all(array):
+            self._check_each(values)
         if array.ndim == 0 or array.shape[1:] != self.shape:
             given = _by(array.shape[1:]) if array.ndim else "no list"
             raise Refused(f"{self.name} must be instances of {_by(self.shape)}. Given: {given}")
         return array.astype(self.dtype)
+
+    def _check_each(self, values: object) -> None:
+        for value in _values(values, 1 + len(self.shape)):
+            if not self._holds(value):
+                raise Refused(f"{self.name} must be {self._rule()}. Given: {shown(value)}")
 
     @property
     def _floats(self) -> bool:
@@ -103,5 +117,6 @@ def shown(value: object) -> str:
         return f"an object with {', '.join(map(shown, islice(value, 4))) or 'nothing'}"
     if isinstance(value, list):
         return f"a list of {len(value)}"
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    if isinstance(value, int) and abs(value) >= 10**60:  # Python refuses to write long ones
+        return "a number of more than 60 digits"
+    return one_line(json.dumps(value, ensure_ascii=False), 60)
