@@ -6,10 +6,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from fuzzing import fuzzed
-
 from ffnet.study import Study
 from ffnet.validation import name_of, read_study, validated
+from fuzzing import fuzzed
 
 STUDIES = Path(__file__).parent.parent / "jobs" / "studies"
 SPACE = b"""

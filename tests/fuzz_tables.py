@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fuzzing import fuzzed
 from PIL import Image
 
 from ffnet.data.load import load
 from ffnet.errors import InputError
 from ffnet.study import Data
+from fuzzing import fuzzed
 
 N = 24
 Y = np.arange(N) % 3
