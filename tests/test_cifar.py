@@ -221,6 +221,13 @@ def test_a_file_larger_than_any_batch_is_not_read(tmp_path: Path) -> None:
     assert "must have at most 134217728 bytes" in refusal(tmp_path)
 
 
+def test_a_device_is_no_batch(tmp_path: Path) -> None:
+    write(tmp_path, b"")
+    (tmp_path / "data_batch_2").unlink()
+    (tmp_path / "data_batch_2").symlink_to("/dev/zero")
+    assert "missing: data_batch_2" in refusal(tmp_path)
+
+
 def test_arrays_of_a_pickle_share_its_bytes() -> None:
     array = pickled.load(pickle.dumps(np.arange(6, dtype=">i4").reshape(2, 3), 5)).to_numpy()
     assert (array == [[0, 1, 2], [3, 4, 5]]).all()

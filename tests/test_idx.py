@@ -62,6 +62,14 @@ def test_files_are_found_under_their_usual_names(tmp_path: Path, images: str, la
         assert (y == LABELS).all()
 
 
+def test_a_validation_part_has_files_of_its_own(tmp_path: Path) -> None:
+    for part in ("train", "validation"):
+        write(tmp_path, f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte")
+    raw = formats.read(tmp_path)
+    assert raw
+    assert list(raw.parts) == ["train", "validation"]
+
+
 def test_hidden_files_and_folders_of_these_names_are_no_data(tmp_path: Path) -> None:
     write(tmp_path, "train-images.idx3-ubyte", "train-labels.idx1-ubyte")
     for path in list(tmp_path.iterdir()):

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from ffnet.data import images
+from ffnet.data import formats, images
 from ffnet.errors import InputError
 
 GREY = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
@@ -123,6 +125,20 @@ def test_a_single_colour_image_makes_the_set_colour_wherever_it_stands() -> None
         for other in {0, 1, 2} - {place}:
             assert (read[other] == in_three).all()
     assert decoded(grey, grey).shape == (2, 4, 6)
+
+
+def test_a_colour_image_in_one_file_makes_all_files_of_the_set_colour(tmp_path: Path) -> None:
+    names = ("train-0", "train-1", "test-0")
+    for name, image in zip(names, (GREY, GREY, COLOUR), strict=True):
+        column = [{"bytes": saved(image), "path": name}] * 2
+        table = pa.table({"image": column, "label": [0, 1]})
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    raw = formats.read(tmp_path)
+    assert raw
+    train, test = raw.parts["train"][0], raw.parts["test"][0]
+    assert train.shape == (4, 4, 6, 3)
+    assert (train == GREY[..., np.newaxis]).all()
+    assert (test == COLOUR).all()
 
 
 def test_colour_images_that_look_grey_stay_colour() -> None:

@@ -55,7 +55,7 @@ def read(path: Path) -> dict[str, Batch]:
 def _from_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
     for name in FILES:
         path = folder / name
-        if path.exists():
+        if path.is_file():  # no device, which has no end
             _check_size(name, path.stat().st_size)
             yield name, path.read_bytes()
 

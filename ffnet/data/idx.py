@@ -15,19 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from ffnet.data.raw import Array, Raw, matching, reading
+from ffnet.data.raw import PARTS, Array, Raw, matching, reading
 from ffnet.errors import InputError
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-PARTS = {"train": "train", "t10k": "test", "test": "test"}
 MOST_AXES = 4
 MOST_BYTES = 8 << 30
 """The largest array that is made from a gzipped file; EMNIST, the largest set known, has 0.6 GB."""
 GZIP_RATIO = 1032
 """No gzip stream unpacks to more than this many times its size."""
 
+_WORDS = PARTS | {"t10k": "test"}
 _NAME = re.compile(
-    r"(.*[-_.])?(?P<part>train|t10k|test)[-_.](?P<what>images|labels)[-.]idx\d(-\w+)?(\.gz)?", re.I
+    rf"(.*[-_.])?(?P<part>{'|'.join(_WORDS)})[-_.](?P<what>images|labels)[-.]idx\d(-\w+)?(\.gz)?",
+    re.I,
 )
 
 
@@ -45,14 +46,14 @@ def find(folder: Path) -> dict[str, tuple[Path, Path]]:
         match = _NAME.fullmatch(path.name)
         if not match or not path.is_file():  # Kaggle's copy has folders of these names too
             continue
-        key = PARTS[match["part"].lower()], match["what"].lower()
+        key = _WORDS[match["part"].lower()], match["what"].lower()
         if key in found:
             raise InputError(
                 f"{folder}: needs one file of {key[0]} {key[1]}. Given: {found[key].name} and "
                 f"{path.name}; keep one of them"
             )
         found[key] = path
-    parts = [part for part in ("train", "test") if any(part == of for of, _ in found)]
+    parts = [part for part in ("train", "validation", "test") if any(part == of for of, _ in found)]
     for part in parts:
         for what in ("images", "labels"):
             if (part, what) not in found:
@@ -63,8 +64,7 @@ def find(folder: Path) -> dict[str, tuple[Path, Path]]:
 
 
 def _name(part: str, what: str) -> str:
-    prefix = {"train": "train", "test": "t10k"}[part]
-    return f"{prefix}-{what}-idx{3 if what == 'images' else 1}-ubyte"
+    return f"{'t10k' if part == 'test' else part}-{what}-idx{3 if what == 'images' else 1}-ubyte"
 
 
 def read(files: dict[str, tuple[Path, Path]]) -> Raw:

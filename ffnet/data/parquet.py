@@ -63,17 +63,20 @@ def read(files: Mapping[str, list[Path]], data: Data) -> Raw:
     classes = _same_classes(
         {path: _class_names(s, layout.target, path) for path, s in schemas.items()}
     )
-    parts: dict[str, tuple[Array, Array]] = {}
+    examples: dict[Path, Array] = {}
     kinds: dict[str, Array] = {}
     unlabelled: dict[str, int] = {}
     for part, paths in files.items():
-        xs, ys = [], []
         for path in paths:
             x, found = _read_file(path, schemas[path], layout, classes, data.drop_unlabelled)
-            xs.append(x)
-            ys.append(found.values)
+            examples[path] = x
             kinds[str(path)] = found.values
             unlabelled[part] = unlabelled.get(part, 0) + int((~found.there).sum())
+    if layout.image and any(x.ndim == 4 for x in examples.values()):  # one in colour: all are
+        examples = {p: x if x.ndim == 4 else images.in_colour(x) for p, x in examples.items()}
+    parts: dict[str, tuple[Array, Array]] = {}
+    for part, paths in files.items():
+        xs, ys = [examples[path] for path in paths], [kinds[str(path)] for path in paths]
         shapes = {x.shape[1:] for x in xs}
         if len(shapes) > 1:
             raise InputError(
