@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ffnet import output
 from ffnet.errors import InputError, one_line
@@ -106,11 +106,11 @@ def _pixels(content: bytes | None, row: int, where: Path) -> Pixels:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _check(image, content)
             return np.asarray(_channels(ImageOps.exif_transpose(image)))
+    except UnidentifiedImageError:
+        reason = f"it is none of {', '.join(FORMATS)}"
     except Exception as error:  # whatever a damaged image leads Pillow to
         reason = one_line(str(error) or type(error).__name__, 200)
-        raise InputError(
-            f"{where}: row {row} is not an image that can be decoded ({reason})"
-        ) from None
+    raise InputError(f"{where}: row {row} is not an image that can be decoded ({reason})")
 
 
 def _check(image: Image.Image, content: bytes) -> None:
@@ -124,6 +124,8 @@ def _check(image: Image.Image, content: bytes) -> None:
             f"an image must have at most 8 bits a channel, grey or in colours. Given: "
             f"{_bits(image, content)} bits, Pillow's mode {image.mode}; convert it before"
         )
+    if image.format == "TIFF" and set(image.tag_v2.get(339, (1,))) != {1}:  # type: ignore[attr-defined]
+        raise ValueError("a TIFF's values must be without a sign; convert it before")
     if image.mode == "L" and _bits(image, content) < 8 and "transparency" in image.info:
         raise ValueError("it has a transparent grey of less than 8 bits; convert it before")
     if image.format != "MPO" and getattr(image, "is_animated", False):  # MPO: a camera's JPEG
