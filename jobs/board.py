@@ -40,6 +40,8 @@ def main(argv: list[str]) -> int:
     run = RunFolder.existing(flags.run)
     if not 0 <= flags.port < 2**16:
         raise InputError(f"--port must be from 0, for any free one, to 65535. Given: {flags.port}")
+    if not run.trials.exists():
+        raise InputError(f"{run} has no table yet: its study has not written one")
     converted, took = _tables(run), _convert(run)
     print(f"event files: {run.tensorboard} ({took:.1f} s)", flush=True)
     if flags.convert_only:

@@ -38,8 +38,13 @@ def main(argv: list[str]) -> int:
 
         configure(len(os.sched_getaffinity(0)), gpus=0)
         card = export(choice, out)
+    if choice.note:
+        print(choice.note)
     print(f"trial {card['trial']}: {card['chosen']}")
-    print(f"validation accuracy {card['last_val_accuracy']:.4f} after its last report")
+    print(
+        f"validation accuracy {card['last_val_accuracy']:.4f}, loss {card['last_val_loss']:.4f} "
+        f"after its last report"
+    )
     print(f"{card['name']}, version {card['version']}: {out / str(card['version'])}")
     return 0
 

@@ -25,7 +25,7 @@ from ffnet.netspec import TrialConfig
 from ffnet.output import redirected
 from ffnet.results.hold import held
 from ffnet.results.layout import RunFolder
-from ffnet.study import Data, OneNet
+from ffnet.study import Data, OneNet, Tuning
 from ffnet.validation import read_toml, validated
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def _show(
     if flags.tensorboard:
         from ffnet.results.tensorboard import write_run
 
-        write_run(flags.tensorboard, [row], _report_rows(row, reports))
+        write_run(flags.tensorboard, [row], _report_rows(row, reports), Tuning())
         print(f"events: tensorboard --logdir {flags.tensorboard}")
     if not flags.save_figures:
         return

@@ -15,7 +15,7 @@ import pytest
 
 from conftest import Job
 from ffnet.errors import InputError
-from ffnet.results import storage, tables
+from ffnet.results import ranking, storage, tables
 from ffnet.results.layout import RunFolder
 from ffnet.results.storage import File
 
@@ -55,7 +55,7 @@ def test_empty_tables_are_tables(tmp_path: Path, call: Job, run_folder: RunFolde
 def test_ranking_puts_rows_without_a_value_last() -> None:
     rows = [row(0, None), row(1, 0.1), row(2, 0.3)]
     for descending, expected in ((True, [2, 1, 0]), (False, [1, 2, 0])):
-        ordered = tables.ranked(rows, "best_val_accuracy", descending)
+        ordered = ranking.ranked(rows, "best_val_accuracy", descending)
         assert [r["trial"] for r in ordered] == expected
 
 

@@ -21,6 +21,7 @@ from conftest import Job, command_line
 from ffnet.results import storage, tables, tensorboard
 from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
+from ffnet.study import Tuning
 
 START = 1_700_000_000
 
@@ -50,7 +51,7 @@ def write_tables(run: RunFolder, trials: list[Row], reports: list[Row]) -> None:
 def run(tmp_path: Path) -> RunFolder:
     """A study that is running: a trial in each state, one of them without a report."""
     run = RunFolder.create(tmp_path / "a run")
-    storage.write_json(run.study, {})
+    storage.write_json(run.study, {"study": {}})
     trials = [trial(n, status, hidden_sizes=[8, n]) for n, status in enumerate(tables.STATUSES)]
     reports = [report(n, step) for n in (0, 1, 2, 3) for step in (20, 10)]
     reports.append(report(3, 30, train_loss=math.inf, val_loss=math.nan, val_accuracy=None))
@@ -159,9 +160,9 @@ def test_a_trial_that_ends_moves_to_a_folder_that_says_so(run: RunFolder) -> Non
 def test_a_single_run_needs_no_study(tmp_path: Path) -> None:
     row = {"trial": 0, "status": "done", "hidden_sizes": (64,), "learning_rate": 0.1}
     rows: list[Row] = [{"trial": 0, "step": 10, "train_loss": 0.5}, {"trial": 0, "step": 5}]
-    tensorboard.write_run(tmp_path / "board", [row], rows)
+    tensorboard.write_run(tmp_path / "board", [row], rows, Tuning())
     assert scalars(tmp_path / "board" / "00000-done") == {"loss/train": [(0.0, 10, 0.5)]}
-    tensorboard.write_run(tmp_path / "none", [], [])
+    tensorboard.write_run(tmp_path / "none", [], [], Tuning())
     assert scalars(tmp_path / "none") == {}
 
 
@@ -173,7 +174,7 @@ def test_a_thousand_trials_take_seconds(tmp_path: Path) -> None:
     trials = [trial(n, "done", hidden_sizes=[n]) for n in range(1000)]
     reports = [report(n, step) for n in range(1000) for step in range(10, 310, 10)]
     begun = time.process_time()
-    tensorboard.write_run(tmp_path, trials, reports)
+    tensorboard.write_run(tmp_path, trials, reports, Tuning())
     assert time.process_time() - begun < 10  # about 1.5 on a quiet machine
     assert len(event_files(tmp_path)) == 1001
 

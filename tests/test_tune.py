@@ -28,7 +28,7 @@ from conftest import (
     token_of,
     wait_for,
 )
-from ffnet.results import tables
+from ffnet.results import ranking
 from ffnet.results.tables import Row
 from ffnet.study import Study
 from ffnet.tuning.search import sample
@@ -168,7 +168,7 @@ def test_study_json_tells_what_was_run_and_the_folder_holds_nothing_else(
 
 def test_checkpoints_of_the_best_five_remain(digits: tuple[Path, str]) -> None:
     kept = {int(path.stem) for path in (digits[0] / "checkpoints").iterdir()}
-    ordered = tables.ranked(rows_of(digits[0]), "best_val_accuracy", descending=True)
+    ordered = ranking.ranked(rows_of(digits[0]), "best_val_accuracy", descending=True)
     fifth = ordered[4]["best_val_accuracy"]
     assert len(kept) == 5
     assert all(r["best_val_accuracy"] >= fifth for r in ordered if r["trial"] in kept)
@@ -474,8 +474,11 @@ def test_a_private_ray_leaves_no_token_and_no_process(
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--learning-rate", "-1"], "learning_rate: input should be greater than 0. Given: -1"),
-        (["--learning-rate", "nan"], "learning_rate: input should be a finite number. Given: nan"),
+        (["--learning-rate", "-1"], "--learning-rate: input should be greater than 0. Given: -1"),
+        (
+            ["--learning-rate", "nan"],
+            "--learning-rate: input should be a finite number. Given: nan",
+        ),
         (["--hidden-sizes", "0"], "greater than or equal to 1. Given: 0"),
         (["--hidden-sizes", "8", "--learning-rate", "0.1"], "the search space is empty"),
         (["--grace-epochs", "4"], "asha can prune nothing unless grace_epochs < epochs"),

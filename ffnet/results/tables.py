@@ -130,11 +130,3 @@ def note_score(row: Row, report: Mapping[str, Any]) -> None:
         row[f"last_{metric}"] = value
         if best is None or better(value, best) != best:
             row[f"best_{metric}"], row[f"best_{metric}_epoch"] = value, report["epoch"]
-
-
-def ranked(rows: Iterable[Row], column: str, descending: bool) -> list[Row]:
-    """Rows by a column, rows without a value last."""
-    rows = list(rows)
-    with_value = [row for row in rows if row[column] is not None]
-    with_value.sort(key=lambda row: row[column], reverse=descending)
-    return with_value + [row for row in rows if row[column] is None]

@@ -31,7 +31,10 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from ffnet.results import tables
 from ffnet.results.layout import RunFolder
+from ffnet.results.ranking import tuning_of
 from ffnet.results.tables import Row
+from ffnet.study import Tuning
+from ffnet.validation import read_study
 
 SCALARS = {
     "val_accuracy": ("accuracy/validation", api_pb2.DATASET_VALIDATION),
@@ -54,10 +57,11 @@ MOST_TEXTS = 20  # different ones that the dashboard offers one by one; else a s
 
 def convert(run: RunFolder) -> None:
     """Bring a run's event files up to its tables. Raises InputError when one cannot be read."""
-    write_run(run.tensorboard, tables.read(run.trials), tables.read(run.epochs))
+    tuning = tuning_of(read_study(str(run.study)))
+    write_run(run.tensorboard, tables.read(run.trials), tables.read(run.epochs), tuning)
 
 
-def write_run(folder: Path, trials: Sequence[Row], reports: Iterable[Row]) -> None:
+def write_run(folder: Path, trials: Sequence[Row], reports: Iterable[Row], tuning: Tuning) -> None:
     """Bring the event files below a folder up to the rows.
 
     Args:
@@ -65,15 +69,16 @@ def write_run(folder: Path, trials: Sequence[Row], reports: Iterable[Row]) -> No
         trials: every row of trials.parquet so far. A row needs `trial` and `status`; other
             columns may be absent or None.
         reports: every row of epochs.parquet so far, in any order. A row needs `trial` and `step`.
+        tuning: names the metric that trials are judged by, the first in the dashboard.
     """
     of_trial = defaultdict(list)
     for report in reports:
         of_trial[report["trial"]].append(report)
-    hparams = _records(_experiment(trials))
+    hparams = _records(_experiment(trials, tuning))
     contents = {f"hparams-{crc32(hparams):08x}": hparams}
     for row in trials:
         name = f"{row['trial']:05d}-{row['status']}"
-        contents[name] = _records(_session(row, of_trial[row["trial"]]))
+        contents[name] = _records(_session(row, of_trial[row["trial"]], tuning))
     for name, content in contents.items():
         _bring_up_to(folder / name, content)
     for path in folder.iterdir():
@@ -117,7 +122,7 @@ def _event_file(folder: Path, number: int) -> Path:
 # --- events ------------------------------------------------------------------------------------
 
 
-def _session(row: Row, reports: Sequence[Row]) -> Iterator[Event]:
+def _session(row: Row, reports: Sequence[Row], tuning: Tuning) -> Iterator[Event]:
     """A trial: its hyper-parameters and status, then its reports by step."""
     reports = sorted(reports, key=lambda report: report["step"])
     begun = _seconds(row.get("started_at"), *(report.get("reported_at") for report in reports[:1]))
@@ -132,12 +137,18 @@ def _session(row: Row, reports: Sequence[Row]) -> Iterator[Event]:
     ended = _seconds(row.get("ended_at"))
     end = SessionEndInfo(status=STATUS[row["status"]], end_time_secs=ended)
     yield _hparams_event(metadata.SESSION_END_INFO_TAG, begun, session_end_info=end)
+    best: float | None = None
+    better = max if tuning.mode == "max" else min
     for report in reports:
         scalars = [
             Summary.Value(tag=tag, simple_value=report[column])
             for column, (tag, _) in SCALARS.items()
             if report.get(column) is not None
         ]
+        # The dashboard shows a tag's last value; the table's rank is by the best one.
+        if (score := report.get(tuning.metric)) is not None:
+            best = score if best is None else better(best, score)
+            scalars.append(Summary.Value(tag=_best_tag(tuning), simple_value=best))
         yield Event(
             wall_time=_seconds(report.get("reported_at")),
             step=report["step"],
@@ -145,7 +156,12 @@ def _session(row: Row, reports: Sequence[Row]) -> Iterator[Event]:
         )
 
 
-def _experiment(trials: Sequence[Row]) -> Iterator[Event]:
+def _best_tag(tuning: Tuning) -> str:
+    """The tag of the best value so far of the metric: the column of the table at the end."""
+    return f"best/{tuning.metric}"
+
+
+def _experiment(trials: Sequence[Row], tuning: Tuning) -> Iterator[Event]:
     """All trials: which hyper-parameters and metrics there are."""
     begun = min((_seconds(row.get("started_at")) for row in trials), default=0.0)
     values = defaultdict(set)
@@ -157,7 +173,10 @@ def _experiment(trials: Sequence[Row]) -> Iterator[Event]:
         hparam_infos=[_hparam_info(name, sorted(values[name])) for name in values],
         metric_infos=[
             api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag), dataset_type=measured_on)
-            for tag, measured_on in SCALARS.values()
+            for tag, measured_on in (
+                (_best_tag(tuning), api_pb2.DATASET_VALIDATION),
+                *SCALARS.values(),
+            )
         ],
     )
     yield Event(wall_time=begun, file_version="brain.Event:2")

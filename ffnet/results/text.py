@@ -7,21 +7,27 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from ffnet.results.ranking import tuning_of
 from ffnet.results.tables import Row
 
 FORMATS = ("table", "csv", "json", "markdown")
 
 
 def shown(study: Mapping[str, Any]) -> list[str]:
-    """The columns to show unasked: among them what the study searches.
+    """The columns to show unasked: among them what the study searches, and what it judges by.
 
     Args:
         study: its section of study.json; one net alone has no space.
+
+    Raises:
+        InputError: the study's metric is none that ffnet knows.
     """
     searched = study.get("space") or ("hidden_sizes", "learning_rate")
+    metric = tuning_of(study).metric
+    other = "val_loss" if metric == "val_accuracy" else "val_accuracy"
     return [
-        "trial", "status", *searched, "best_val_accuracy", "best_val_accuracy_epoch",
-        "last_val_loss", "epochs", "train_seconds",
+        "trial", "status", *searched, f"best_{metric}", f"best_{metric}_epoch", f"last_{other}",
+        "epochs", "train_seconds",
     ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ffnet.errors import InputError
 from ffnet.netspec import TrialConfig
-from ffnet.results import recorded, tables
+from ffnet.results import ranking, recorded, tables
 from ffnet.results.layout import RunFolder
 from ffnet.results.storage import File
 from ffnet.results.tables import CHANGING, Row
@@ -32,6 +32,7 @@ class Choice:
         row: its row of trials.parquet.
         report: that of its weights, of epochs.parquet: the last one.
         why: how it was chosen.
+        note: why it is not the first of the run's table, where it is not.
     """
 
     run: RunFolder
@@ -39,6 +40,7 @@ class Choice:
     row: Row
     report: Row
     why: str
+    note: str = ""
 
     @property
     def config(self) -> TrialConfig:
@@ -82,11 +84,13 @@ def choose(run: RunFolder, trial: str | None) -> Choice:
     rows = tables.read(run.trials)
     usable = _reports_of_weights(run, rows)
     if trial is None:
-        report, why = _best(usable, Tuning(**document["study"].get("tuning", {})))
+        tuning = ranking.tuning_of(document["study"])
+        report, why = _best(usable, tuning)
+        note = _not_the_first(rows, usable, report, tuning)
     else:
         report = _named(recorded.trial(rows, trial)["trial"], usable)
-        why = "named with --trial"
-    return Choice(run, document, recorded.trial(rows, str(report["trial"])), report, why)
+        why, note = "named with --trial", ""
+    return Choice(run, document, recorded.trial(rows, str(report["trial"])), report, why, note)
 
 
 def _document(run: RunFolder) -> dict[str, Any]:
@@ -110,7 +114,7 @@ def _reports_of_weights(run: RunFolder, rows: list[Row]) -> list[Row]:
     same = ("parent", *CHANGING)
     columns = ["trial", "step", "epoch", "val_accuracy", "val_loss", *same]
     found = [
-        report
+        report | {"status": saved[report["trial"]]["status"]}
         for report in tables.read(run.epochs, columns)
         if report["step"] == steps.get(report["trial"])
         and report["val_loss"] is not None
@@ -129,11 +133,26 @@ def _best(usable: list[Row], tuning: Tuning) -> tuple[Row, str]:
     """The best report, and what makes it so."""
     if not usable:
         raise InputError(f"a run must have {WEIGHTS} to export. Given: a run without any")
-    descending = tuning.mode == "max"
-    best = "highest" if descending else "lowest"
+    best = "highest" if tuning.mode == "max" else "lowest"
     return (
-        tables.ranked(usable, tuning.metric, descending)[0],
+        ranking.best_first(usable, tuning, prefix="")[0],
         f"{best} last_{tuning.metric} of {len(usable)} that can be exported",
+    )
+
+
+def _not_the_first(rows: list[Row], usable: list[Row], chosen: Row, tuning: Tuning) -> str:
+    """A sentence that names the first trial of the table too, where another one is exported."""
+    first = ranking.best_first(rows, tuning)[0]
+    if first["trial"] == chosen["trial"]:
+        return ""
+    metric, trial = tuning.metric, first["trial"]
+    last = next((report[metric] for report in usable if report["trial"] == trial), None)
+    why = "it has no checkpoint that can be exported"
+    if last is not None:
+        why = f"its weights are those after its last report, with {metric} {last:.4f}"
+    return (
+        f"trial {trial} is first in the table (best_{metric} {first[f'best_{metric}']:.4f}), but "
+        f"{why}: exporting trial {chosen['trial']}, with {chosen[metric]:.4f}"
     )
 
 

@@ -10,7 +10,7 @@ from ray import tune
 
 from ffnet.errors import InputError
 from ffnet.netspec import TrialConfig
-from ffnet.results import tables
+from ffnet.results import ranking, tables
 from ffnet.results.hold import Hold
 from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
@@ -209,5 +209,5 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self._kept = list(keep)
 
     def _ranked(self, rows: Iterable[Row]) -> list[Row]:
-        column, descending = f"best_{self._study.tuning.metric}", self._study.tuning.mode == "max"
-        return tables.ranked([row for row in rows if column in row], column, descending)
+        column = f"best_{self._study.tuning.metric}"
+        return ranking.best_first((row for row in rows if column in row), self._study.tuning)
