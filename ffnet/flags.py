@@ -10,7 +10,11 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from ffnet.netspec import TUNABLE
+from ffnet.relevance import BESIDE, relevant
 from ffnet.space import SearchSpace, Values, same
+
+OTHERS = {other for other, _ in BESIDE.values()}
+"""Fields on whose value it depends whether others have an effect."""
 
 
 def add_flags(to: argparse.ArgumentParser, model: type[BaseModel]) -> None:
@@ -29,7 +33,8 @@ def override(values: Values, flags: argparse.Namespace, model: type[BaseModel]) 
 
     A hyper-parameter given as a number leaves the search space; one given as a domain,
     `--learning-rate '{log_uniform = [1e-3, 1e-1]}'`, enters it. Domains under a condition that the
-    number rules out leave it too: with `--optimizer adam` nothing of SGD is searched.
+    number rules out leave it too: with `--optimizer adam` nothing of SGD is searched. So does a
+    field of the file that has no effect any more, as `grace_epochs` with `--scheduler none`.
     """
     merged = {k: dict(v) if isinstance(v, dict) else v for k, v in values.items()}
     for section, name, field in fields(model):
@@ -40,7 +45,9 @@ def override(values: Values, flags: argparse.Namespace, model: type[BaseModel]) 
             merged[name] = _value(text, field)
         else:
             _set(merged, section, name, _value(text, field))
-    return merged
+    names = given(flags, model)
+    changed = [name for name in names if name in OTHERS]
+    return relevant(merged, names) if changed else merged
 
 
 def given(flags: argparse.Namespace, model: type[BaseModel]) -> list[str]:

@@ -58,6 +58,7 @@ def relevant(values: Values, given: Collection[str] = ()) -> Values:
 def _without_effect(values: Values) -> Iterator[tuple[str, str]]:
     for (section, name), (other, allowed) in BESIDE.items():
         part = values.get(section)
-        if isinstance(part, dict) and name in part and other in part:
-            if isinstance(part[other], str | None) and part[other] not in allowed:
-                yield section, name
+        if not isinstance(part, dict) or name not in part or other not in part:
+            continue
+        if isinstance(part[other], str | None) and part[other] not in allowed:
+            yield section, name

@@ -5,6 +5,7 @@ so that each is also a flag, a column of the tables and a word in the README. Ne
 Ray is imported here.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time
 from functools import cached_property
@@ -13,6 +14,8 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from ffnet import relevance
+from ffnet.errors import InputError
 from ffnet.netspec import MUTABLE, TUNABLE, NetSpec, PositiveInt, Training, TrialConfig
 from ffnet.outcomes import Grid, Outcomes
 from ffnet.space import Domain, SearchSpace, Spec, Values, same
@@ -139,6 +142,7 @@ class OneNet(Spec):
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
+        relevance.check(self, ("data",))
         self.trial_config()
         return self
 
@@ -169,6 +173,7 @@ class Study(Spec):
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
+        relevance.check(self, ("data", "tuning"))
         self._check_space()
         self._check_search()
         self._check_scheduler()
@@ -272,6 +277,28 @@ class Study(Spec):
                     f"a configuration of [space] contradicts itself: {explain(error)}; give a "
                     f'domain a condition, e.g. when = {{optimizer = "sgd"}}'
                 ) from None
+
+    def check_reports(self, examples: int) -> None:
+        """Refuse reports that come too late for the scheduler: it judges a trial when it reports.
+
+        Args:
+            examples: of the training part.
+
+        Raises:
+            InputError: no trial would report before its end.
+        """
+        interval = self.training.report_steps
+        if interval is None or self.tuning.scheduler == "none":
+            return
+        domains = self.space.root.get("batch_size", ())
+        smallest = min([n for d in domains for n in d.probes()] or [self.training.batch_size])
+        steps = self.budget.epochs * math.ceil(examples / smallest)
+        if interval >= steps:
+            raise InputError(
+                f"{self.tuning.scheduler} can stop no trial unless report_steps is below the steps "
+                f"of a whole trial, here {steps} at most. Given: report_steps {interval}; leave it "
+                f'out, or say scheduler = "none"'
+            )
 
     def _checked_samples(self) -> Iterable[Values]:
         """The study's own trials where they are not too many, else an even share of the grid."""

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ffnet.errors import InputError, one_line
+from ffnet.relevance import relevant
 from ffnet.results.storage import File, checked, is_remote
 from ffnet.space import Domain, Spec, Values
 
@@ -176,7 +177,7 @@ def study_of_json(text: bytes) -> Values:
     study = document.get("study")
     if not isinstance(study, dict):
         raise ValueError(f"needs an object `study`. Given: {shown(study)}")
-    return study
+    return relevant(study)  # every field is written out, also those that had no effect
 
 
 def json_object(text: bytes) -> Values:

@@ -45,6 +45,14 @@ SWEEP = {
     },
     "tuning": {"scheduler": "none"},
 }
+HEEDED = {
+    "sweep": ("dataset", "data_dir", "trials", "epochs", "seed"),
+    "dense": ("data_dir", "seed"),
+    "presets": ("data_dir", "seed"),
+    "ways": ("data_dir",),
+    "steps": (),
+}
+"""What is timed → the flags that it heeds."""
 MEGABYTE = 2**20
 WATCH_SECONDS = 2.0  # between looks at workers' memory; a look takes them about 20 ms
 CPUS = len(os.sched_getaffinity(0))
@@ -53,6 +61,11 @@ CPUS = len(os.sched_getaffinity(0))
 def main(argv: list[str]) -> int:
     """Run what is asked for and print its table."""
     flags = _parser().parse_args(argv)
+    for name in ("dataset", "data_dir", "trials", "epochs", "seed"):
+        if getattr(flags, name) is not None and name not in HEEDED[flags.what]:
+            raise InputError(
+                f"--{name.replace('_', '-')} has no effect on {flags.what}: leave it out"
+            )
     {
         "sweep": _sweep, "dense": _dense, "presets": _presets, "ways": _ways, "steps": _steps,
     }[flags.what](flags)  # fmt: skip
@@ -76,7 +89,7 @@ def _dense(flags: argparse.Namespace) -> None:
     preset = JOBS / "presets" / "mnist-dense.toml"
     place = [flags.data_dir] if flags.data_dir else []
     rows = []
-    for seed in range(flags.seed, flags.seed + 3):
+    for seed in _seeds(flags):
         row = _preset(preset.stem, seed, flags.data_dir)
         peer = _line(PEERS / "keras_dense.py", preset, seed, *place)
         seconds = row["train_seconds"] + row["evaluate_seconds"]
@@ -94,11 +107,16 @@ def _dense(flags: argparse.Namespace) -> None:
     _print_rows(rows)
 
 
+def _seeds(flags: argparse.Namespace) -> range:
+    first = flags.seed or 0
+    return range(first, first + 3)
+
+
 def _presets(flags: argparse.Namespace) -> None:
     """What the lesson's runs end with; of the two on CIFAR-10 it looks at validation only."""
     rows: list[dict[str, Any]] = []
     for preset in sorted(path.stem for path in (JOBS / "presets").glob("*.toml")):
-        runs = [_preset(preset, seed, flags.data_dir) for seed in range(flags.seed, flags.seed + 3)]
+        runs = [_preset(preset, seed, flags.data_dir) for seed in _seeds(flags)]
         for name in ("last_val_accuracy", "test_accuracy"):
             values = [run[name] for run in runs if run[name] is not None]
             if values:
@@ -122,9 +140,12 @@ def _sweep(flags: argparse.Namespace) -> None:
         Study,
         SWEEP
         | {
-            "seed": flags.seed,
-            "data": {"dataset": flags.dataset, "data_dir": flags.data_dir},
-            "budget": {"trials": flags.trials, "epochs": flags.epochs},
+            "seed": flags.seed or 0,
+            "data": {"dataset": flags.dataset or "cifar10", "data_dir": flags.data_dir},
+            "budget": {
+                "trials": 16 if flags.trials is None else flags.trials,
+                "epochs": 2 if flags.epochs is None else flags.epochs,
+            },
         },
         "flags",
     )
@@ -145,11 +166,11 @@ def _sweep(flags: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser(__doc__)
     parser.add_argument("what", choices=["sweep", "dense", "presets", "ways", "steps"])
-    parser.add_argument("--dataset", default="cifar10", help="[%(default)s]")
+    parser.add_argument("--dataset", help="sweep: the data set [cifar10]")
     parser.add_argument("--data-dir", help="folder of the data set [$FFNET_DATA]")
-    parser.add_argument("--trials", type=int, default=16, help="[%(default)s]")
-    parser.add_argument("--epochs", type=int, default=2, help="[%(default)s]")
-    parser.add_argument("--seed", type=int, default=0, help="draws the configurations [0]")
+    parser.add_argument("--trials", type=int, help="sweep: nets [16]")
+    parser.add_argument("--epochs", type=int, help="sweep: epochs of a net [2]")
+    parser.add_argument("--seed", type=int, help="of the sweep, or of the first of three runs [0]")
     return parser
 
 

@@ -38,8 +38,11 @@ def main(argv: list[str]) -> int:
     """Convert, serve, follow."""
     flags = _parser().parse_args(argv)
     run = RunFolder.existing(flags.run)
-    if not 0 <= flags.port < 2**16:
-        raise InputError(f"--port must be from 0, for any free one, to 65535. Given: {flags.port}")
+    if flags.convert_only and (flags.port is not None or flags.host is not None):
+        raise InputError("--port and --host have no effect with --convert-only: leave them out")
+    host, port = flags.host or "127.0.0.1", 6006 if flags.port is None else flags.port
+    if not 0 <= port < 2**16:
+        raise InputError(f"--port must be from 0, for any free one, to 65535. Given: {port}")
     if not run.trials.exists():
         raise InputError(f"{run} has no table yet: its study has not written one")
     converted, took = _tables(run), _convert(run)
@@ -48,7 +51,7 @@ def main(argv: list[str]) -> int:
         return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with _tensorboard(run, flags.host, flags.port) as (board, log):
+        with _tensorboard(run, host, port) as (board, log):
             print(f"TensorBoard: {_address(board, log)} (Ctrl-C ends it)", flush=True)
             while not _ends(board, within=max(EVERY, took / SHARE)):
                 if (now := _tables(run)) != converted:
@@ -63,10 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = command.parser(__doc__)
     parser.add_argument("run", help="folder of the run, or its s3:// or gs:// URI")
     parser.add_argument("--convert-only", action="store_true", help="write the event files and end")
-    parser.add_argument("--port", type=int, default=6006, help="0 for any free one [%(default)s]")
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen at, without a password [%(default)s]"
-    )
+    parser.add_argument("--port", type=int, help="0 for any free one [6006]")
+    parser.add_argument("--host", help="address to listen at, without a password [127.0.0.1]")
     return parser
 
 

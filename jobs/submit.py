@@ -20,6 +20,7 @@ ends and exits as the job; without JOB it is the newest one.
 
 import argparse
 import contextlib
+import math
 import secrets
 import sys
 import tempfile
@@ -43,13 +44,18 @@ def main(argv: list[str]) -> int:
     if not words and not flags.action:
         raise InputError("name a job after --, or status, logs, stop or list; see --help")
     for name, value in (("retries", flags.retries), ("driver-cpus", flags.driver_cpus)):
-        if not value >= 0:
+        if value is not None and not 0 <= value < math.inf:
             raise InputError(f"--{name} must be 0 or more. Given: {value}")
+        if value is not None and flags.action:
+            raise InputError(f"--{name} has an effect only on a job after --: leave it out")
+    if flags.action == "list" and flags.job:
+        raise InputError(f"list shows all jobs: leave {flags.job} out, or ask for its status")
+    retries = 1 if flags.retries is None else flags.retries
     arguments = package.command_of(words, Path.cwd()) if words else []
     client = connection.connect(flags.address)
     try:
         if words:
-            return _run(client, arguments, flags.retries, flags.driver_cpus)
+            return _run(client, arguments, retries, flags.driver_cpus or 0.0)
         return _look(client, flags.action, flags.job)
     except (OSError, RuntimeError) as error:  # of the connection, or what the server answered
         _note(f"error: {' '.join(str(error).split())[:500]}")
@@ -72,14 +78,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--retries",
         type=int,
-        default=1,
         metavar="N",
-        help="times that a study goes on after its driver was lost [%(default)s]",
+        help="times that a study goes on after its driver was lost [1]",
     )
     parser.add_argument(
         "--driver-cpus",
         type=float,
-        default=0.0,
         metavar="N",
         help="run the driver on any node with N CPUs free, off a head that has none [on the head]",
     )

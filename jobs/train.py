@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from ffnet.training.trainer import Trainer
 
 PRESETS = Path(__file__).parent / "presets"
+MOVED = ("dataset", "data_dir")
+"""Fields that say where the data of a run lie now; their digest must be that of the run."""
+
 COMPARED = ("train_loss", "val_loss", "val_accuracy")
 
 
@@ -43,6 +46,10 @@ def main(argv: list[str]) -> int:
     flags = _parser().parse_args(argv)
     if (flags.run is None) != (flags.trial is None):
         raise InputError("--from RUN and --trial ID go together")
+    if flags.run:
+        _refuse_changes(flags)
+    for folder in (flags.save_figures, flags.tensorboard):
+        _must_be_writable(folder)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     return _train_again(flags) if flags.run else _train_one(flags)
 
@@ -56,6 +63,8 @@ def _train_one(flags: argparse.Namespace) -> int:
     from ffnet.data.load import load
 
     data, config = load(one.data), one.trial_config()
+    if one.evaluate_test and not data.test:
+        raise InputError(f"evaluate_test needs a test part, and {data.name} has none: see --test")
     if not flags.out:
         return _train(flags, one, data, config, None)
     with held(RunFolder.at(flags.out)) as hold:
@@ -78,7 +87,8 @@ def _train(
     print(f"validation accuracy {report.validation.accuracy:.4f}", end=" ")
     print(f"after {report.epoch:g} epochs in {time.monotonic() - begun:.1f} s")
     row = _row(config, reports)
-    if one.evaluate_test and trainer.data.test:
+    if one.evaluate_test:
+        assert trainer.data.test
         test = trainer.evaluate(trainer.data.test)
         row |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
         print(f"test accuracy {test.accuracy:.4f}, loss {test.loss:.4f}")
@@ -205,7 +215,8 @@ def _train_again(flags: argparse.Namespace) -> int:
     row = recorded.trial(tables.read(folder.trials), flags.trial)
     _needs_no_parent(row)
     config = recorded.config(document["study"], row)
-    data = load(validated(Data, document["study"]["data"], str(folder.study)))
+    place = {name: getattr(flags, name) for name in MOVED if getattr(flags, name) is not None}
+    data = load(validated(Data, document["study"]["data"] | place, str(folder.study), list(place)))
     if data.digest != document["data"]["sha256"]:
         raise InputError(
             f"the data must be those of the run, SHA-256 {document['data']['sha256']}. "
@@ -234,6 +245,31 @@ def _train_again(flags: argparse.Namespace) -> int:
     return 0
 
 
+def _refuse_changes(flags: argparse.Namespace) -> None:
+    """Refuse flags that would change a trial, or that a trial trained again does not heed."""
+    fields = [name for name in given(flags, OneNet) if name not in MOVED]
+    others = ("preset", "out", "save_figures", "tensorboard")
+    for name in (*fields, *(name for name in others if getattr(flags, name) is not None)):
+        raise InputError(
+            f"--{name.replace('_', '-')} has no effect on a trial that is trained again with "
+            f"--from, as it was: leave it out. Where its data lie now is said by --data-dir or "
+            f"--dataset"
+        )
+
+
+def _must_be_writable(folder: Path | None) -> None:
+    """Refuse a folder that cannot be written before a net is trained for it."""
+    if folder is None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise InputError(f"{folder} must be a folder that can be written: name another one")
+
+
 def _needs_no_parent(row: "Row") -> None:
     if row["parent"] is not None:
         raise InputError(
@@ -255,7 +291,10 @@ def _parser() -> argparse.ArgumentParser:
     known = sorted(path.stem for path in PRESETS.glob("*.toml"))
     run = parser.add_argument_group("run")
     run.add_argument("--preset", choices=known, help="begin from a run of the source lesson")
-    run.add_argument("--from", dest="run", metavar="RUN", help="train a trial again")
+    run.add_argument(
+        "--from", dest="run", metavar="RUN",
+        help="train a trial again; --data-dir or --dataset say where its data lie now",
+    )  # fmt: skip
     run.add_argument("--trial", help="the trial, by its number in the table")
     run.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="[%(default)s]")
     out = parser.add_argument_group("output")

@@ -15,6 +15,7 @@ from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
 from ffnet.serving.card import choose
 from ffnet.study import Study, Tuning
+from ffnet.tuning.losses import Losses
 from ffnet.tuning.past import Past
 from ffnet.tuning.progress import describe
 from ffnet.tuning.recorder import Recorder
@@ -117,7 +118,7 @@ def test_summary_progress_and_checkpoints_follow_the_table(run: RunFolder) -> No
     rows = [{k: v for k, v in r.items() if v is not None} for r in tables.read(run.trials)]
     study = validated(Study, {"space": SPACE, "tuning": {"metric": "val_loss"}}, "x")
     hold: Any = SimpleNamespace(check=lambda: None, folder=run)
-    recorder = Recorder(study, run, lambda _: False, Past(rows[::-1], []), hold)
+    recorder = Recorder(study, run, Losses(), Past(rows[::-1], []), hold)
     assert [r["trial"] for r in recorder.best(5)] == [1, 2, 0, 3]
     assert "best val_loss 0.2000 (trial 1)" in describe(study, recorder, 1.0)
     assert text.shown(study.resolved())[3:5] == ["best_val_loss", "best_val_loss_epoch"]

@@ -95,10 +95,6 @@ def test_bad_values_are_refused_with_rule_and_value(
         assert word in message
 
 
-def test_grace_period_does_not_matter_without_a_scheduler() -> None:
-    assert study(tuning={"scheduler": "none", "grace_epochs": 99})
-
-
 def test_one_number_is_one_hidden_layer() -> None:
     assert NetSpec.model_validate({"hidden_sizes": 7}).hidden_sizes == (7,)
     assert NetSpec.model_validate({"hidden_sizes": []}).hidden_sizes == ()

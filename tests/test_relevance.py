@@ -1,0 +1,176 @@
+"""No flag is ignored: each has an effect, or is refused beside what takes its effect away."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Job
+from ffnet import command
+from ffnet.errors import InputError
+from ffnet.flags import add_flags, given, override
+from ffnet.results import storage
+from ffnet.results.layout import RunFolder
+from ffnet.study import OneNet, Study
+from ffnet.validation import read_study, validated
+
+SPACE = {"learning_rate": {"log_uniform": [1e-3, 1e-1]}}
+
+
+def study(values: dict[str, Any], *argv: str) -> Study:
+    parser = command.parser(None)
+    add_flags(parser, Study)
+    flags = parser.parse_args([*argv])
+    merged = override({"space": SPACE} | values, flags, Study)
+    return validated(Study, merged, "x.toml", given(flags, Study))
+
+
+def refusal(values: dict[str, Any], *argv: str) -> str:
+    with pytest.raises(InputError) as caught:
+        study(values, *argv)
+    return str(caught.value)
+
+
+WITHOUT_EFFECT = [
+    ("tuning", "grace_epochs", 2, "scheduler", ["none", "hyperband", "pbt"]),
+    ("tuning", "reduction_factor", 2, "scheduler", ["none", "median", "pbt"]),
+    ("tuning", "perturbation_epochs", 2, "scheduler", ["none", "asha", "median", "hyperband"]),
+    ("data", "split_seed", 1, "split", ["last"]),
+]
+
+
+@pytest.mark.parametrize(("section", "name", "value", "other", "values"), WITHOUT_EFFECT)
+def test_a_field_without_effect_is_refused_in_file_and_flags(
+    section: str, name: str, value: int, other: str, values: list[str]
+) -> None:
+    flag, other_flag = (f"--{each.replace('_', '-')}" for each in (name, other))
+    for beside in values:
+        words = f"{name} has an effect only with {other}"
+        assert words in refusal({section: {name: value, other: beside}})
+        message = refusal({}, flag, str(value), other_flag, beside)
+        assert words in message
+        assert f"Given: {name} {value}, {other} {beside}" in message
+        assert flag in message
+        # In a file: a flag that takes its effect away takes it out.
+        of = study({section: {name: value}}, other_flag, beside)
+        part = getattr(of, section)
+        assert getattr(part, name) == type(part).model_fields[name].default
+        # At its default, as every study.json has it, it contradicts nothing.
+        default = type(part).model_fields[name].default
+        assert study({section: {name: default, other: beside}})
+
+
+@pytest.mark.parametrize(
+    ("values", "flags"),
+    [
+        ({"training": {"schedule": "step", "step_epochs": 2}}, ("--schedule", "cosine")),
+        ({"training": {"momentum": 0.9, "nesterov": True}}, ("--optimizer", "adam")),
+    ],
+)
+def test_a_flag_takes_out_of_the_file_what_it_rules_out(
+    values: dict[str, Any], flags: tuple[str, str]
+) -> None:
+    assert study(values, *flags)
+    with pytest.raises(InputError):
+        study({"training": values["training"] | {flags[0].strip("-"): flags[1]}})
+
+
+def test_a_study_json_of_before_reads_without_what_had_no_effect(tmp_path: Path) -> None:
+    path = tmp_path / "study.json"
+    tuning = {"scheduler": "none", "grace_epochs": 9.0, "perturbation_epochs": 5}
+    path.write_text(json.dumps({"study": {"space": SPACE, "tuning": tuning}}))
+    assert validated(Study, read_study(str(path)), "x").tuning.grace_epochs == 1
+
+
+def test_one_net_refuses_a_seed_of_no_split() -> None:
+    with pytest.raises(InputError, match="split_seed has an effect only with split stratified"):
+        validated(OneNet, {"data": {"split": "last", "split_seed": 1}}, "x")
+
+
+@pytest.mark.parametrize(
+    ("values", "refused"),
+    [
+        ({"training": {"report_steps": 80}}, True),  # 10 steps an epoch, 8 epochs
+        ({"training": {"report_steps": 79}}, False),
+        ({"training": {"report_steps": 80}, "tuning": {"scheduler": "none"}}, False),
+        ({"training": {"report_steps": 80}, "tuning": {"scheduler": "hyperband"}}, True),
+        ({"training": {"report_steps": 80, "batch_size": 32}}, False),
+        ({"training": {"report_steps": 80},
+          "space": {"batch_size": {"log_integer": [8, 64]}}}, False),
+    ],
+)  # fmt: skip
+def test_reports_after_the_whole_training_are_refused_where_they_would_prune_nothing(
+    values: dict[str, Any], refused: bool
+) -> None:
+    of = study(values)
+    if not refused:
+        return of.check_reports(640)
+    with pytest.raises(InputError, match="below the steps of a whole trial, here 80 at most"):
+        of.check_reports(640)
+
+
+def test_tune_refuses_late_reports_before_anything_starts(
+    call: Job, small_study: Path, tmp_path: Path
+) -> None:
+    done = call("tune", small_study, "--report-steps", 10**6, "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert "asha can stop no trial unless report_steps is below" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+# --- jobs --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    run = RunFolder.create(tmp_path / "run")
+    storage.write_json(run.study, {"study": {}})
+    return run
+
+
+@pytest.mark.parametrize(
+    ("job", "words", "message"),
+    [
+        ("train", ["--from", "RUN", "--trial", "0", "--epochs", "3"], "--epochs has no effect"),
+        ("train", ["--from", "RUN", "--trial", "0", "--seed", "3"], "--seed has no effect"),
+        ("train", ["--from", "RUN", "--trial", "0", "--preset", "mnist-dense"], "--preset has no"),
+        ("train", ["--from", "RUN", "--trial", "0", "--out", "x"], "--out has no effect"),
+        ("train", ["--from", "RUN", "--trial", "0", "--save-figures", "x"], "--save-figures has"),
+        ("train", ["--from", "RUN", "--trial", "0", "--tensorboard", "x"], "--tensorboard has no"),
+        ("train", ["--trial", "0"], "--from RUN and --trial ID go together"),
+        ("train", ["--save-figures", "/proc/x"], "/proc/x must be a folder that can be written"),
+        ("train", ["--tensorboard", "/proc/x"], "/proc/x must be a folder that can be written"),
+        ("board", ["RUN", "--convert-only", "--port", "1"], "no effect with --convert-only"),
+        ("board", ["RUN", "--convert-only", "--host", "::1"], "no effect with --convert-only"),
+        ("submit", ["list", "--retries", "2"], "--retries has an effect only on a job after --"),
+        ("submit", ["logs", "--driver-cpus", "1"], "--driver-cpus has an effect only on a job"),
+        ("submit", ["list", "a-job"], "list shows all jobs: leave a-job out"),
+        ("submit", ["--driver-cpus", "nan", "--", "tune"], "--driver-cpus must be 0 or more"),
+        ("bench", ["steps", "--seed", "1"], "--seed has no effect on steps"),
+        ("bench", ["dense", "--trials", "1"], "--trials has no effect on dense"),
+        ("bench", ["ways", "--dataset", "digits"], "--dataset has no effect on ways"),
+        ("tune", ["x.toml", "--resume"], ""),
+    ],
+)
+def test_a_flag_without_effect_is_refused(
+    call: Job, run: RunFolder, tmp_path: Path, job: str, words: list[str], message: str
+) -> None:
+    given = [run.place if word == "RUN" else word for word in words]
+    done = call(job, *given, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_test_part_that_is_not_there_is_not_evaluated_in_silence(
+    call: Job, tmp_path: Path
+) -> None:
+    import numpy as np
+
+    y = np.arange(60) % 3
+    np.savez(tmp_path / "a.npz", x=np.random.default_rng(0).normal(size=(60, 4)), y=y)
+    flags = ["--dataset", tmp_path / "a.npz", "--evaluate-test", "true"]
+    words = "evaluate_test needs a test part"
+    assert words not in call("train", *flags, "--test", "0.9", "--validation", "0.2").stderr
