@@ -84,7 +84,7 @@ def test_scalars_are_the_reports_by_step_at_the_time_they_were_made(run: RunFold
     for number, status in enumerate(tables.STATUSES[:3]):
         own = sorted((r for r in reports if r["trial"] == number), key=lambda r: r["step"])
         seen = scalars(run.tensorboard / f"0000{number}-{status}")
-        assert set(seen) == set(tags.values())
+        assert set(seen) == {*tags.values(), "best/val_accuracy"}
         for column, tag in tags.items():
             expected = [(r["reported_at"].timestamp(), r["step"], r[column]) for r in own]
             assert [point[:2] for point in seen[tag]] == [point[:2] for point in expected]
@@ -258,7 +258,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
 def test_the_program_shows_a_study_live_and_ends_with_the_job(run: RunFolder, board: Board) -> None:
     wait_for(lambda: len(board.sessions()) == len(tables.STATUSES))
     assert "00004-failed" not in board.data("scalars/tags")  # it has no report
-    tags = {"loss/train", "loss/validation", "accuracy/validation"}
+    tags = {"loss/train", "loss/validation", "accuracy/validation", "best/val_accuracy"}
     assert set(board.data("scalars/tags")["00001-done"]) == tags
     experiment = board.data("hparams/experiment", {})
     assert {metric["name"]["tag"] for metric in experiment["metricInfos"]} == tags
@@ -282,7 +282,12 @@ def test_the_program_shows_a_study_live_and_ends_with_the_job(run: RunFolder, bo
     assert (done["startTimeSecs"], done["endTimeSecs"]) == (START + 1, START + 10)
     last = {metric["name"]["tag"]: metric["value"] for metric in done["metricValues"]}
     assert last == pytest.approx(
-        {"loss/train": 0.1, "loss/validation": 0.15, "accuracy/validation": 20 / 21}
+        {
+            "loss/train": 0.1,
+            "loss/validation": 0.15,
+            "accuracy/validation": 20 / 21,
+            "best/val_accuracy": 20 / 21,
+        }
     )
 
     rows = tables.read(run.trials)
