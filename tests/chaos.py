@@ -51,7 +51,10 @@ ALONE = ("asha", "median", "none")
 DISTURBANCES = (
     "driver kills", "worker kills", "node kills", "freezes", "full disks", "outages",
 )  # fmt: skip
-DONE = (*DISTURBANCES, "survivals", "epochs", "epochs repeated", "readings", "seconds")
+DONE = (
+    *DISTURBANCES, "survivals", "epochs", "epochs repeated", "readings", "checkpoints read",
+    "seconds",
+)  # fmt: skip
 FAULTS = (
     "rows lost", "trials twice", "reports twice", "reports missing", "ended rows changed",
     "decisions changed", "failed, or not ended", "unreadable moments", "wrong exits", "tracebacks",

@@ -1,12 +1,17 @@
 """The chaos command: its comparisons find what doctored tables hide, and a short run of it."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from chaos_ledger import Ledger, changed_decisions
+from conftest import ROOT
 from ffnet.results import tables
 from ffnet.results.tables import Row
 
@@ -172,3 +177,14 @@ def test_a_changed_curve_is_a_changed_decision() -> None:
     end[1][4]["train_loss"] *= 1 + 1e-15
     assert len(changed_decisions(whole(), end)) == 1
     assert len(changed_decisions(whole(), (whole()[0][:2], whole()[1][:4]))) == 1
+
+
+def test_a_short_run_of_the_command_finds_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "tests" / "chaos.py", "--quick"]
+    command += ["--json", tmp_path / "figures.json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads((tmp_path / "figures.json").read_text())["figures"]["sum"]
+    assert figures["driver kills"] == 2
+    assert figures["survivals"] == figures["driver kills"] + figures["worker kills"]
+    assert min(figures["readings"], figures["checkpoints read"]) > 20
