@@ -180,7 +180,7 @@ def test_a_changed_curve_is_a_changed_decision() -> None:
 
 
 def test_a_short_run_of_the_command_finds_nothing(tmp_path: Path) -> None:
-    command = [sys.executable, ROOT / "tests" / "chaos.py", "--quick"]
+    command: list[str | Path] = [sys.executable, ROOT / "tests" / "chaos.py", "--quick"]
     command += ["--json", tmp_path / "figures.json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
