@@ -58,9 +58,12 @@ DONE = (
 FAULTS = (
     "rows lost", "trials twice", "reports twice", "reports missing", "ended rows changed",
     "decisions changed", "failed, or not ended", "unreadable moments", "wrong exits", "tracebacks",
-    "hung", "studies that never ended", "left behind", "left behind while the next trained",
+    "second drivers", "hung", "studies that never ended", "left behind", "left behind while the next trained",
 )  # fmt: skip
 """Findings of which there must be none."""
+
+FREEZES = ("orphan", "frozen worker", "frozen driver", "second driver")
+"""Events that freeze processes; see `Run`."""
 
 SHOWN, MOST = 3, 500
 """Cases printed of each finding, and characters of each; the file of --json has all."""
@@ -130,9 +133,7 @@ def plan(kills: int, workers: int, freezes: int, dice: random.Random) -> list[Ev
     when = itertools.cycle([*order, "end", "over"])
     events = [Event("driver", next(when)) for _ in range(kills)]
     others = [Event("worker", dice.choice(["first", "middle", "middle"])) for _ in range(workers)]
-    whats = itertools.islice(
-        itertools.cycle(dice.sample(["orphan", "frozen worker", "frozen driver"], 3)), freezes
-    )
+    whats = itertools.islice(itertools.cycle(dice.sample(FREEZES, len(FREEZES))), freezes)
     for event in [*others, *(Event(what, "middle") for what in whats)]:
         events.insert(dice.randint(0, len(events)), event)
     return events
@@ -152,7 +153,7 @@ class Chaos:
 
     def run(self) -> None:
         """Run all of it, and print each part as it ends."""
-        names = self._asked.only or [*COMBINATIONS, *STAGES]
+        names = self._asked.only or [*STAGES, *COMBINATIONS]  # the longest first
         kills = shared_out(self._asked.kills, [name for name in names if name not in STAGES])
         workers = shared_out(self._asked.workers_kills, [*kills])
         with ThreadPoolExecutor(self._asked.lanes) as lanes:

@@ -268,6 +268,22 @@ class Run:
         self._freeze(driver.pid)
         return False
 
+    def _second_driver(self, driver: Driver) -> bool:
+        """While the driver is frozen another one must be refused: the first is not dead."""
+        self._note("freezes")
+        self._signal(driver.pid, signal.SIGSTOP)
+        second = Driver(self.world, f"{driver.life}-second", self.arguments(), self.extra())
+        try:
+            wait(lambda: False, second, PATIENCE, 0.1)
+        except TimeoutError:
+            second.kill(group=True)
+        said = second.errors()
+        if second.status != 2 or len(said.splitlines()) != 1:
+            case = f"{second.life}: {second.status}: {said[-500:]}"
+            self.result.findings["second drivers"].add(case)
+        self._signal(driver.pid, signal.SIGCONT)
+        return False
+
     def _orphan(self, driver: Driver) -> bool:
         """Freeze the workers, kill the driver alone, and wake them when the next driver trains."""
         self._frozen = driver.workers()
