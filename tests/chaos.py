@@ -58,7 +58,8 @@ DONE = (
 FAULTS = (
     "rows lost", "trials twice", "reports twice", "reports missing", "ended rows changed",
     "decisions changed", "failed, or not ended", "unreadable moments", "wrong exits", "tracebacks",
-    "second drivers", "hung", "studies that never ended", "left behind", "left behind while the next trained",
+    "second drivers", "hung", "studies that never ended", "left behind",
+    "left behind while the next trained",
 )  # fmt: skip
 """Findings of which there must be none."""
 
