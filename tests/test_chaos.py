@@ -1,18 +1,24 @@
 """The chaos command: its comparisons find what doctored tables hide, and a short run of it."""
 
-import json
+import random
 import subprocess
-import sys
-from collections.abc import Callable
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+import chaos_runs
+from chaos import FREEZES, is_right, plan
 from chaos_ledger import Ledger, changed_decisions
-from conftest import ROOT
+from chaos_runs import Case, Event, Result, Run
+from chaos_world import Watch, World
+from conftest import wait_for
 from ffnet.results import tables
+from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -179,12 +185,79 @@ def test_a_changed_curve_is_a_changed_decision() -> None:
     assert len(changed_decisions(whole(), (whole()[0][:2], whole()[1][:4]))) == 1
 
 
-def test_a_short_run_of_the_command_finds_nothing(tmp_path: Path) -> None:
-    command: list[str | Path] = [sys.executable, ROOT / "tests" / "chaos.py", "--quick"]
-    command += ["--json", tmp_path / "figures.json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout + done.stderr
-    figures = json.loads((tmp_path / "figures.json").read_text())["figures"]["sum"]
-    assert figures["driver kills"] == 2
-    assert figures["survivals"] == figures["driver kills"] + figures["worker kills"]
-    assert min(figures["readings"], figures["checkpoints read"]) > 20
+# --- what acts, and what looks on ----------------------------------------------------------------
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    world = World()
+    yield world
+    world.close()
+
+
+def test_what_stays_behind_is_found_and_cleared(world: World) -> None:
+    assert world.left_behind() == []
+    process = subprocess.Popen(["sleep", "600"], env=world.environment("first-1"))
+    try:
+        (world.temporary / "ffnet-abc").mkdir()
+        (world.temporary / "ray" / "session_1").mkdir(parents=True)
+        assert world.processes("first-1/") == [process.pid]
+        assert world.processes("first-2/") == []
+        assert len(world.left_behind()) == 3
+        threading.Thread(target=process.wait).start()  # nobody must be left to be waited for
+        world.clear()
+        assert world.left_behind() == []
+    finally:
+        process.kill()
+
+
+def test_a_table_that_cannot_be_read_is_found(world: World) -> None:
+    ledger = Ledger(shares=False)
+    run = world.folder / "run"
+    tables.write(RunFolder.at(run).trials, half()[0], tables.TRIALS)
+    tables.write(RunFolder.at(run).epochs, half()[1], tables.EPOCHS)
+    watch = Watch(str(run), ledger, pause=0.001)
+    wait_for(lambda: watch.readings)
+    assert not ledger.findings
+    (run / "trials.parquet").write_bytes(b"half a table")
+    wait_for(lambda: ledger.findings["unreadable moments"])
+    (run / "trials.parquet").unlink()
+    assert watch.last() == ([], [])
+    watch.close()
+
+
+def test_a_driver_that_ends_with_an_error_is_found(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chaos_runs, "TRIES", 1)
+    (tmp_path / "study.toml").write_text("[space]\n")
+    case = Case("none:random", tmp_path / "study.toml", (), trials=2, shares=False, decided=False)
+    run = Run(world, case, "a:seed")
+    run.through([Event("driver", "middle")])
+    found = {name: len(cases) for name, cases in run.result.findings.items() if cases}
+    assert found == {"wrong exits": 1, "studies that never ended": 1, "rows lost": 2}
+    assert not is_right(run.result)
+
+
+def test_each_disturbance_comes_once() -> None:
+    events = plan(11, 5, 4, random.Random(0))
+    whats = Counter(event.what for event in events)
+    assert whats == {"driver": 11, "worker": 5, **dict.fromkeys(FREEZES, 1)}
+    assert {e.when for e in events} == {
+        "middle",
+        "ray",
+        "first",
+        "tables",
+        "between",
+        "end",
+        "over",
+    }
+    assert all(callable(getattr(Run, f"_{what.replace(' ', '_')}")) for what in whats)
+    assert events != plan(11, 5, 4, random.Random(1))
+
+
+def test_more_epochs_repeated_than_kills_are_wrong() -> None:
+    result = Result(Counter({"driver kills": 2, "epochs repeated": 2}))
+    assert is_right(result)
+    result.done["epochs repeated"] += 1
+    assert not is_right(result)
