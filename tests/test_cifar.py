@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ffnet.data import cifar_batches, formats, pickled
 from ffnet.errors import InputError
@@ -82,6 +84,25 @@ def test_every_protocol_of_python_3_is_read(tmp_path: Path, batch: Any, protocol
     assert (x == IMAGES).all()
     assert x.dtype == np.uint8
     assert y == LABELS
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.binary() | st.text(),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(st.binary() | st.text() | st.integers(-(2**40), 2**40), inner)
+        | st.lists(inner, max_size=4).map(tuple)
+    ),
+    max_leaves=30,
+)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(VALUES, st.integers(0, 5))
+def test_plain_values_are_what_pickle_itself_reads(value: Any, protocol: int) -> None:
+    read = pickled.load(pickle.dumps(value, protocol))
+    assert read == value
+    assert repr(read) == repr(value)  # True is not 1
 
 
 def python_2(protocol: int) -> bytes:
