@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 
 from ffnet.errors import InputError
 
+SETUP = "run `make setup` in ffnet's folder, and the job with .venv/bin/python there"
+
 
 def run(main: Callable[[list[str]], int]) -> NoReturn:
     """Run a command line's `main`; bad input ends in one line and exit status 2.
@@ -26,6 +28,10 @@ def run(main: Callable[[list[str]], int]) -> NoReturn:
         if debug:
             traceback.print_exc()
         sys.exit(_fail(error))
+    except ModuleNotFoundError as error:
+        if debug or (error.name or "").startswith("ffnet"):
+            raise
+        sys.exit(_fail(InputError(f"{error.name} is not installed: {SETUP}")))
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # `jobs/table.py … | head`

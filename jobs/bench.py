@@ -12,21 +12,19 @@ from the first trial's training to the last one's end; start-up (imports, data, 
 """
 
 import argparse
+import itertools
 import json
 import os
 import secrets
 import statistics
 import sys
 import time
-from itertools import pairwise
 from pathlib import Path
 from subprocess import PIPE, Popen, TimeoutExpired
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tabulate import tabulate
-
-from ffnet import command
+from _environment import command
 from ffnet.errors import InputError
 from ffnet.results import tables
 from ffnet.results.layout import RunFolder
@@ -289,10 +287,16 @@ def _change_seconds(reports: list[tables.Row]) -> float:
         own = sorted((r for r in reports if r["worker"] == worker), key=lambda r: r["started_at"])
         gaps += [
             (after["started_at"] - before["reported_at"]).total_seconds()
-            for before, after in pairwise(own)
+            for before, after in itertools.pairwise(own)
             if before["trial"] != after["trial"]
         ]
     return float(statistics.median(gaps))
+
+
+def _table(rows: Any, headers: Any, formats: Any) -> None:
+    from tabulate import tabulate
+
+    print(tabulate(rows, headers, tablefmt="github", floatfmt=formats))
 
 
 def _print(study: Study, results: dict[str, dict[str, Any]], products: dict[str, float]) -> None:
@@ -307,7 +311,7 @@ def _print(study: Study, results: dict[str, dict[str, Any]], products: dict[str,
         for name, r in results.items()
     ]
     formats = ("", ".1f", ".1f", ".2f", ".2f", ".3f")
-    print(tabulate(rows, headers, tablefmt="github", floatfmt=formats))
+    _table(rows, headers, formats)
     own = results["ffnet"]
     print(f"\nchange of trial on a warm worker: {1000 * own['change']:.0f} ms (median)")
     print(f"a worker's memory, largest: {own['memory'] / MEGABYTE:.0f} MB resident, ", end="")
@@ -317,7 +321,8 @@ def _print(study: Study, results: dict[str, dict[str, Any]], products: dict[str,
 
 
 def _print_rows(rows: list[dict[str, Any]]) -> None:
-    print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".4g"), end="\n\n")
+    _table(rows, "keys", ".4g")
+    print()
 
 
 if __name__ == "__main__":

@@ -23,10 +23,9 @@ import time
 from collections.abc import Iterator
 from typing import IO
 
-from ffnet import command
+from _environment import command
 from ffnet.errors import InputError
 from ffnet.results.layout import RunFolder
-from ffnet.results.tensorboard import convert
 
 EVERY = 5.0  # seconds between conversions; TensorBoard too looks for news every 5
 SHARE = 0.1  # of the time that conversions may take
@@ -73,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _convert(run: RunFolder) -> float:
     """Bring the event files up to the tables; the seconds that it took."""
+    from ffnet.results.tensorboard import convert
+
     begun = time.monotonic()
     convert(run)
     return time.monotonic() - begun

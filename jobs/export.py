@@ -17,7 +17,7 @@ import argparse
 import os
 from pathlib import Path
 
-from ffnet import command
+from _environment import command
 from ffnet.output import redirected
 from ffnet.results.layout import RunFolder
 

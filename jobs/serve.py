@@ -15,7 +15,7 @@ import argparse
 import os
 from pathlib import Path
 
-from ffnet import command
+from _environment import command
 from ffnet.errors import InputError
 from ffnet.serving.folder import ModelFolder
 from ffnet.serving.listen import reserved

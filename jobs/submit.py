@@ -28,7 +28,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ffnet import command
+from _environment import command
 from ffnet.errors import InputError
 from ffnet.submit import connection, job, package
 

@@ -8,7 +8,7 @@ python jobs/table.py runs/digits-… --sort -train_seconds
 
 import argparse
 
-from ffnet import command
+from _environment import command
 from ffnet.errors import InputError
 from ffnet.results import tables
 from ffnet.results.layout import RunFolder

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ffnet import command
+from _environment import command
 from ffnet.errors import InputError
 from ffnet.flags import add_flags, given, override
 from ffnet.netspec import TrialConfig

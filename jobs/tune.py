@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ffnet import command
+from _environment import command
 from ffnet.errors import InputError
 from ffnet.flags import add_flags, given, override
 from ffnet.results.hold import Hold, held

@@ -141,7 +141,9 @@ def _main(name: str) -> Callable[[list[str]], int]:
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "jobs")
+        spec.loader.exec_module(module)
     main: Callable[[list[str]], int] = module.main
     return main
 

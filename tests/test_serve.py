@@ -371,6 +371,7 @@ def test_without_the_extra_serve_it_says_what_to_install(models: Path) -> None:
 import runpy, sys
 sys.modules["uvicorn"] = None  # importing it is an error
 del sys.argv[0]
+sys.path.insert(0, sys.argv[0].rpartition("/")[0])
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
     python, *rest = command_line("serve", models / "tiny", "--port", 0)

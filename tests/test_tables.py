@@ -123,6 +123,7 @@ def test_help_imports_neither_ray_nor_tensorflow(name: str) -> None:
 def assert_imports_neither(argv: list[str]) -> None:
     code = f"""
 import runpy, sys
+sys.path.insert(0, "jobs")
 sys.argv = {argv}
 try:
     runpy.run_path("jobs/" + sys.argv[0], run_name="__main__")

@@ -74,7 +74,7 @@ def command_of(words: list[str], here: Path) -> list[str]:
     """
     name, *arguments = words
     if not (here / "jobs" / f"{name}.py").is_file():
-        known = ", ".join(sorted(path.stem for path in (here / "jobs").glob("*.py")))
+        known = ", ".join(sorted(path.stem for path in (here / "jobs").glob("[!_]*.py")))
         raise InputError(
             f"the first word after -- must be a job in {here / 'jobs'} ({known or 'none here'}). "
             f"Given: {name}"
