@@ -24,6 +24,7 @@ from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
 from ffnet.serving.card import choose
 from ffnet.study import Data
+from ffnet.training import checkpoints
 from test_tables import assert_imports_neither
 
 Array = npt.NDArray[Any]
@@ -256,17 +257,30 @@ def test_a_trial_that_trains_on_after_it_was_chosen_is_not_exported(
 ) -> None:
     run = RunFolder.at(shutil.copytree(nets / "model", tmp_path / "run"))
     chosen = choose(run, None)
-    with run.checkpoint(0).open() as file:
-        np.load(file)
-        rest = file.read()
+    import tensorflow as tf
+
+    saved = checkpoints.load(run.checkpoint(0))
+    variables = [tf.Variable(array) for array in saved.arrays]
     with run.checkpoint(0).replacing() as file:
-        np.save(file, chosen.report["step"] + 1)
-        file.write(rest)
+        checkpoints.write(file, saved.step + 1, saved.reports, variables)
     from ffnet.serving.export import export
 
     with pytest.raises(InputError, match="trial 0 trains on meanwhile"):
         export(chosen, tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def test_a_damaged_checkpoint_is_refused_by_name(nets: Path, tmp_path: Path, call: Job) -> None:
+    run = RunFolder.at(shutil.copytree(nets / "model", tmp_path / "run"))
+    path = Path(run.checkpoint(0).place)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    for flags in ([], ["--trial", 0]):
+        done = call("export", run.place, *flags)
+        assert done.returncode == 2
+        assert f"{path}: the checkpoint is damaged (its content does not match" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
 
 
 def test_study_json_of_an_older_run_is_refused(nets: Path, tmp_path: Path) -> None:

@@ -283,10 +283,10 @@ def test_training_resumed_from_a_checkpoint_goes_on_as_if_never_stopped(
     file = io.BytesIO()
     checkpoints.write(file, 20, [{"step": 10}, {"step": 20}], trainer.variables)
     reports(trainer, trial(net, seed=99, **training))  # another trial has the net meanwhile
-    file.seek(0)
-    step, earlier = checkpoints.read(file, trainer.variables)
-    assert (step, earlier) == (20, [{"step": 10}, {"step": 20}])
-    assert begun + curve(list(train(trainer, of, after=step))) == whole
+    saved = checkpoints.parse(file.getvalue())
+    saved.assign(trainer.variables)
+    assert (saved.step, saved.reports) == (20, [{"step": 10}, {"step": 20}])
+    assert begun + curve(list(train(trainer, of, after=saved.step))) == whole
 
 
 @pytest.mark.parametrize("name", REMEMBERING)
@@ -306,7 +306,9 @@ def test_a_checkpoint_may_be_read_for_its_net_alone(digits: DeviceData) -> None:
     *_, last = reports(trainer, of)
     file = io.BytesIO()
     checkpoints.write(file, last.step, [], trainer.variables)
-    file.seek(0)
     other = Trainer(digits, trial({"batch_norm": True}))  # sgd: no slots
-    assert checkpoints.read(file, other.variables) == (last.step, [])
+    other.initialize(of)
+    saved = checkpoints.parse(file.getvalue())
+    saved.assign(other.variables)
+    assert (saved.step, saved.reports) == (last.step, [])
     assert other.evaluate(digits.validation) == last.validation

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from conftest import (
@@ -29,8 +28,10 @@ from conftest import (
     wait_for,
 )
 from ffnet.results import ranking
+from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
 from ffnet.study import Study
+from ffnet.training import checkpoints
 from ffnet.tuning.search import sample
 from ffnet.validation import read_study, validated
 
@@ -172,10 +173,9 @@ def test_checkpoints_of_the_best_five_remain(digits: tuple[Path, str]) -> None:
     fifth = ordered[4]["best_val_accuracy"]
     assert len(kept) == 5
     assert all(r["best_val_accuracy"] >= fifth for r in ordered if r["trial"] in kept)
-    with (digits[0] / "checkpoints" / f"{kept.pop():05d}.npy").open("rb") as file:
-        step, reports, first = int(np.load(file)), json.loads(str(np.load(file))), np.load(file)
-    assert reports[-1]["step"] == step > 0
-    assert first.shape[0] == 64
+    saved = checkpoints.load(RunFolder.existing(digits[0]).checkpoint(kept.pop()))
+    assert saved.reports[-1]["step"] == saved.step > 0
+    assert saved.arrays[0].shape[0] == 64
 
 
 def test_the_same_study_gives_its_trials_the_same_curves(

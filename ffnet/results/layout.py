@@ -136,8 +136,12 @@ class RunFolder:
         return self._file("epochs.parquet")
 
     def checkpoint(self, trial: int) -> File:
-        """A trial after its last report: the step and the weights, npy arrays one after another."""
+        """A trial after its last report: see `training.checkpoints`."""
         return self._file(f"checkpoints/{trial:05d}.npy")
+
+    def checkpoint_before(self, trial: int) -> File:
+        """The checkpoint before, kept until the trial ends, in case that the last is damaged."""
+        return self._file(f"checkpoints/{trial:05d}-before.npy")
 
     @property
     def errors(self) -> str:

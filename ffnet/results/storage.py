@@ -149,16 +149,18 @@ class File:
                     return io.BytesIO(whole)
 
     @contextmanager
-    def replacing(self, sync: bool = False) -> Iterator[IO[bytes]]:
+    def replacing(self, sync: bool = False, keep: "File | None" = None) -> Iterator[IO[bytes]]:
         """A file to write that takes this one's place when complete; see `storage.replacing`."""
         if not is_remote(self.place):
-            with replacing(Path(self.place), sync) as file:
+            with replacing(Path(self.place), sync, Path(keep.place) if keep else None) as file:
                 yield file
             return
         whole = io.BytesIO()  # an error while it is filled must not leave a part of it there
         yield whole
         where, path = located(self.place)
         try:
+            if keep and self.exists():
+                where.copy_file(path, located(keep.place)[1])
             with where.open_output_stream(path) as stream:
                 stream.write(whole.getbuffer())
         except OSError as error:
@@ -202,7 +204,7 @@ def delete(place: str) -> None:
 
 
 @contextmanager
-def replacing(path: Path, sync: bool = False) -> Iterator[IO[bytes]]:
+def replacing(path: Path, sync: bool = False, keep: Path | None = None) -> Iterator[IO[bytes]]:
     """A file to write that takes the place of `path` when complete, never before.
 
     Whoever reads `path` meanwhile, or after a kill, sees the file before or the file after.
@@ -210,6 +212,7 @@ def replacing(path: Path, sync: bool = False) -> Iterator[IO[bytes]]:
     Args:
         path: the file; parent folders are made.
         sync: wait until the disk has the content, so that it outlives a loss of power too.
+        keep: the file before stays there, under this name.
 
     Raises:
         OSError: it could not be written; the error has the file's name.
@@ -222,12 +225,25 @@ def replacing(path: Path, sync: bool = False) -> Iterator[IO[bytes]]:
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
+        if keep:
+            _keep(path, keep)
         temporary.replace(path)
     except OSError as error:
         raise named(error, path) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _keep(path: Path, keep: Path) -> None:
+    """Give a file a second name. Where that cannot be, it has only the second one for a moment."""
+    if not path.exists():
+        return
+    keep.unlink(missing_ok=True)
+    try:
+        keep.hardlink_to(path)
+    except OSError:  # a file system without hard links
+        path.replace(keep)
 
 
 def named(error: OSError, place: object) -> OSError:

@@ -6,8 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ffnet.errors import InputError
 from ffnet.netspec import TrialConfig
 from ffnet.results import ranking, recorded, tables
@@ -16,6 +14,7 @@ from ffnet.results.storage import File
 from ffnet.results.tables import CHANGING, Row
 from ffnet.serving.rest import SIGNATURE
 from ffnet.study import Tuning
+from ffnet.training import checkpoints
 
 NEEDED = {"name", "sizes", "example_shape", "dtype", "mean", "std"}  # of study.json's data
 WEIGHTS = "a checkpoint with the weights of a report"
@@ -82,7 +81,7 @@ def choose(run: RunFolder, trial: str | None) -> Choice:
     """
     document = _document(run)
     rows = tables.read(run.trials)
-    usable = _reports_of_weights(run, rows)
+    usable = _reports_of_weights(run, rows, trial)
     if trial is None:
         tuning = ranking.tuning_of(document["study"])
         report, why = _best(usable, tuning)
@@ -103,14 +102,21 @@ def _document(run: RunFolder) -> dict[str, Any]:
     return document
 
 
-def _reports_of_weights(run: RunFolder, rows: list[Row]) -> list[Row]:
+def _reports_of_weights(run: RunFolder, rows: list[Row], wanted: str | None) -> list[Row]:
     """The report of each checkpoint's weights, a row of epochs.parquet, by trial.
 
     Weights without one are not finite, are newer than the table, or are another trial's, taken
-    over as the study ended (pbt).
+    over as the study ended (pbt). Raises InputError when the checkpoint of the wanted trial is
+    damaged; where none is named, when any is.
     """
     saved = {r["trial"]: r for r in rows if run.checkpoint(r["trial"]).exists()}
-    steps = {trial: _step(run.checkpoint(trial)) for trial in saved}
+    steps = {}
+    for trial in saved:
+        try:
+            steps[trial] = checkpoints.load(run.checkpoint(trial)).step
+        except InputError as error:
+            if wanted in (None, str(trial)):
+                raise InputError(f"{error}; name another trial with --trial") from None
     same = ("parent", *CHANGING)
     columns = ["trial", "step", "epoch", "val_accuracy", "val_loss", *same]
     found = [
@@ -121,12 +127,6 @@ def _reports_of_weights(run: RunFolder, rows: list[Row]) -> list[Row]:
         and all(report[name] == saved[report["trial"]][name] for name in same)
     ]
     return sorted(found, key=lambda report: report["trial"])
-
-
-def _step(checkpoint: File) -> int:
-    """After which a checkpoint was written: what it begins with."""
-    with checkpoint.open() as file:
-        return int(np.load(file))
 
 
 def _best(usable: list[Row], tuning: Tuning) -> tuple[Row, str]:

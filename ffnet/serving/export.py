@@ -43,8 +43,12 @@ class ServedNet(tf.Module):  # type: ignore[misc]
         functional = spec.model_copy(update={"api": "functional"})
         self._net = make_net(self._features, len(self._classes), functional)
         self._variables = [*self._net.weights, *self._net.state]  # saved as it is the Module's
-        with checkpoint.open() as file:
-            self.step, _ = checkpoints.read(file, self._variables)
+        saved = checkpoints.load(checkpoint)
+        try:
+            saved.assign(self._variables)
+        except InputError as error:
+            raise checkpoints.damaged(checkpoint, error) from None
+        self.step = saved.step
         # As in training, with the same rounding: see `ffnet.data.scaling` and `DeviceData`.
         floats = np.dtype(data.get("normalized_in", "float32")).type
         copies = self._features // len(data["mean"])  # channels repeat along a flattened image

@@ -55,6 +55,8 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             for row in past.trials
             if not past.goes_on(row, study) and folder.checkpoint(row["trial"]).exists()
         ]
+        self._notes: dict[int, str] = {}
+        self._ended: list[int] = []  # trials whose checkpoint before the last may go
         self._changed, self._write_again_at = True, 0.0
         self.flush()
 
@@ -96,6 +98,9 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     def on_trial_result(self, trial: Any, result: Row, **_: Any) -> None:
         """A report, or the end of a trial that failed."""
         row = self._row(trial)
+        if note := result.get("note"):
+            print(f"trial {row['trial']}: {note}; it went on from before")
+            self._notes[row["trial"]] = note
         for earlier in result.get("earlier", ()):
             self._note(row, earlier, again=True)
         for name in ("setup_seconds", "report_seconds"):
@@ -192,16 +197,20 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         return self.rows[trial.config["trial"]["number"]]
 
     def _end(self, row: Row, status: str, reason: str | None) -> None:
+        reason = "; ".join(filter(None, (reason, self._notes.pop(row["trial"], None)))) or None
         row |= {"status": status, "reason": reason, "ended_at": datetime.now(UTC)}
         self._changed = True
         if status != "stopped":  # one that is stopped may go on later
             self._kept.append(row["trial"])
+            self._ended.append(row["trial"])
 
     def _drop_checkpoints(self) -> None:
         """Keep those of the best ended trials only.
 
         The tables are written before: a trial whose row says that it runs can go on after a kill.
         """
+        while self._ended:
+            self._folder.checkpoint_before(self._ended.pop()).delete()
         best = self._ranked(self.rows[number] for number in self._kept)[:KEPT_CHECKPOINTS]
         keep = {row["trial"] for row in best}
         for number in set(self._kept) - keep:

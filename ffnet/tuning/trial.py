@@ -19,6 +19,7 @@ import ray
 from ray import tune
 
 from ffnet.data.dataset import DataSet
+from ffnet.errors import InputError, one_line
 from ffnet.netspec import TrialConfig
 from ffnet.results.layout import RunFolder
 from ffnet.results.storage import File
@@ -64,6 +65,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         self._config = TrialConfig.model_validate(new_config["trial"])
         self._reports: Iterator[Report] | None = None
         self._earlier: list[Result] = []
+        self._note: str | None = None  # what the trial's row says beside its reason
         self._idle_since = time.perf_counter()
         return True
 
@@ -100,6 +102,10 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     def _checkpoint(self) -> File:
         return self._folder.checkpoint(self._config.number)
 
+    @property
+    def _before(self) -> File:
+        return self._folder.checkpoint_before(self._config.number)
+
     def _step(self) -> Result:
         begun = time.perf_counter()
         waited = begun - self._idle_since
@@ -108,6 +114,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             waited = 0.0  # the wait before a first report is queue time, which the driver counts
             self._reports = self._start()
             row["setup_seconds"] = time.perf_counter() - begun
+            row["note"] = self._note
             if self._own() and self._own()[-1] is self._earlier[-1]:
                 return row | self._again()
         started_at = datetime.now(UTC).isoformat()
@@ -164,17 +171,29 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         }
 
     def _start(self) -> "Iterator[Report]":
-        from ffnet.training import checkpoints
         from ffnet.training.loop import train
 
         self._folder.must_have_study()  # a node that came later must see it too
         trainer = self._trainer()
         trainer.initialize(self._config)
-        after = 0
-        if self._checkpoint.exists():  # lost with its worker or study, or paused: go on
-            with self._checkpoint.open() as file:
-                after, self._earlier = checkpoints.read(file, trainer.variables)
-        return train(trainer, self._config, after)
+        return train(trainer, self._config, self._restore(trainer))
+
+    def _restore(self, trainer: "Trainer") -> int:
+        """Go on where the trial was lost, stopped or paused; the steps trained until there."""
+        from ffnet.training import checkpoints
+
+        for file in (self._checkpoint, self._before):
+            if not file.exists():
+                continue
+            try:
+                saved = checkpoints.load(file)
+                saved.assign(trainer.variables)
+            except InputError as error:  # damaged: the one before it has an epoch less
+                self._note = one_line(str(error), 500)
+                continue
+            self._earlier = saved.reports
+            return saved.step
+        return 0
 
     def _trainer(self) -> "Trainer":
         """The worker's trainer for this structure of net, compiled at most once."""
@@ -196,5 +215,5 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     def _save(self, step: int) -> None:
         from ffnet.training import checkpoints
 
-        with self._checkpoint.replacing() as file:
+        with self._checkpoint.replacing(keep=self._before) as file:
             checkpoints.write(file, step, self._earlier, self._trainer().variables)
