@@ -2,11 +2,20 @@
 
 import io
 import json
+import random
+import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from fuzzing import fuzzed
 
+from ffnet.netspec import NetSpec, Training
+from ffnet.results import recorded, tables, tensorboard
+from ffnet.results.layout import RunFolder
+from ffnet.results.storage import File
+from ffnet.results.text import render, shown
+from ffnet.study import OneNet, Study
 from ffnet.training import checkpoints
 
 
@@ -41,3 +50,94 @@ def _checkpoints() -> list[bytes]:
 def checkpoint(data: bytes, folder: Path) -> object:
     """A checkpoint, of either version."""
     return checkpoints.parse(data)
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+BASE = NetSpec().model_dump() | Training().model_dump()
+
+
+def _trials() -> list[bytes]:
+    """Tables of no, of three and of forty trials."""
+    figures: tables.Row = {
+        "best_val_accuracy": 0.5,
+        "last_val_loss": 1.5,
+        "epochs": 3.0,
+        "train_seconds": 0.1,
+    }
+    known: tables.Row = {
+        n: v for n, v in BASE.items() if n in tables.TRIALS.names and n != "dropout"
+    }
+    rows: list[tables.Row] = [
+        {"trial": n, "status": status, "seed": n, "started_at": NOW, "reason": "why", **figures}
+        | known
+        | {"hidden_sizes": [8, 4], "dropout": [0.1, 0.0]}
+        for n, status in enumerate((*tables.STATUSES, *("done",) * 34))
+    ]
+    return [_written("trials.parquet", rows[:n], tables.TRIALS) for n in (0, 3, 40)]
+
+
+def _epochs() -> list[bytes]:
+    rows: list[tables.Row] = [
+        {"trial": n % 4, "step": 5 + n // 4, "epoch": 1.0 + n // 4, "val_loss": 0.5, "worker": 9}
+        | {"val_accuracy": 0.25, "reported_at": NOW, "dropout": [0.5], "train_loss": None}
+        for n in range(40)
+    ]
+    return [_written("epochs.parquet", rows[:n], tables.EPOCHS) for n in (0, 4, 40)]
+
+
+def _written(name: str, rows: list[tables.Row], schema: object) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        tables.write(File(str(path)), rows, schema)
+        return path.read_bytes()
+
+
+def _table(data: bytes, path: Path) -> list[tables.Row]:
+    path.write_bytes(data)
+    return tables.read(File(str(path)))
+
+
+@fuzzed("trials", _trials, words=[b"PAR1", *(status.encode() for status in tables.STATUSES)])
+def trials(data: bytes, folder: Path) -> None:
+    """trials.parquet, and what is made from its rows."""
+    rows = _table(data, folder / "trials.parquet")
+    study = Study.model_validate({"space": {"learning_rate": {"uniform": [0.1, 0.2]}}}).resolved()
+    for style in ("table", "json"):
+        render(tables.ranked(rows, "best_val_accuracy", True), tables.TRIALS.names, style)
+    for row in rows:
+        recorded.config(study, row)
+    tensorboard.write_run(folder / "board", rows[:3], [])
+
+
+@fuzzed("epochs", _epochs, words=[b"PAR1", b"val_loss", b"epoch"])
+def epochs(data: bytes, folder: Path) -> None:
+    """epochs.parquet, and the curves made from it."""
+    reports = _table(data, folder / "epochs.parquet")
+    rows = [{"trial": n, "status": "done"} for n in range(2)]
+    tensorboard.write_run(folder / "board", rows, reports)
+
+
+# --- study.json ----------------------------------------------------------------------------------
+
+
+def _documents() -> list[bytes]:
+    data = {
+        "name": "digits", "sha256": "0" * 64, "sizes": {"train": 9, "test": None}, "mean": [0.5],
+        "std": [0.25], "classes": ["0", "1"], "example_shape": [8, 8], "dtype": "uint8",
+    }  # fmt: skip
+    rest = {"versions": {"ffnet": None, "ray": "2"}, "threads": 1, "commit": None, "resumed": []}
+    study = Study.model_validate({"space": {"learning_rate": {"uniform": [0.1, 0.2]}}}).resolved()
+    kinds = (study, OneNet().model_dump(mode="json"))
+    return [json.dumps({"study": kind, "data": data, **rest}).encode() for kind in kinds]
+
+
+@fuzzed("document", _documents, words=[b"null", b"{}", b"[]", b"1e999", b"NaN", b"-1", b'"a"'])
+def document(data: bytes, folder: Path) -> None:
+    """The study.json of a run, and what is made from it."""
+    (folder / "study.json").write_bytes(data)
+    content = recorded.document(RunFolder.at(folder))
+    shown(content["study"])
+    row = {"trial": 0, "seed": random.Random(data).randrange(99), "learning_rate": 0.1}
+    recorded.config(content["study"], row)

@@ -147,7 +147,7 @@ def test_a_table_is_read_while_it_is_replaced(server: Server) -> None:
 
     def write() -> None:
         for n in itertools.cycle(range(200)):
-            tables.write(file, [{"trial": i} for i in range(n)], tables.TRIALS)
+            tables.write(file, [{"trial": i, "status": "done"} for i in range(n)], tables.TRIALS)
             if ended.is_set():
                 return
 

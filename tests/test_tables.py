@@ -176,7 +176,8 @@ from ffnet.results.storage import File
 n = 0
 while True:
     n += 1
-    tables.write(File({str(path)!r}), [{{"trial": i}} for i in range(n)], tables.TRIALS)
+    rows = [{{"trial": i, "status": "done"}} for i in range(n)]
+    tables.write(File({str(path)!r}), rows, tables.TRIALS)
     print(n, flush=True)
 """
     for _ in range(5):

@@ -126,6 +126,11 @@ class File:
     def __str__(self) -> str:
         return self.place
 
+    @property
+    def name(self) -> str:
+        """The file's own name."""
+        return Path(urlsplit(self.place).path if is_remote(self.place) else self.place).name
+
     def exists(self) -> bool:
         """Whether there is such a file."""
         return bool(self._info().type == fs.FileType.File)

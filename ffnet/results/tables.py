@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ffnet.errors import InputError
+from ffnet.errors import InputError, one_line
+from ffnet.results import checks
 from ffnet.results.storage import File
 
 Row = dict[str, Any]
@@ -43,6 +44,8 @@ HYPERPARAMETERS = {
     "batch_size": pa.int64(),
     **CHANGING,
 }
+KEYS = (["trial", "status"], ["trial", "step"])
+"""Columns of trials.parquet, and of epochs.parquet, that are never null."""
 TRIALS = pa.schema(
     {
         "trial": pa.int32(),
@@ -99,25 +102,44 @@ def write(file: File, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> N
 
 
 def read(file: File, columns: list[str] | None = None) -> list[Row]:
-    """The rows of a table.
+    """The rows of a table, each checked; see `checks`.
 
     Args:
         file: trials.parquet or epochs.parquet.
-        columns: those wanted; None for all.
+        columns: those wanted; None for all. Columns that the version that wrote the table did not
+            have are null.
 
     Raises:
-        InputError: no such table, or a column that it does not have.
+        InputError: no such table; a column that there is not; a value that cannot be.
     """
+    schema = EPOCHS if file.name == "epochs.parquet" else TRIALS
+    keys = KEYS[file.name == "epochs.parquet"]
     try:
         with file.open() as opened:  # once: a running study may put another in its place
             table = pq.ParquetFile(opened)
             have = table.schema_arrow.names
-            unknown = [name for name in columns or () if name not in have]
+            known = list(dict.fromkeys([*schema.names, *have]))
+            unknown = [name for name in columns or () if name not in known]
             if unknown:
-                raise InputError(f"no column {unknown[0]!r}; the columns are: {', '.join(have)}")
-            rows: list[Row] = table.read(columns).to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{file}: not a readable table ({error})") from None
+                raise InputError(f"no column {unknown[0]!r}; the columns are: {', '.join(known)}")
+            checks.check_file(str(file), table, schema)
+            wanted = columns or known
+            found = table.read([name for name in have if name in {*wanted, *keys}])
+            found.validate(full=True)  # that text is UTF-8, among others
+    except InputError:
+        raise
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = one_line(str(error), 300)
+        raise InputError(f"{file}: not a readable table ({reason})") from None
+    found = checks.checked(str(file), found, schema, keys)
+    if schema is TRIALS:
+        checks.check_values(str(file), "status", found.column("status"), STATUSES)
+    for name in wanted:
+        if name not in have:
+            found = found.append_column(
+                schema.field(name), pa.nulls(len(found), schema.field(name).type)
+            )
+    rows: list[Row] = found.select(wanted).to_pylist()
     return rows
 
 

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from ffnet.errors import one_line
 from ffnet.results.ranking import tuning_of
 from ffnet.results.tables import Row
 
+LONGEST = 1000  # characters of a cell
 FORMATS = ("table", "csv", "json", "markdown")
 
 
@@ -22,7 +24,8 @@ def shown(study: Mapping[str, Any]) -> list[str]:
     Raises:
         InputError: the study's metric is none that ffnet knows.
     """
-    searched = study.get("space") or ("hidden_sizes", "learning_rate")
+    space = study.get("space")
+    searched = space if space and isinstance(space, dict) else ("hidden_sizes", "learning_rate")
     metric = tuning_of(study).metric
     other = "val_loss" if metric == "val_accuracy" else "val_accuracy"
     return [
@@ -78,4 +81,4 @@ def _rounded(column: str, value: Any) -> str:
         return " ".join(f"{part:.3g}" for part in value)
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    return str(_exact(value))
+    return one_line(str(_exact(value)), LONGEST)  # it may come from anywhere, as reasons do

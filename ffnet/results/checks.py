@@ -1,0 +1,177 @@
+"""What a table of a run must be like, whoever hands it over: checked as it is read."""
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ffnet.errors import InputError, one_line
+
+BYTES_OF_A_CELL = 32  # at least, as a Python object
+MOST_MEMORY = 0.5  # share of the machine's that a table may take
+SHOWN, LISTED = 60, 200  # characters of a value, and of a list of columns, in a message
+
+FIRST_COLUMNS = {
+    "trial", "status", "reason", "hidden_sizes", "activation", "initializer", "learning_rate",
+    "batch_size", "seed", "best_val_accuracy", "best_val_accuracy_epoch", "best_val_loss",
+    "best_val_loss_epoch", "last_val_accuracy", "last_val_loss", "epochs", "node", "worker",
+    "queue_seconds", "setup_seconds", "train_seconds", "evaluate_seconds", "report_seconds",
+    "worker_memory", "started_at", "ended_at", "epoch", "step", "train_loss", "val_loss",
+    "val_accuracy", "reported_at",
+}  # fmt: skip
+"""Columns of ffnet's first version; a table has all of its later columns, or none of them."""
+
+Rule = Callable[[Any], Any]  # a column → a boolean column: whether a value is right
+
+
+def _between(low: float, high: float) -> Rule:
+    return lambda column: pc.and_kleene(
+        pc.greater_equal(column, pa.scalar(low)), pc.less_equal(column, pa.scalar(high))
+    )
+
+
+COUNT = ("a whole number from 0", _between(0, 2**62))
+POSITIVE = ("above 0", lambda column: pc.and_kleene(pc.greater(column, 0), pc.is_finite(column)))
+SHARE = ("from 0 to 1", _between(0, 1))
+FINITE = ("a finite number", pc.is_finite)
+RULES: dict[str, tuple[str, Rule]] = {
+    **dict.fromkeys(("trial", "seed", "parent", "worker", "worker_memory", "step"), COUNT),
+    **dict.fromkeys(("epoch", "batch_size", "best_val_accuracy_epoch"), POSITIVE),
+    "best_val_loss_epoch": POSITIVE,
+    "epochs": ("0 or more", _between(0, 2**53)),
+    **dict.fromkeys(("val_accuracy", "best_val_accuracy", "last_val_accuracy"), SHARE),
+    "test_accuracy": SHARE,
+    **dict.fromkeys(
+        (
+            "learning_rate", "momentum", "weight_decay", "warmup_epochs", "step_epochs",
+            "step_factor", "train_loss", "val_loss", "best_val_loss", "last_val_loss",
+            "queue_seconds", "setup_seconds", "train_seconds", "evaluate_seconds",
+            "report_seconds",
+        ),
+        FINITE,
+    ),
+}  # fmt: skip
+"""Column → what each of its values is that is not null, in words and as a test."""
+
+
+def check_file(name: str, table: pq.ParquetFile, schema: pa.Schema) -> None:
+    """Refuse a file that is no such table, from its head alone.
+
+    Args:
+        name: the file's, for messages.
+        table: the file.
+        schema: what ffnet writes; columns that ffnet does not know may stand beside its own.
+
+    Raises:
+        InputError: it lacks a column, names one twice, or is too large to be read.
+    """
+    have = table.schema_arrow.names
+    if twice := sorted({column for column in have if have.count(column) > 1}):
+        given = one_line(twice[0], SHOWN)
+        raise InputError(f"{name}: each column needs a name of its own. Given: {given}, twice")
+    later = [column for column in schema.names if column not in FIRST_COLUMNS]
+    needed = schema.names if set(later) & set(have) else FIRST_COLUMNS & set(schema.names)
+    if lacking := [column for column in schema.names if column in needed and column not in have]:
+        given = one_line(", ".join(have), LISTED)
+        raise InputError(f"{name}: needs a column {lacking[0]!r}. Given: {given}")
+    groups = [table.metadata.row_group(i) for i in range(table.num_row_groups)]
+    cells = table.metadata.num_rows * max(1, len(have)) * BYTES_OF_A_CELL
+    size = max(cells, sum(abs(group.total_byte_size) for group in groups))
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size > memory * MOST_MEMORY:
+        raise InputError(
+            f"{name}: must fit into half of the machine's memory. Given: {table.metadata.num_rows} "
+            f"rows, {size / 1e9:,.1f} GB or more"
+        )
+
+
+def checked(name: str, table: pa.Table, schema: pa.Schema, keys: list[str]) -> pa.Table:
+    """The table with its known columns in their types.
+
+    Args:
+        name: the file's, for messages.
+        table: as it was read, with its keys and any other columns.
+        schema: the types.
+        keys: columns that are never null, and together never twice the same.
+
+    Raises:
+        InputError: naming the row, counted from 1, and the column.
+    """
+    for column in set(table.column_names) & set(schema.names):
+        at = table.column_names.index(column)
+        typed = _typed(name, column, table.column(at), schema.field(column).type)
+        table = table.set_column(at, schema.field(column), typed)
+        if column in RULES:
+            words, rule = RULES[column]
+            _refuse_first(name, column, typed, pc.invert(rule(typed)), words)
+        _refuse_inner_nulls(name, column, typed)
+    for key in keys:
+        values = table.column(key)
+        _refuse_first(name, key, values, pc.is_null(values), "given")
+    _refuse_twice(name, table.select([key for key in keys if key != "status"]))
+    return table
+
+
+def check_values(name: str, column: str, values: Any, valid: Iterable[str]) -> None:
+    """Refuse a text column that has other values than these, or null."""
+    valid = list(valid)
+    _refuse_first(
+        name, column, values, pc.invert(pc.is_in(values, pa.array(valid))), "|".join(valid)
+    )
+
+
+def _typed(name: str, column: str, values: Any, wanted: pa.DataType) -> Any:
+    given = values.type
+    if pa.types.is_dictionary(given):
+        given = given.value_type
+    if not _may_become(given, wanted):
+        raise InputError(f"{name}, column {column}: must be {wanted}. Given: {given}")
+    try:
+        return values.cast(wanted)
+    except pa.ArrowException as error:
+        raise InputError(
+            f"{name}, column {column}: must be {wanted} ({one_line(str(error), SHOWN)})"
+        ) from None
+
+
+def _may_become(given: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether values of one type may be read as another: a wider or narrower one of its kind."""
+    types = pa.types
+    if types.is_list(wanted):
+        inner = types.is_list(given) or types.is_large_list(given)
+        return inner and _may_become(given.value_type, wanted.value_type)
+    return (
+        types.is_null(given)
+        or given == wanted
+        or (types.is_integer(wanted) and types.is_integer(given))
+        or (types.is_floating(wanted) and (types.is_floating(given) or types.is_integer(given)))
+        or (types.is_string(wanted) and types.is_large_string(given))
+        or (types.is_timestamp(wanted) and types.is_timestamp(given) and given.tz is not None)
+    )
+
+
+def _refuse_first(name: str, column: str, values: Any, wrong: Any, words: str) -> None:
+    """Raise InputError for the first row that is wrong, if there is one."""
+    at = pc.index(pc.fill_null(wrong, False), True).as_py()
+    if at >= 0:
+        given = one_line(repr(values[at].as_py()), SHOWN)
+        raise InputError(f"{name}, row {at + 1}: {column} must be {words}. Given: {given}")
+
+
+def _refuse_inner_nulls(name: str, column: str, values: Any) -> None:
+    if pa.types.is_list(values.type) and pc.list_flatten(values).null_count:
+        raise InputError(f"{name}, column {column}: a list must have no missing values")
+
+
+def _refuse_twice(name: str, keys: pa.Table) -> None:
+    """Raise InputError for the first row whose keys stand in an earlier one."""
+    columns = [column.to_pylist() for column in keys.columns]
+    seen: set[tuple[Any, ...]] = set()
+    for at, key in enumerate(zip(*columns, strict=True)):
+        if key in seen:
+            words = ", ".join(f"{n} {v}" for n, v in zip(keys.column_names, key, strict=True))
+            raise InputError(f"{name}, row {at + 1}: {words} stands in an earlier row too")
+        seen.add(key)
