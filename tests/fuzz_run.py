@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from fuzzing import fuzzed
 
 from ffnet.netspec import NetSpec, Training
 from ffnet.results import recorded, tables, tensorboard
@@ -17,6 +16,7 @@ from ffnet.results.storage import File
 from ffnet.results.text import render, shown
 from ffnet.study import OneNet, Study
 from ffnet.training import checkpoints
+from fuzzing import fuzzed
 
 
 class Value:
@@ -32,7 +32,8 @@ class Value:
 def _checkpoints() -> list[bytes]:
     """Two of today's version, one of version 1."""
     weights = [np.arange(12, dtype=np.float32).reshape(3, 4), np.zeros(4, np.float32)]
-    reports = [{"step": 3, "epoch": 1.0, "val_loss": 0.1, "reported_at": "2026-01-01T00:00:00"}]
+    report = dict.fromkeys(checkpoints.NEEDED, 1) | {"node": "here", "val_loss": 0.1}
+    reports = [report | dict.fromkeys(("started_at", "reported_at"), "2026-01-01T00:00:00")]
     made = []
     for latest in (reports, []):
         file = io.BytesIO()

@@ -12,10 +12,20 @@ import pytest
 import tensorflow as tf
 
 from ffnet.errors import InputError
+from ffnet.netspec import NetSpec, Training, TrialConfig
+from ffnet.results.layout import RunFolder
 from ffnet.results.storage import File
 from ffnet.training import checkpoints
+from ffnet.tuning.trial import Trial
 
-REPORTS = [{"step": 40, "epoch": 1.0, "val_loss": 0.5, "node": "here:1", "worker": 7}]
+NOW = "2026-01-01T00:00:00+00:00"
+REPORTS = [
+    {
+        "step": 40, "epoch": 1.0, "val_loss": 0.5, "node": "here:1", "worker": 7,
+        "worker_memory": 9, "train_seconds": 0.5, "evaluate_seconds": 0.1, "started_at": NOW,
+        "reported_at": NOW,
+    }
+]  # fmt: skip
 
 
 def variables(seed: int = 0) -> list[tf.Variable]:
@@ -164,3 +174,61 @@ def test_a_damaged_file_is_named(tmp_path: Path, whole: bytes) -> None:
     shutil.rmtree(tmp_path)
     with pytest.raises(OSError, match=r"1\.npy"):  # not damaged: not there
         checkpoints.load(File(str(tmp_path / "1.npy")))
+
+
+# --- a trial that goes on ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trial(tmp_path: Path) -> Trial:
+    """A trial on a worker, without Ray, of which two checkpoints were written."""
+    trial = Trial.__new__(Trial)
+    trial._folder, trial._note, trial._earlier = RunFolder.at(tmp_path), None, []
+    trial._config = TrialConfig(number=3, net=NetSpec(), training=Training(), epochs=1, seed=0)
+    for step in (40, 80):
+        with trial._checkpoint.replacing(keep=trial._before) as file:
+            checkpoints.write(file, step, REPORTS, variables(seed=step))
+    return trial
+
+
+class Trainer:
+    def __init__(self) -> None:
+        self.variables = variables(seed=1)
+
+
+def damage(file: File) -> None:
+    content = bytearray(Path(file.place).read_bytes())
+    content[len(content) // 2] ^= 4
+    Path(file.place).write_bytes(content)
+
+
+def restored(trial: Trial) -> tuple[int, bool]:
+    """The step after which the trial goes on, and whether its weights are those of the step."""
+    trainer: Any = Trainer()
+    step = trial._restore(trainer)
+    return step, values(trainer.variables) == values(variables(seed=step or 1))
+
+
+def test_a_trial_goes_on_from_its_last_checkpoint(trial: Trial) -> None:
+    assert restored(trial) == (80, True)
+    assert trial._note is None
+
+
+def test_in_place_of_a_damaged_checkpoint_the_one_before_is_taken_with_a_note(
+    trial: Trial,
+) -> None:
+    damage(trial._checkpoint)
+    assert restored(trial) == (40, True)
+    assert "00003.npy: the checkpoint is damaged (its content" in str(trial._note)
+
+
+def test_after_a_kill_between_the_two_the_one_before_is_taken(trial: Trial) -> None:
+    trial._checkpoint.delete()  # where the file system has no links
+    assert restored(trial) == (40, True)
+
+
+def test_a_trial_of_which_both_are_damaged_begins_again(trial: Trial) -> None:
+    damage(trial._checkpoint)
+    damage(trial._before)
+    assert restored(trial) == (0, True)
+    assert "00003-before.npy: the checkpoint is damaged" in str(trial._note)

@@ -38,6 +38,11 @@ HEAD = re.compile(
 )
 """How each array begins, as NumPy writes it."""
 MOST_HEAD = 512
+NEEDED = {
+    "step", "epoch", "train_seconds", "evaluate_seconds", "node", "worker", "worker_memory",
+    "started_at", "reported_at",
+}  # fmt: skip
+"""What each report has; one that diverged has neither losses nor accuracy."""
 MOST_STEPS = 2**40
 
 
@@ -199,6 +204,8 @@ def _reports(text: str) -> Reports:
 
 def _check(report: dict[str, Any]) -> None:
     """Raise an error for a report that cannot be put into the tables."""
+    if not report.keys() >= NEEDED:
+        raise KeyError(*NEEDED - report.keys())
     for name, value in report.items():
         if name in ("started_at", "reported_at"):
             datetime.fromisoformat(value)
