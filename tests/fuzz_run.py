@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from ffnet.netspec import NetSpec, Training
-from ffnet.results import recorded, tables, tensorboard
+from ffnet.results import ranking, recorded, tables, tensorboard
 from ffnet.results.layout import RunFolder
 from ffnet.results.storage import File
 from ffnet.results.text import render, shown
-from ffnet.study import OneNet, Study
+from ffnet.study import OneNet, Study, Tuning
 from ffnet.training import checkpoints
 from fuzzing import fuzzed
 
@@ -106,10 +106,10 @@ def trials(data: bytes, folder: Path) -> None:
     rows = _table(data, folder / "trials.parquet")
     study = Study.model_validate({"space": {"learning_rate": {"uniform": [0.1, 0.2]}}}).resolved()
     for style in ("table", "json"):
-        render(tables.ranked(rows, "best_val_accuracy", True), tables.TRIALS.names, style)
+        render(ranking.ranked(rows, "best_val_accuracy", True), tables.TRIALS.names, style)
     for row in rows:
         recorded.config(study, row)
-    tensorboard.write_run(folder / "board", rows[:3], [])
+    tensorboard.write_run(folder / "board", rows[:3], [], Tuning())
 
 
 @fuzzed("epochs", _epochs, words=[b"PAR1", b"val_loss", b"epoch"])
@@ -117,7 +117,7 @@ def epochs(data: bytes, folder: Path) -> None:
     """epochs.parquet, and the curves made from it."""
     reports = _table(data, folder / "epochs.parquet")
     rows = [{"trial": n, "status": "done"} for n in range(2)]
-    tensorboard.write_run(folder / "board", rows, reports)
+    tensorboard.write_run(folder / "board", rows, reports, Tuning())
 
 
 # --- study.json ----------------------------------------------------------------------------------
