@@ -206,7 +206,7 @@ def _show(
 def _train_again(flags: argparse.Namespace) -> int:
     """Train a trial of a run again, and say whether each of its reports came out the same."""
     from ffnet.data.load import load
-    from ffnet.results import recorded, tables
+    from ffnet.results import provenance, recorded, tables
 
     folder = RunFolder.existing(flags.run)
     document = recorded.document(folder)
@@ -215,11 +215,7 @@ def _train_again(flags: argparse.Namespace) -> int:
     config = recorded.config(document["study"], row)
     place = {name: getattr(flags, name) for name in MOVED if getattr(flags, name) is not None}
     data = load(validated(Data, document["study"]["data"] | place, str(folder.study), list(place)))
-    if data.digest != document["data"]["sha256"]:
-        raise InputError(
-            f"the data must be those of the run, SHA-256 {document['data']['sha256']}. "
-            f"Given: {data.digest} at {data.source}"
-        )
+    provenance.check_data(document["data"], data, "the run")
     reports = sorted(
         (r for r in tables.read(folder.epochs) if r["trial"] == config.number),
         key=lambda r: r["step"],

@@ -125,3 +125,12 @@ def test_an_archive_with_one_array_twice_or_damaged_is_refused(tmp_path: Path) -
         for name in ("y", "y.npy"):
             archive.writestr(name, npy((60,), "<i8") + LABELS.tobytes())
     assert "a name of its own. Given: y" in refusal(tmp_path / "own.npz")
+
+
+@pytest.mark.parametrize("code", [0x110000, 0xD800])
+def test_text_that_is_none_is_refused(tmp_path: Path, code: int) -> None:
+    """Found by fuzzing: NumPy raised SystemError when it made text of it."""
+    y = np.array(["a", "b"])[LABELS % 2]
+    y.view(np.uint32)[7] = code
+    message = refusal(savez(tmp_path / "own.npz", x=np.zeros((N, 2)), y=y))
+    assert "labels must be text. Given: numbers that are no characters" in message

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from conftest import Job
 from ffnet.data.dataset import Part
 from ffnet.data.load import load
-from ffnet.data.scaling import standardized
+from ffnet.data.scaling import standardized, statistics
 from ffnet.errors import InputError
 from ffnet.results import recorded, storage, tables
 from ffnet.results.layout import RunFolder
@@ -162,6 +164,63 @@ def test_features_are_an_input_of_floats(job: Job, blobs: Path, tmp_path: Path) 
     row = {tuple(z): i for i, z in enumerate(standardized(x, data.mean, data.std).tolist())}
     features = x[[row[tuple(z)] for z in data.validation.x.tolist()]]
     assert_as_measured(answer(out, features=features), data.validation, card)
+
+
+def test_numbers_that_float32_would_merge_stay_apart_to_the_end(job: Job, tmp_path: Path) -> None:
+    y = np.arange(600) % 2
+    seconds = 1_700_000_000 + 40 * y  # since 1970: float32 has steps of 128 there
+    words = np.array(["early", "late"])[y]
+    pq.write_table(pa.table({"seconds": seconds, "when": words}), tmp_path / "own.parquet")
+    done = job(
+        "train", "--dataset", tmp_path / "own.parquet", "--target", "when", "--hidden-sizes", "[]",
+        "--learning-rate", 0.5, "--batch-size", 8, "--epochs", 3, "--evaluate-test", "true",
+        "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert "validation accuracy 1.0000" in done.stdout, done.stderr
+    assert "test accuracy 1.0000" in done.stdout
+    run = RunFolder.existing(tmp_path / "run")
+    about = recorded.document(run)["data"]
+    assert (about["target"], about["columns"]) == ("when", ["seconds"])
+    card = export(run, tmp_path / "model")
+    assert card["signature"]["inputs"] == {"features": {"dtype": "float64", "shape": [None, 1]}}
+    x = seconds[:, None].astype(np.float64)
+    given = answer(tmp_path / "model", features=x)
+    assert (given["class"].astype(str) == words).all()
+
+    from ffnet.serving.model import Model
+
+    model = Model(tmp_path / "model" / "1")
+    request = model.inputs[0].array(json.loads("[[1700000000], [1700000040.0], [1.70000004e9]]"))
+    assert model({"features": request})["class"].tolist() == ["early", "late", "late"]
+
+
+def test_a_net_gets_the_same_bits_in_training_and_when_exported() -> None:
+    import tensorflow as tf
+
+    from ffnet.serving.export import normalized
+
+    random = np.random.default_rng(0)
+    size = 10.0 ** random.uniform(-30, 30, 50)
+    x = size * (random.normal(size=(1000, 50)) + 10.0 ** random.uniform(-3, 9, 50))
+    mean, std = statistics(x)
+    served = tf.function(lambda x: normalized(x, mean, 1 / std), autograph=False)
+    assert (served(tf.constant(x)).numpy() == standardized(x, mean, std)).all()
+
+
+def test_a_run_of_an_older_version_is_exported_as_it_was_trained(
+    nets: Path, tmp_path: Path
+) -> None:
+    run = RunFolder.at(shutil.copytree(nets / "model", tmp_path / "run"))
+    new = export(run, tmp_path / "new")
+    document = recorded.document(run)
+    for name in ("columns", "target", "unused", "unlabelled", "normalized_in"):
+        del document["data"][name]
+    storage.write_json(run.study, document)
+    old = export(run, tmp_path / "old")
+    assert old["signature"] == new["signature"]
+    images = load(Data(dataset="digits")).validation.x
+    given = [answer(tmp_path / name, images=images)["probabilities"] for name in ("new", "old")]
+    assert (given[0] == given[1]).all()
 
 
 def test_of_a_study_the_best_last_report_with_a_checkpoint_goes(

@@ -181,8 +181,7 @@ def _plain(y: Array, where: str) -> Array:
     if y.dtype.kind == "b":
         return y
     if y.dtype.kind == "U":
-        _refuse_long(np.strings.str_len(y).max(initial=0), where)
-        return y
+        return _of_characters(y, where)
     if y.dtype.kind == "S":
         return _decoded(y.tolist(), where)
     if y.dtype.kind == "f":
@@ -224,6 +223,16 @@ def _of_objects(y: Array, where: str) -> Array:
 def _texts(y: list[str], where: str) -> Array:
     _refuse_long(max(map(len, y), default=0), where)
     return np.array(y, dtype=np.str_)
+
+
+def _of_characters(y: Array, where: str) -> Array:
+    """Text as NumPy keeps it, if it is text: NumPy itself takes any numbers for characters."""
+    y = np.ascontiguousarray(y.astype(y.dtype.newbyteorder("=")))
+    codes = y.view(np.uint32) if y.itemsize else np.empty(0, np.uint32)
+    if ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))).any():
+        raise InputError(f"{where}: labels must be text. Given: numbers that are no characters")
+    _refuse_long(np.strings.str_len(y).max(initial=0), where)
+    return y
 
 
 def _refuse_long(longest: int, where: str) -> None:

@@ -67,7 +67,7 @@ def load(data: Data) -> DataSet:
     """
     known = KNOWN.get(data.dataset)
     raw = _find(data)
-    parts, classes = _parts(raw, raw.classes or _class_names(data.dataset))
+    parts, classes = _parts(raw, _class_names(data.dataset) or raw.classes)
     train, validation, test = split.divide(
         parts, data, known.validation if known else None, (known and known.split) or "stratified"
     )

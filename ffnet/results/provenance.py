@@ -1,6 +1,7 @@
 """What a run's study.json says: what was run, on which data, with which versions."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
@@ -9,7 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ffnet.data.dataset import DataSet
+from ffnet.data.raw import listed
+from ffnet.errors import InputError
 
 PACKAGES = ("ffnet", "tensorflow", "keras", "ray", "numpy", "pyarrow", "optuna")
 OF_ANOTHER = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"}
@@ -27,33 +32,72 @@ def document(study: dict[str, Any], data: DataSet, threads: int) -> dict[str, An
     """
     return {
         "study": study,
-        "data": {
-            "name": data.name,
-            "description": data.describe(),
-            "source": data.source,
-            "sha256": data.digest,
-            "sizes": {
-                "train": len(data.train),
-                "validation": len(data.validation),
-                "test": len(data.test) if data.test else None,
-            },
-            "classes": data.classes,
-            "example_shape": data.example_shape,
-            "dtype": data.dtype,
-            "columns": data.columns,
-            "target": data.target,
-            "unused": data.unused,
-            "unlabelled": data.unlabelled,
-            "normalized_in": data.mean.dtype.name,
-            "mean": data.mean.tolist(),
-            "std": data.std.tolist(),
-        },
+        "data": about(data),
         "threads": threads,
         "versions": versions(),
         "commit": commit(),
         "command": sys.argv,
         "started_at": datetime.now(UTC).isoformat(),
     }
+
+
+def about(data: DataSet) -> dict[str, Any]:
+    """What study.json says of a data set."""
+    return {
+        "name": data.name,
+        "description": data.describe(),
+        "source": data.source,
+        "sha256": data.digest,
+        "sizes": {
+            "train": len(data.train),
+            "validation": len(data.validation),
+            "test": len(data.test) if data.test else None,
+        },
+        "classes": data.classes,
+        "example_shape": data.example_shape,
+        "dtype": data.dtype,
+        "columns": data.columns,
+        "target": data.target,
+        "unused": data.unused,
+        "unlabelled": data.unlabelled,
+        "normalized_in": data.mean.dtype.name,
+        "mean": data.mean.tolist(),
+        "std": data.std.tolist(),
+    }
+
+
+def check_data(before: dict[str, Any], data: DataSet, run: str) -> None:
+    """Refuse data that are not, or are not read, as those of a run.
+
+    Args:
+        before: the data section of the run's study.json.
+        data: the data as they are read now.
+        run: what to call the run.
+
+    Raises:
+        InputError: other files, parts, columns or classes, or features whose differences the run
+            lost because it was begun by a version that standardised in float32.
+    """
+    if before["sha256"] != data.digest:
+        raise InputError(
+            f"the data must be those of {run}, SHA-256 {before['sha256']}. Given: {data.digest} at "
+            f"{data.source}"
+        )
+    now = json.loads(json.dumps(about(data)))
+    for name in ("sizes", "example_shape", "classes", "columns", "target", "unlabelled"):
+        if name in before and before[name] != now[name]:
+            raise InputError(
+                f"{run} read its data in another way: {name} {listed([before[name]])}. Given: "
+                f"{listed([now[name]])}; begin a new run"
+            )
+    if "mean" in before and "normalized_in" not in before and data.train.x.dtype != np.uint8:
+        step = np.spacing(np.abs(np.float32(before["mean"])))
+        lost = (step > 1e-3 * data.std) & ((data.std != 1) | (np.array(before["std"]) != 1))
+        if lost.any():
+            raise InputError(
+                f"{run} was begun by an older ffnet, to which different numbers of feature "
+                f"{lost.argmax()} were the same; begin a new run"
+            )
 
 
 def versions() -> dict[str, str | None]:

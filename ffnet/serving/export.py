@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from ffnet.errors import InputError
@@ -20,6 +21,8 @@ from ffnet.serving.card import Choice, card, input_name
 from ffnet.serving.folder import CARD
 from ffnet.serving.rest import SIGNATURE
 from ffnet.training import checkpoints
+
+Array = npt.NDArray[Any]
 
 
 class ServedNet(tf.Module):  # type: ignore[misc]
@@ -59,8 +62,8 @@ class ServedNet(tf.Module):  # type: ignore[misc]
 
     def answer(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
         """Probabilities [N, C] and class names [N] for raw examples [N, …]."""
-        x = tf.cast(tf.reshape(x, [-1, self._features]), self._mean.dtype)
-        scores = self._net.scores(tf.cast((x - self._mean) * self._scale, tf.float32))
+        x = normalized(tf.reshape(x, [-1, self._features]), self._mean, self._scale)
+        scores = self._net.scores(x)
         best = tf.argmax(scores, axis=1)
         return {
             "probabilities": tf.nn.softmax(scores),
@@ -71,6 +74,11 @@ class ServedNet(tf.Module):  # type: ignore[misc]
         """Write a SavedModel, whose one signature is `answer`."""
         signature = tf.function(self.answer, autograph=False).get_concrete_function(self._input)
         tf.saved_model.save(self, str(path), {SIGNATURE: signature})
+
+
+def normalized(x: tf.Tensor, mean: Array, scale: Array) -> tf.Tensor:
+    """(x - mean) · scale in the dtype of `mean`, as float32: the bits of `ffnet.data.scaling`."""
+    return tf.cast((tf.cast(x, mean.dtype) - mean) * scale, tf.float32)
 
 
 def export(choice: Choice, out: Path) -> dict[str, Any]:

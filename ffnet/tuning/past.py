@@ -89,11 +89,7 @@ def read(folder: RunFolder, study: Study, data: DataSet, retry_failed: bool = Fa
                 f"name a new folder with --out"
             )
     check_extension(before, study)
-    if document["data"]["sha256"] != data.digest:
-        raise InputError(
-            f"{folder} was begun with other data, SHA-256 {document['data']['sha256']}. "
-            f"Given: {data.digest} at {data.source}"
-        )
+    provenance.check_data(document["data"], data, str(folder))
     rows = _rows(folder.trials)
     now = {"at": datetime.now(UTC).isoformat(), "commit": provenance.commit(), "changed": changed}
     document |= {"study": study.resolved(), "resumed": [*document.get("resumed", []), now]}
