@@ -134,10 +134,12 @@ def _find(data: Data) -> Raw:
 
 def _own(data: Data) -> Raw:
     """A user's own set, by a path of its own or below the data folder."""
-    path, root = Path(data.dataset).expanduser(), _named_root(data)
+    path = Path(data.dataset).expanduser()
     # A relative path below $FFNET_DATA may also be meant from here, one below --data-dir may not.
-    places = [root / path] if root and data.data_dir is not None else [path]
-    places += [root / path] if root and root / path not in places else []
+    places = [path] if data.data_dir is None else []
+    if data.data_dir is not None or not path.is_absolute():
+        root = _named_root(data)
+        places += [root / path] if root else []
     found = [place for place in places if place.exists()]
     if len(found) > 1 and not found[0].samefile(found[1]):
         raise InputError(

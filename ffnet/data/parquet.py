@@ -282,7 +282,7 @@ def _read_file(
         if rows is not None:
             table = table.filter(rows)
         if len(table) == 0:
-            raise InputError(f"{path}: has no examples with a label")
+            raise InputError(f"{path}: has no examples with a label; leave the file out")
         if layout.pixels:
             return _lists(table[layout.pixels], layout.pixels, schema, path), found
         return _columns(table, layout.features, path), found
