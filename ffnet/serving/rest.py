@@ -3,6 +3,7 @@
 https://www.tensorflow.org/tfx/serving/api_rest. Knows neither TensorFlow nor Ray.
 """
 
+import codecs
 import json
 import re
 import sys
@@ -78,9 +79,7 @@ def read(body: bytes, inputs: Sequence[Input]) -> tuple[dict[str, Array], bool]:
 
 def _parse(body: bytes) -> dict[str, Any]:
     try:
-        request = json.loads(
-            body.decode("utf-8-sig"), parse_constant=_no_number, object_pairs_hook=_object
-        )
+        request = _JSON.decode(body.removeprefix(codecs.BOM_UTF8).decode())
     except RecursionError:
         raise Refused("lists must not be deeper than an input's shape") from None
     except UnicodeDecodeError as error:
@@ -103,6 +102,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"an object must have a name once. Given: {shown(twice)} twice")
     return made
+
+
+_JSON = json.JSONDecoder(parse_constant=_no_number, object_pairs_hook=_object)
 
 
 def _reason(error: ValueError) -> str:
