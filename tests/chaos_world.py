@@ -1,6 +1,5 @@
 """What chaos.py acts on: the folders of a run, its driver and workers, the reader of its tables."""
 
-import json
 import os
 import re
 import secrets
@@ -15,14 +14,13 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-import numpy as np
-
 from chaos_ledger import Ledger
 from conftest import ROOT, command_line
 from ffnet.errors import InputError
 from ffnet.results import storage, tables
 from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
+from ffnet.training import checkpoints
 
 TAG = "FFNET_CHAOS"
 """Variable in the environment of a driver, and so of all that it starts: place and life."""
@@ -268,23 +266,15 @@ class Watch(Thread):
         if self.ledger.shares:  # a checkpoint may be another trial's
             return
         folder = Path(self.run_folder.checkpoint(0).place).parent
-        for path in folder.glob("[0-9]*.npy"):  # in an object store the tables alone are read
+        for path in folder.glob("[0-9]*[0-9].npy"):  # in an object store the tables alone are read
             with suppress(FileNotFoundError):  # the trial has ended
                 stamp = path.stat().st_mtime_ns, path.stat().st_ino
                 if self._stamps.get(path.name) == stamp:
                     continue
                 self._stamps[path.name] = stamp
-                for report in checkpoint_reports(path):
+                for report in checkpoints.load(storage.File(str(path))).reports:
                     self.ledger.note(int(path.stem), report)
                 self.checkpoints += 1
-
-
-def checkpoint_reports(path: Path) -> list[Row]:
-    """The reports that a checkpoint holds."""
-    with path.open("rb") as file:
-        np.load(file)  # the step
-        reports: list[Row] = json.loads(str(np.load(file)))
-    return reports
 
 
 def wait(condition: Callable[[], Any], driver: Driver, seconds: float, pause: float = 0.01) -> bool:

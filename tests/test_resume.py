@@ -5,15 +5,21 @@ import os
 import signal
 import subprocess
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from conftest import Job, command_line, reports_of, rows_of, unpruned_study, wait_for
+from ffnet.results import tables
+from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
 from ffnet.study import Study
+from ffnet.tuning.losses import Losses
 from ffnet.tuning.past import Past
+from ffnet.tuning.recorder import Recorder
 from ffnet.tuning.search import StudySearch, sample
 from ffnet.validation import validated
 
@@ -168,3 +174,32 @@ def test_unfinished_trials_come_first_and_ended_ones_not_at_all() -> None:
     assert trials[0]["seed"] == expected.seed
     assert trials[0]["training"] == expected.training.model_dump()
     assert trials[0]["net"]["hidden_sizes"] == expected.net.hidden_sizes
+
+
+def test_a_report_of_which_no_row_knows_stays_in_the_table_until_it_comes_again(
+    tmp_path: Path,
+) -> None:
+    """After a kill between the two tables, of which epochs.parquet is written first."""
+    of, folder = study(), RunFolder.at(tmp_path / "run")
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    place = {"node": "n", "worker": 7, "worker_memory": 1}
+    measured = {"train_seconds": 1.0, "evaluate_seconds": 1.0, "val_accuracy": 0.5}
+    begun = {"trial": 0, "epoch": 1.0, "step": 10, "started_at": at, "reported_at": at}
+    last = begun | measured | {"epoch": 2.0, "step": 20}
+    known = row(of, 0, "running", epochs=1.0, val_accuracy=0.4)
+    hold = SimpleNamespace(check=lambda: None, folder=folder)
+    past = Past([known], [begun], undecided=[last])
+    recorder = Recorder(of, folder, Losses(), past, cast(Any, hold))
+    assert [report["epoch"] for report in reports_at(folder)] == [1.0, 2.0]
+    assert recorder.rows[0]["epochs"] == 1.0
+    times = {"started_at": at.isoformat(), "reported_at": at.isoformat()}
+    again = last | place | times | {"status": "running", "again": True}
+    trial = SimpleNamespace(config={"trial": {"number": 0}})
+    recorder.on_trial_result(trial, again)
+    recorder.flush()
+    assert [report["epoch"] for report in reports_at(folder)] == [1.0, 2.0]
+    assert (recorder.rows[0]["epochs"], recorder.rows[0]["best_val_accuracy"]) == (2.0, 0.5)
+
+
+def reports_at(folder: RunFolder) -> list[Row]:
+    return tables.read(folder.epochs)

@@ -34,6 +34,8 @@ class Past:
 
     Attributes:
         trials, reports: the rows of both tables.
+        undecided: reports that stand in epochs.parquet too, but of which the trials' rows do not
+            know: they come again with the trials' checkpoints. See `_judged`.
         retry_failed: whether failed trials are tried again.
         document: what study.json will say once the study goes on.
     """
@@ -42,6 +44,7 @@ class Past:
     reports: list[Row] = field(default_factory=list)
     retry_failed: bool = False
     document: Values | None = None
+    undecided: list[Row] = field(default_factory=list)
 
     def goes_on(self, row: Row, study: Study) -> bool:
         """Whether a trial is trained further: it is unfinished, or the study has more epochs."""
@@ -90,10 +93,13 @@ def read(folder: RunFolder, study: Study, data: DataSet, retry_failed: bool = Fa
             )
     check_extension(before, study)
     provenance.check_data(document["data"], data, str(folder))
-    rows = _rows(folder.trials)
+    rows, reports = _rows(folder.trials), _rows(folder.epochs)
+    judged = _judged(study, rows, reports)
     now = {"at": datetime.now(UTC).isoformat(), "commit": provenance.commit(), "changed": changed}
     document |= {"study": study.resolved(), "resumed": [*document.get("resumed", []), now]}
-    return Past(rows, _judged(study, rows, _rows(folder.epochs)), retry_failed, document)
+    keys = {(report["trial"], report["step"]) for report in judged}
+    undecided = [r for r in reports if (r["trial"], r["step"]) not in keys]
+    return Past(rows, judged, retry_failed, document, undecided)
 
 
 def check_extension(before: Study, now: Study) -> None:

@@ -50,6 +50,8 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self.interrupted = False
         self._study, self._folder, self._losses = study, folder, losses
         self._reports = {(report["trial"], report["step"]): report for report in past.reports}
+        # They stay in the table until they come again, with the trial's checkpoint.
+        self._undecided = {(report["trial"], report["step"]): report for report in past.undecided}
         self._kept = [
             row["trial"]
             for row in past.trials
@@ -135,6 +137,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         for name in ("started_at", "reported_at"):
             report[name] = datetime.fromisoformat(result[name])
         self._reports[row["trial"], result["step"]] = report
+        self._undecided.pop((row["trial"], result["step"]), None)
         tables.note_score(row, result)
 
     def on_trial_complete(self, trial: Any, **_: Any) -> None:
@@ -190,7 +193,8 @@ class Recorder(tune.Callback):  # type: ignore[misc]
 
     def _write(self, folder: RunFolder) -> None:
         # Reports first: a kill between the two must not leave a trial that ended without them.
-        tables.write(folder.epochs, self._reports.values(), tables.EPOCHS)
+        reports = self._reports | self._undecided
+        tables.write(folder.epochs, reports.values(), tables.EPOCHS)
         tables.write(folder.trials, self.rows.values(), tables.TRIALS)
 
     def _row(self, trial: Any) -> Row:
