@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from ffnet.errors import InputError, one_line
 from ffnet.relevance import relevant
-from ffnet.results.storage import File, checked, is_remote
+from ffnet.results.storage import File, checked, is_remote, knock
 from ffnet.space import Domain, Spec, Values
 
 M = TypeVar("M", bound=Spec)
@@ -160,6 +160,7 @@ def read_study(place: str) -> Values:
     if not (is_remote(place) or place.endswith(".json")):
         return read_toml(Path(place))
     file = File(checked(place))
+    knock(file.place)
     try:
         with file.open() as opened:
             text = opened.read(MOST_BYTES + 1)

@@ -189,7 +189,7 @@ def command_lines() -> Iterator[bytes]:
         ("s3:///folder", "must name a bucket and a folder in it"),
         ("ftp://host/run", "in a folder or at s3:// or gs://"),
         ("s3://id:secret@bucket/run", "must not hold credentials. Given: s3://…@…"),
-        ("s3://bucket/run?secret_key=x", "query has endpoint_override and scheme"),
+        ("s3://bucket/run?secret_key=x", "query has endpoint_override, region, scheme"),
     ],
 )
 def test_a_place_that_cannot_be_is_refused(place: str, words: str) -> None:

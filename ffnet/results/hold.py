@@ -169,6 +169,7 @@ def held(folder: RunFolder) -> Iterator[Hold]:
     Raises:
         InputError: a live driver holds it, or nothing can be written there.
     """
+    storage.knock(folder.place)
     try:
         hold = Hold(folder)
     except OSError as error:

@@ -51,6 +51,7 @@ class RunFolder:
     def existing(cls, place: str | Path) -> "RunFolder":
         """The run at a place. Raises InputError when there is none."""
         folder = cls.at(place)
+        storage.knock(folder.place)
         folder.must_have_study()
         return folder
 

@@ -10,34 +10,52 @@ import io
 import json
 import os
 import secrets
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from http.client import HTTPException
 from pathlib import Path
+from threading import Thread
 from typing import IO, Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.error import HTTPError
+from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from pyarrow import fs
 
 from ffnet.errors import InputError
+from ffnet.results import providers
 
 S3_ATTEMPTS = 12  # the waits between them double from 25 ms, to 20 s at most: about 50 s in all
 GS_SECONDS = 60  # for which a request is tried again
-OPTIONS = {"endpoint_override", "scheme"}
-"""What a URI's query may say of a server that is not the provider's own."""
+OPTIONS = {"endpoint_override", "region", "scheme"}
+"""What a URI's query may say of the server; `providers` finds the rest."""
+ANSWER_SECONDS = 8.0  # in which a store must answer at the start
 
 
 def _s3(options: dict[str, str]) -> Any:
-    patient = fs.AwsStandardS3RetryStrategy(max_attempts=S3_ATTEMPTS)
+    mode, most = providers.amazon_retries(S3_ATTEMPTS)
+    kinds = {"legacy": fs.AwsDefaultS3RetryStrategy, "standard": fs.AwsStandardS3RetryStrategy}
     # Delayed, a file of up to 10 MB is one request instead of three.
-    return fs.S3FileSystem(retry_strategy=patient, allow_delayed_open=True, **options)
+    return fs.S3FileSystem(
+        retry_strategy=kinds[mode](max_attempts=most),
+        allow_delayed_open=True,
+        **options,
+        **providers.amazon_client(options),
+    )
 
 
 def _gs(options: dict[str, str]) -> Any:
-    return fs.GcsFileSystem(retry_time_limit=timedelta(seconds=GS_SECONDS), **options)
+    return fs.GcsFileSystem(
+        retry_time_limit=timedelta(seconds=GS_SECONDS),
+        anonymous=options.get("scheme") == "http",  # an emulator; a key never travels in clear
+        **options,
+    )
 
 
+SERVERS = {"s3": "s3.{}.amazonaws.com", "gs": "storage.googleapis.com"}
 REMOTE: dict[str, Callable[[dict[str, str]], Any]] = {"s3": _s3, "gs": _gs}
 
 
@@ -47,10 +65,11 @@ def is_remote(place: str) -> bool:
 
 
 def checked(place: str | Path) -> str:
-    """A place as a person wrote it, made absolute.
+    """A place as a person wrote it, made absolute; a URI with the server that it is for.
 
     Raises:
-        InputError: a URI of another kind, without a folder in its bucket, or with a password.
+        InputError: a URI of another kind, without a folder in its bucket, or with a password; or
+            the environment names a server that cannot be honoured.
     """
     place = str(place) if is_remote(str(place)) else str(Path(place).absolute())
     _check_characters(place)
@@ -65,15 +84,17 @@ def checked(place: str | Path) -> str:
             f"a URI must not hold credentials. Given: {parts.scheme}://…@…; put them into the "
             f"environment or the provider's configuration files"
         )
-    unknown = sorted({name for name, _ in parse_qsl(parts.query, True)} - OPTIONS)
+    options = dict(parse_qsl(parts.query, True))
+    unknown = sorted(options.keys() - OPTIONS)
     if unknown:
-        raise InputError(f"a URI's query has {' and '.join(sorted(OPTIONS))}. Given: {unknown[0]}")
+        raise InputError(f"a URI's query has {', '.join(sorted(OPTIONS))}. Given: {unknown[0]}")
     if "#" in place:
         raise InputError(f"a URI must have no #. Given: {place}; name another folder")
     folder = parts.path.strip("/")
     if not parts.netloc or not folder:
         raise InputError(f"a URI must name a bucket and a folder in it. Given: {place}")
-    return parts._replace(path=f"/{folder}", fragment="").geturl()
+    query = urlencode(providers.resolved(parts.scheme, options), safe=":[]")
+    return parts._replace(path=f"/{folder}", query=query, fragment="").geturl()
 
 
 def _check_characters(place: str) -> None:
@@ -95,6 +116,48 @@ def below(place: str, name: str) -> str:
         return f"{place}/{name}"
     parts = urlsplit(place)
     return parts._replace(path=f"{parts.path}/{name}").geturl()
+
+
+def knock(place: str) -> None:
+    """Refuse a store that does not answer now: once a study runs, its requests are repeated long.
+
+    Raises:
+        InputError: naming the server, and what became of the request.
+    """
+    if not is_remote(place):
+        return
+    parts = urlsplit(place)
+    options = dict(parse_qsl(parts.query))
+    host = options.get("endpoint_override") or SERVERS[parts.scheme].format(
+        options.get("region", "us-east-1")
+    )
+    url = f"{options.get('scheme', 'https')}://{host}/{parts.netloc}"
+    answers: list[str] = []
+    # In a thread of its own: looking up a name has no time limit.
+    thread = Thread(target=lambda: answers.append(_no_answer(url)), daemon=True)
+    thread.start()
+    thread.join(ANSWER_SECONDS)
+    wrong = answers[0] if answers else f"no answer in {ANSWER_SECONDS:g} s"
+    if wrong:
+        raise InputError(f"the store of a run must answer. Given: {place}, at {host} ({wrong})")
+
+
+def _no_answer(url: str) -> str:
+    """Why a server gives no answer; nothing when it gives any, as a refusal is."""
+    request = Request(url, method="HEAD")  # noqa: S310 - http or https
+    try:
+        build_opener(_NoRedirect).open(request, timeout=ANSWER_SECONDS / 2).close()
+    except HTTPError as error:
+        return f"HTTP {error.code}" if error.code in (502, 503, 504) else ""
+    except (OSError, HTTPException) as error:
+        why = getattr(error, "reason", error)
+        return "" if isinstance(why, ssl.SSLError) else str(why) or type(why).__name__
+    return ""
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        """An answer, which leads elsewhere: nobody is asked there."""
 
 
 def located(place: str) -> tuple[Any, str]:

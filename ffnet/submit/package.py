@@ -84,7 +84,17 @@ def command_of(words: list[str], here: Path) -> list[str]:
         out = f"runs/{_stem(rest)}-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
     if out and "://" not in out:
         out = str(here / out)
-    return [f"jobs/{name}.py", *rest, *(["--out", out] if out else [])]
+    words = [*rest, *(["--out", out] if out else [])]
+    return [f"jobs/{name}.py", *map(_with_server, words)]
+
+
+def _with_server(word: str) -> str:
+    """A place in an object store with the server that it is for here, not where the job runs."""
+    if not word.startswith(("s3://", "gs://")):
+        return word
+    from ffnet.results.storage import checked
+
+    return checked(word)
 
 
 def _split_out(arguments: list[str]) -> tuple[str | None, list[str]]:

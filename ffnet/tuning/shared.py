@@ -53,10 +53,13 @@ def _answer(ref: "ray.ObjectRef") -> str | None:
 def _look(folder: RunFolder, expected: bytes) -> str | None:
     """On a node: what is wrong with the folder there."""
     try:
+        storage.knock(folder.place)
         with folder.study.open() as file:
             if file.read() != expected:
                 return "it holds another study there"
         folder.try_to_write()
+    except InputError as error:
+        return str(error)
     except OSError as error:
         return storage.reason(error)
     return None
