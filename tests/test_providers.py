@@ -40,6 +40,16 @@ def write(home: Path, name: str, text: str) -> None:
     (home / name).write_text(text)
 
 
+SERVICES = """
+[profile p]
+endpoint_url = http://no:1
+services = x
+[services x]
+sts =
+  endpoint_url = http://no:2
+s3 =
+  endpoint_url = URL
+"""
 PLACES = {
     "AWS_ENDPOINT_URL": ({"AWS_ENDPOINT_URL": "URL"}, ""),
     "AWS_ENDPOINT_URL_S3": ({"AWS_ENDPOINT_URL_S3": "URL", "AWS_ENDPOINT_URL": "http://no:1"}, ""),
@@ -47,8 +57,7 @@ PLACES = {
     "named profile": ({"AWS_PROFILE": "p"}, "[default]\n[profile p]\nendpoint_url=URL\n"),
     "services": (
         {"AWS_PROFILE": "p"},
-        "[profile p]\nendpoint_url = http://no:1\nservices = x\n[services x]\n"
-        + "sts =\n  endpoint_url = http://no:2\ns3 =\n  endpoint_url = URL\n",
+        SERVICES,
     ),
     "variable before profile": ({"AWS_ENDPOINT_URL": "URL"}, "[default]\nendpoint_url=http://no:1"),
 }
