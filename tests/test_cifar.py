@@ -185,6 +185,7 @@ TYPE = b"cnumpy\ndtype\n(S'u1'\nI0\nI1\ntR"
         (b"}](NN\x85I1\nu.", "in an unfit place"),
         (b"})" + b"\x85" * 100_000 + b"Ns.", "whose keys are not texts or numbers"),
         (b"N" * (1 << 20), "more than 1048576 opcodes"),
+        (ARRAY + b"(I1\n(I01\nt" + TYPE + b"I00\nS'x'\ntb.", "up to four sizes"),
         (ARRAY + b"(I1\n(I-1\nt" + TYPE + b"I00\nS''\ntb.", "up to four sizes"),
         (ARRAY + b"(I1\n(I9\nt" + TYPE + b"I00\nS''\ntb.", "must hold a dict. Given: Array"),
         (ARRAY + b"(I1\n(I0\ntcnumpy\ndtype\n(S'O8'\ntRI00\nS''\ntb.", "of whole numbers"),

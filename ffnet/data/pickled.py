@@ -242,7 +242,7 @@ def _shape(shape: object) -> tuple[int, ...]:
     if (
         not isinstance(shape, tuple)
         or len(shape) > 4
-        or not all(isinstance(size, int) and 0 <= size < 1 << 31 for size in shape)
+        or not all(type(size) is int and 0 <= size < 1 << 31 for size in shape)  # True is no size
     ):
         raise ValueError("an array must have up to four sizes")
     return shape
