@@ -181,12 +181,12 @@ def test_a_study_json_without_the_fields_that_are_newer_is_the_same_study(
                      "step_factor": None, "batch_size": 64, "precision": "float32",
                      "report_steps": None},
         "tuning": {"search": "random", "scheduler": "none", "metric": "val_accuracy",
-                   "grace_epochs": 1.0, "reduction_factor": 3.0, "perturbation_epochs": 1.0},
+                   "grace_epochs": 3.0, "reduction_factor": 3.0, "perturbation_epochs": 1.0},
         "budget": {"trials": 5, "epochs": 4, "wall_seconds": None, "concurrency": None,
                    "max_failed": 0},
         "resources": {"cpus": 1.0, "gpus": 0.0},
         "space": {"learning_rate": [{"uniform": [0.01, 1.0]}]},
-    }  # fmt: skip  # what commit 11ded73 wrote
+    }  # fmt: skip  # what commit 11ded73 wrote: a grace without a scheduler, among others
     storage.write_json(folder.study, document)
     assert past.read(folder, of, digits).left(of) == 0
     with pytest.raises(InputError, match=r"another study: tuning.metric is 'val_accuracy' there"):

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ffnet.errors import InputError
 from ffnet.netspec import TUNABLE, NetSpec, Training, TrialConfig
+from ffnet.relevance import relevant
 from ffnet.results import storage
 from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
@@ -63,7 +64,8 @@ def document(run: RunFolder) -> dict[str, Any]:
 
 
 def _resolved(study: Values, source: str) -> Values:
-    """A study or one net with every default, of fields that are newer than the run too."""
+    """A study or one net with every default, also of fields that are newer than the run."""
+    study = relevant(study)
     if "budget" in study:
         return validated(Study, study, source).resolved()
     return validated(OneNet, study, source).model_dump(mode="json")

@@ -9,7 +9,6 @@ from typing import Any
 from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError
 from ffnet.netspec import TrialConfig
-from ffnet.relevance import relevant
 from ffnet.results import provenance, recorded, storage, tables
 from ffnet.results.layout import RunFolder
 from ffnet.results.storage import File
@@ -83,7 +82,7 @@ def read(folder: RunFolder, study: Study, data: DataSet, retry_failed: bool = Fa
         InputError: the run is of another study or of other data, or cannot take more.
     """
     document = recorded.document(folder)
-    before = validated(Study, relevant(document["study"]), str(folder.study))
+    before = validated(Study, document["study"], str(folder.study))
     changed = {p: (old, new) for p, old, new in _differences(before.resolved(), study.resolved())}
     for place, (old, new) in changed.items():
         if place not in EXTENDED and place.split(".")[0] not in FREE and place not in FREE:
