@@ -1,0 +1,199 @@
+"""Columns of Parquet files: which one holds the labels, and which ones the examples."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ffnet.data.raw import listed, reading, refuse_beyond_memory
+from ffnet.errors import InputError
+
+LABELS = ("label", "labels", "y", "target", "class")
+ENCODED = ("img", "image")
+MOST_CLASSES = 100_000
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which columns of a set are what.
+
+    Attributes:
+        target: the column of labels.
+        image: the column of encoded images, if there is one.
+        pixels: else the column of lists, if there is one.
+        features: else the columns of numbers, in the order of the first file.
+        unused: every other column but indices of pandas.
+    """
+
+    target: str
+    image: str | None = None
+    pixels: str | None = None
+    features: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+
+
+def read_schema(path: Path) -> pa.Schema:
+    """The schema, if the file is one that memory can hold and no two columns have one name."""
+    with reading(path, "Parquet"):
+        with pq.ParquetFile(path) as file:
+            schema, metadata = file.schema_arrow, file.metadata
+            groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+            refuse_beyond_memory(path, sum(group.total_byte_size for group in groups))
+            refuse_beyond_memory(path, metadata.num_rows * len(schema.names))
+        twice = {name for name in schema.names if schema.names.count(name) > 1}
+        if twice:
+            raise InputError(f"{path}: each column needs a name of its own. Given: {listed(twice)}")
+        return schema
+
+
+def _indices(schema: pa.Schema, path: Path) -> set[str]:
+    """The columns that hold an index of pandas, which is no feature."""
+    about = metadata_json(schema, b"pandas", path)
+    named = about.get("index_columns") if isinstance(about, dict) else None
+    named = named if isinstance(named, list) else []
+    indices = {name for name in named if isinstance(name, str)}
+    return {n for n in schema.names if n in indices or n.startswith("__index_level_")}
+
+
+def find_layout(schema: pa.Schema, path: Path, target: str | None) -> Layout:
+    """Which columns are what, by the first file; raises InputError where that is not certain."""
+    indices = _indices(schema, path)
+    names = [name for name in schema.names if name not in indices]
+    target = _target(schema.names if target else names, path, target)
+    rest = [name for name in names if name != target]
+    encoded = [name for name in rest if _is_encoded(schema.field(name).type)]
+    lists = [name for name in rest if is_list(_value_type(schema.field(name).type))]
+    image = _image(encoded, path)
+    if image:
+        return Layout(target, image=image, unused=tuple(n for n in rest if n != image))
+    if len(lists) == 1:
+        return Layout(target, pixels=lists[0], unused=tuple(n for n in rest if n != lists[0]))
+    wrong = [f"{n} ({t})" for n in rest if not is_number(t := _value_type(schema.field(n).type))]
+    if wrong or not rest:
+        raise InputError(
+            f"{path}: needs an image column ({' or '.join(ENCODED)}), one list column, or numeric "
+            f"columns only. Given: {listed(wrong) if wrong else 'labels alone'}; write categories "
+            f"as numbers or leave them out; --target names the label column"
+        )
+    return Layout(target, features=tuple(rest))
+
+
+def _target(names: list[str], path: Path, wanted: str | None) -> str:
+    if wanted is not None:
+        if wanted not in names:
+            raise InputError(
+                f"{path}: target must be one of its columns: {listed(names, 12)}. Given: {wanted}"
+            )
+        return wanted
+    found = [name for name in names if name.lower() in LABELS]
+    if len(found) > 1:
+        raise InputError(
+            f"{path}: more than one column could hold the labels: {listed(found)}; name it with "
+            f"--target"
+        )
+    if not found:
+        raise InputError(
+            f"{path}: needs a label column, one of {', '.join(LABELS)}, or the one that --target "
+            f"names. Given: {listed(names, 12) or 'no columns'}"
+        )
+    return found[0]
+
+
+def _image(encoded: list[str], path: Path) -> str | None:
+    named = [name for name in encoded if name in ENCODED] or encoded
+    if len(named) > 1:
+        raise InputError(f"{path}: needs one column of images. Given: {listed(named)}")
+    return named[0] if named else None
+
+
+def refuse_other_columns(layout: Layout, schema: pa.Schema, path: Path, first: Path) -> None:
+    """Each file must have the columns that are used, and a table no further one."""
+    names = set(schema.names) - (_indices(schema, path) - {layout.target})
+    used = [layout.target, *filter(None, [layout.image, layout.pixels]), *layout.features]
+    missing = [name for name in used if name not in names]
+    more = sorted(names - set(used)) if layout.features else []
+    if missing or more:
+        said = [f"without {listed(missing)}"] * bool(missing) + [f"with {listed(more)}"] * bool(
+            more
+        )
+        raise InputError(
+            f"{path}: needs the same columns as {first.name}. Given: {' and '.join(said)}"
+        )
+    for name in layout.features:
+        kind = _value_type(schema.field(name).type)
+        if not is_number(kind):
+            raise InputError(f"{path}: column {listed([name])} must hold numbers. Given: {kind}")
+
+
+def metadata_json(schema: pa.Schema, key: bytes, path: Path) -> Any:
+    """What the metadata hold under a key; None where there is nothing."""
+    text = (schema.metadata or {}).get(key)
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        name = key.decode()
+        raise InputError(f"{path}: its {name!r} metadata must be JSON; write it again") from None
+
+
+def class_names(schema: pa.Schema, label: str, path: Path) -> tuple[str, ...] | None:
+    """Class names from the metadata that the Hugging Face hub writes, when there are any."""
+    names = metadata_json(schema, b"huggingface", path)
+    for key in ("info", "features", label, "names"):
+        names = names.get(key) if isinstance(names, dict) else None
+    if names is None:
+        return None
+    if (
+        not isinstance(names, list)
+        or not all(isinstance(name, str) for name in names)
+        or not 0 < len(set(names)) == len(names) <= MOST_CLASSES
+    ):
+        raise InputError(f"{path}: class names in its metadata must be different texts")
+    return tuple(names)
+
+
+def same_classes(named: Mapping[Path, tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    """The class names of all files that have any; raises InputError if they differ."""
+    different = list(dict.fromkeys(names for names in named.values() if names))
+    if len(different) > 1:
+        raise InputError(
+            f"{next(iter(named)).parent}: class names in the metadata must be the same in all "
+            f"files. Given: {listed(different[0])}; and {listed(different[1])}"
+        )
+    return different[0] if different else None
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    """The type of the values: dictionaries and extensions are only ways to store them."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return _value_type(kind.storage_type)
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _is_encoded(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(field.name == "bytes" for field in kind)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether values of that type are lists."""
+    return bool(
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether values of that type are numbers, or are all missing."""
+    return any(
+        is_kind(kind)
+        for is_kind in (
+            pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal,
+            pa.types.is_null,  # a column of nothing but gaps, refused as such
+        )
+    )  # fmt: skip
