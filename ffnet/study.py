@@ -45,25 +45,33 @@ class Data(Spec):
         description="digits, mnist, fashion-mnist, cifar10, or the path of your own data set",
     )
     data_dir: Text | None = Field(
-        None, description="folder searched first for the data set (then $FFNET_DATA, Keras' cache)"
+        None, description="folder that holds the data set; default: $FFNET_DATA, else Keras' cache"
     )
-    target: str | None = Field(
+    target: Text | None = Field(
         None,
         min_length=1,
-        description="the column (Parquet) or array (npz) of the labels; default: the only one "
-        "whose name says so",
+        description="column (Parquet) or array (npz) that holds the labels; needed where it is "
+        "not called label, labels, y, target or class",
     )
     drop_unlabelled: bool = Field(
-        False, description="whether rows without a label are left out; else they are refused"
+        False, description="whether rows without a label are left out; if not, they are refused"
     )
     validation: float | None = Field(
-        None, gt=0, description="validation examples: a count (>= 1) or a fraction (< 1) of the set"
+        None,
+        gt=0,
+        description="validation examples, as a count (>= 1) or a fraction (< 1) of the training "
+        "file; only where the set has no validation part",
     )
     test: float | None = Field(
-        None, gt=0, description="test examples, likewise; only where the set has no test part"
+        None,
+        gt=0,
+        description="test examples, as a count (>= 1) or a fraction (< 1) of the training file; "
+        "only where the set has no test part",
     )
     split: Literal["last", "stratified"] | None = Field(
-        None, description="validation examples: the last of the file, or drawn class by class"
+        None,
+        description="how validation and test examples are chosen: the last of the training file, "
+        "or at random from each class",
     )
     split_seed: int = Field(0, ge=0, description="seed of a stratified split")
     scaling: Literal["standard", "unit"] = Field(
