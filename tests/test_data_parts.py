@@ -27,6 +27,7 @@ def test_a_given_validation_part_is_used(tmp_path: Path, word: str) -> None:
         assert data.validation.x.min() > 1e5
         assert "validation must be left out" in refusal(tmp_path / "own.npz", validation=0.1)
         assert "split must be left out" in refusal(tmp_path / "own.npz", split="last")
+        assert "split_seed must be left out" in refusal(tmp_path / "own.npz", split_seed=1)
     write(tmp_path / "set" / "train.parquet")
     write(tmp_path / "set" / f"{word}-00000-of-00001.parquet", a=np.arange(N) + 1e6)
     data = loaded(tmp_path / "set", test=10)

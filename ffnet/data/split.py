@@ -31,8 +31,8 @@ def divide(
     Raises:
         InputError: the study's split cannot be made, or splits what the files have split.
     """
-    _refuse_ignored(parts, data)
     way = data.split or way
+    _refuse_ignored(parts, data, way)
 
     def cut(part: Part, wanted: float, field: str) -> tuple[Part, Part]:
         count = amount(wanted, len(part), field)
@@ -52,7 +52,7 @@ def divide(
     return rest, held, test
 
 
-def _refuse_ignored(parts: Mapping[str, Part], data: Data) -> None:
+def _refuse_ignored(parts: Mapping[str, Part], data: Data, way: Way) -> None:
     """A field that the files leave without an effect is refused."""
     for field, value in (("validation", data.validation), ("test", data.test)):
         if field in parts and value is not None:
@@ -64,6 +64,11 @@ def _refuse_ignored(parts: Mapping[str, Part], data: Data) -> None:
         raise InputError(
             f"split must be left out: {data.dataset} has validation and test parts of its own. "
             f"Given: {data.split}"
+        )
+    if data.split_seed and (way == "last" or {"validation", "test"} <= parts.keys()):
+        raise InputError(
+            f"split_seed must be left out: no example of {data.dataset} is chosen at random. "
+            f"Given: {data.split_seed}"
         )
 
 
