@@ -67,6 +67,7 @@ def test_a_missing_shard_is_refused(tmp_path: Path) -> None:
         (["test"], "Given: test.parquet"),
         (["a", "b"], "Given: a.parquet, b.parquet"),
         (["train", "train-test"], "Given: train-test.parquet"),
+        (["train/0", "train/test-0"], "Given: test-0.parquet"),
     ],
 )
 def test_files_that_belong_to_no_part_are_refused(
@@ -77,6 +78,15 @@ def test_files_that_belong_to_no_part_are_refused(
     message = refusal(tmp_path)
     assert "must be named train*.parquet, validation*.parquet or test*.parquet" in message
     assert message.endswith(words)
+
+
+@pytest.mark.parametrize("name", ["test.csv", "validation-0.jsonl", "test_2.csv.gz", "Test.npy"])
+def test_a_part_of_a_kind_that_is_not_read_is_refused(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "train.parquet")
+    (tmp_path / "about.csv").touch()
+    assert loaded(tmp_path).describe()
+    (tmp_path / name).touch()
+    assert f"{name}: a part beside Parquet files must be Parquet too" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["training", "train2", "my_train", "Train", "train.v2"])

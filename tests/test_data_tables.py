@@ -84,6 +84,12 @@ def test_an_index_without_its_metadata_is_no_feature(tmp_path: Path) -> None:
     assert loaded(tmp_path / "own.parquet").columns == ("a", "b")
 
 
+def test_row_numbers_that_a_csv_file_kept_are_refused(tmp_path: Path) -> None:
+    frames()["shuffled"].to_csv(tmp_path / "own.csv")
+    pd.read_csv(tmp_path / "own.csv").to_parquet(tmp_path / "own.parquet")
+    assert "must have a name. Given: Unnamed: 0, as pandas" in refusal(tmp_path / "own.parquet")
+
+
 def test_a_folders_name_adds_no_column(tmp_path: Path) -> None:
     path = write(tmp_path / "label=7" / "c=1" / "train.parquet")
     assert loaded(path.parent).columns == ("a", "b")

@@ -1,6 +1,7 @@
 """Columns of Parquet files: which one holds the labels, and which ones the examples."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,12 @@ def find_layout(schema: pa.Schema, path: Path, target: str | None) -> Layout:
         return Layout(target, image=image, unused=tuple(n for n in rest if n != image))
     if len(lists) == 1:
         return Layout(target, pixels=lists[0], unused=tuple(n for n in rest if n != lists[0]))
+    unnamed = [name for name in rest if re.fullmatch(r"Unnamed: \d+", name)]
+    if unnamed:
+        raise InputError(
+            f"{path}: a feature must have a name. Given: {listed(unnamed)}, as pandas calls the "
+            f"row numbers that a CSV file kept; drop this column or give it a name"
+        )
     wrong = [f"{n} ({t})" for n in rest if not is_number(t := _value_type(schema.field(n).type))]
     if wrong or not rest:
         raise InputError(

@@ -12,6 +12,8 @@ from ffnet.data.raw import PARTS, Raw, listed, matching, reading
 from ffnet.errors import InputError
 from ffnet.study import Data
 
+UNREAD = ("csv", "tsv", "jsonl", "arrow", "feather", "orc", "npy", "pkl", "pickle", "xlsx", "pq")
+"""Endings of tables that other tools read."""
 HUBS_FOLDER = "data"  # where the Hugging Face hub keeps a set's Parquet files
 
 
@@ -59,6 +61,7 @@ def _read_folder(folder: Path, data: Data) -> Raw | None:
     if pairs:
         return _without_names(idx.read(pairs), data)
     if tables:
+        _refuse_unread(tables[0].parent)
         return parquet.read(_parts(tables, folder), data)
     if len(archives) > 1:
         raise InputError(f"{folder}: holds {len(archives)} npz files; give the path of one")
@@ -102,9 +105,9 @@ def _parts(files: list[Path], folder: Path) -> dict[str, list[Path]]:
     parts: dict[str, list[Path]] = {"train": [], "validation": [], "test": []}
     nameless = []
     for file in files:
-        part = PARTS.get(file.parent.name) if file.parent != folder else None
-        words = [part] if part else {PARTS.get(w) for w in re.split("[^a-z]+", file.stem.lower())}
-        named = [word for word in words if word]
+        words = re.split("[^a-z]+", file.stem.lower())
+        words += [file.parent.name] if file.parent != folder else []
+        named = list({PARTS[word] for word in words if word in PARTS})
         if len(named) == 1:
             parts[named[0]].append(file)
         else:
@@ -120,6 +123,18 @@ def _parts(files: list[Path], folder: Path) -> dict[str, list[Path]]:
     for of_part in parts.values():
         _refuse_missing_shards(of_part)
     return {name: of_part for name, of_part in parts.items() if of_part}
+
+
+def _refuse_unread(folder: Path) -> None:
+    """A file named after a part, of a kind that is not read, must not be left out in silence."""
+    for path in matching(folder, "*"):
+        stem = path.name.partition(".")[0].lower()
+        kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+        if re.split("[^a-z]", stem)[0] in PARTS and kind in UNREAD:
+            raise InputError(
+                f"{path}: a part beside Parquet files must be Parquet too. Given: {kind}; convert "
+                f"or remove it"
+            )
 
 
 def _refuse_copies(files: list[Path]) -> None:
