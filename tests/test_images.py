@@ -243,6 +243,7 @@ def test_cut_and_changed_files_are_refused() -> None:
         (b"", "it is none of PNG, JPEG, "),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "it is none of PNG, JPEG, "),
         (b"P5 2 1 255\nab", "it is none of PNG, JPEG, "),
+        (saved(GREY)[:8] + chunk(b"teXt", b"") + saved(GREY)[8:], "a PNG must begin with its head"),
         (saved(GREY, "jpeg")[:2] + b"\xff" * 5000, "row 0 is not an image"),
     ],
 )

@@ -137,6 +137,8 @@ def _check(image: Image.Image, content: bytes) -> None:
 def _bits(image: Image.Image, content: bytes) -> int:
     """Bits of a channel in the file, of which Pillow may keep fewer."""
     if image.format == "PNG":
+        if content[12:16] != b"IHDR":
+            raise ValueError("a PNG must begin with its head")
         return content[24]
     if image.format == "TIFF":
         return int(max(image.tag_v2.get(258, (1,))))  # type: ignore[attr-defined]
