@@ -27,10 +27,14 @@ SHOWN = 100  # characters of a value in a message
 def unknown_key(name: str, section: str, valid: Iterable[str]) -> str:
     """The message for a key that does not exist, with the valid ones."""
     valid = list(valid)
-    close = difflib.get_close_matches(name[:SHOWN], valid, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
-    keys = ", ".join(valid)
+    hint, keys = did_you_mean(name, valid), ", ".join(valid)
     return f"unknown key {shown(name)} in [{_short(section)}]{hint}; valid keys: {keys}"
+
+
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """A hint at the valid name that is like this one; empty where there is none."""
+    close = difflib.get_close_matches(name[:SHOWN], list(valid), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str:

@@ -11,8 +11,9 @@ runs, and exits as the job: 75 when it was stopped, 128 and the signal when it w
 whose driver was lost is submitted again with --resume. Ctrl-C asks: leave it running or stop it.
 
 After --: a job and its arguments. A relative --out is taken from here; a study without one gets a
-new folder in runs/ here, so on other machines name one that the cluster reaches. Other paths are
-read on the cluster, in the copy of the working directory.
+new folder in runs/ here, so on other machines name one that the cluster reaches. A study's file is
+sent with the job wherever it lies; a run that lies here is read from here. Data are never sent:
+name them by a path that the cluster sees.
 
 The cluster's token is in the file of RAY_AUTH_TOKEN_PATH. `logs` goes on printing until the job
 ends and exits as the job; without JOB it is the newest one.
@@ -22,6 +23,7 @@ import argparse
 import contextlib
 import math
 import secrets
+import shutil
 import sys
 import tempfile
 from datetime import datetime
@@ -31,6 +33,7 @@ from typing import Any
 from _environment import command
 from ffnet.errors import InputError
 from ffnet.submit import connection, job, package
+from ffnet.submit.named import Named
 
 ACTIONS = ("status", "logs", "stop", "list")
 
@@ -38,6 +41,9 @@ ACTIONS = ("status", "logs", "stop", "list")
 def main(argv: list[str]) -> int:
     """Parse, then submit or look after a job."""
     own, words = _split(argv)
+    for word in own:
+        if Path("jobs", f"{word}.py").is_file():
+            raise InputError(f"a job and its arguments stand after --, as in: -- {word} …")
     flags = _parser().parse_args(own)
     if words and flags.action:
         raise InputError(f"a job after -- is submitted. Given: also {flags.action}")
@@ -51,11 +57,11 @@ def main(argv: list[str]) -> int:
     if flags.action == "list" and flags.job:
         raise InputError(f"list shows all jobs: leave {flags.job} out, or ask for its status")
     retries = 1 if flags.retries is None else flags.retries
-    arguments = package.command_of(words, Path.cwd()) if words else []
+    named = package.command_of(words, Path.cwd()) if words else Named([])
     client = connection.connect(flags.address)
     try:
         if words:
-            return _run(client, arguments, retries, flags.driver_cpus or 0.0)
+            return _run(client, named, retries, flags.driver_cpus or 0.0)
         return _look(client, flags.action, flags.job)
     except (OSError, RuntimeError) as error:  # of the connection, or what the server answered
         _note(f"error: {' '.join(str(error).split())[:500]}")
@@ -93,11 +99,15 @@ def _parser() -> argparse.ArgumentParser:
 # --- submit ------------------------------------------------------------------------------------
 
 
-def _run(client: Any, arguments: list[str], retries: int, cpus: float) -> int:
+def _run(client: Any, named: Named, retries: int, cpus: float) -> int:
+    arguments = named.arguments
     base = f"{Path(arguments[0]).stem}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     with tempfile.TemporaryDirectory(prefix="ffnet-") as folder:
         code = Path(folder, "code")
         package.copy_code(Path.cwd(), code)
+        for place, file in named.sent.items():
+            (code / place).parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, code / place)
         for attempt in range(retries + 1):
             name = f"{base}-{attempt + 1}" if attempt else base
             job.submit(client, arguments, code, name, cpus)
@@ -118,6 +128,9 @@ def _attend(client: Any, name: str) -> Any:
         try:
             return log.follow()
         except KeyboardInterrupt:
+            if (details := job.ended(client, name)) is not None:
+                _note(f"{name} had ended already: {details.status}")
+                return details
             if not _stop_wanted(name):
                 return None
             client.stop_job(name)

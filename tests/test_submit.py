@@ -137,6 +137,7 @@ def stand_in(tmp_path: Path) -> Path:
     folder = tmp_path / "project"
     (folder / "jobs").mkdir(parents=True)
     (folder / "jobs" / "tune.py").write_text(STAND_IN)
+    (folder / "some.toml").touch()
     return folder
 
 
@@ -461,21 +462,3 @@ def test_a_package_too_large_names_its_largest_file(tmp_path: Path) -> None:
         file.truncate(int(package.PACKAGE_LIMIT) + 1)
     with pytest.raises(InputError, match=r"the largest file is weights\.dat \(100 MB\)"):
         package.copy_code(tmp_path / "here", tmp_path / "to")
-
-
-def test_the_command_has_a_lasting_folder_for_its_results(stand_in: Path) -> None:
-    def made(*words: str) -> list[str]:
-        return package.command_of(list(words), stand_in)
-
-    assert made("tune", "a.toml", "--out=x", "--trials", "3") == [
-        "jobs/tune.py", "a.toml", "--trials", "3", "--out", f"{stand_in}/x",
-    ]  # fmt: skip
-    assert made("tune", "--out", "s3://bucket/x")[-1] == "s3://bucket/x"
-    *_, flag, out = made("tune", "jobs/studies/a.toml")
-    assert flag == "--out"
-    assert out.startswith(f"{stand_in}/runs/a-")
-    # Which run to go on with is the user's to say, and the job's to ask.
-    assert made("tune", "a.toml", "--resume") == ["jobs/tune.py", "a.toml", "--resume"]
-    (stand_in / "jobs" / "table.py").touch()
-    assert made("table", "/runs/x") == ["jobs/table.py", "/runs/x"]
-    assert package.resumed(made("table", "/runs/x")) is None

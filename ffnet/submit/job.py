@@ -80,6 +80,15 @@ def wait(client: Any, name: str) -> Any:
     return details
 
 
+def ended(client: Any, name: str) -> Any:
+    """Ray's details of a job, if it has ended; None if it runs, or the cluster does not answer."""
+    with contextlib.suppress(OSError, RuntimeError):
+        details = client.get_job_info(name)
+        if details.status.is_terminal():
+            return details
+    return None
+
+
 def _details(client: Any, name: str) -> Any:
     end = time.monotonic() + LOST_SECONDS
     while True:

@@ -1,11 +1,14 @@
 """What of the working directory goes to a cluster, and the command that runs there."""
 
 import argparse
+import os
 import shutil
 from datetime import datetime
 from pathlib import Path
 
 from ffnet.errors import InputError
+from ffnet.submit.named import Named, settle
+from ffnet.validation import did_you_mean, name_of
 
 DATA = {".bin", ".gz", ".h5", ".idx", ".keras", ".npy", ".npz", ".parquet", ".tar", ".zip"}
 LEFT_OUT = {"__pycache__", "build", "dist", "runs"}
@@ -35,6 +38,15 @@ def copy_code(here: Path, to: Path) -> None:
     shutil.copytree(here, to, ignore=left_out)
 
 
+def is_copied(path: Path, here: Path) -> bool:
+    """Whether a path of the working directory is in its copy."""
+    path = Path(os.path.normpath(path))
+    if not path.is_relative_to(here):
+        return False
+    inside = path.relative_to(here).parts
+    return not any(_left_out(here.joinpath(*inside[: i + 1]), here) for i in range(len(inside)))
+
+
 def _left_out(path: Path, here: Path) -> bool:
     if path.name.startswith(".") or path.name in LEFT_OUT or path.suffix == ".egg-info":
         return True
@@ -59,33 +71,35 @@ def _refuse_large(files: list[tuple[int, str]]) -> None:
 # --- the command -------------------------------------------------------------------------------
 
 
-def command_of(words: list[str], here: Path) -> list[str]:
+def command_of(words: list[str], here: Path) -> Named:
     """The arguments of Python for a job: its file, and its words with a lasting `--out`.
 
     A job runs in a copy of the working directory that goes with it. So a relative `--out` is
-    taken from here, and a study without one gets a new folder in runs/ here.
+    taken from here, and a study without one gets a new folder in runs/ here. Files that the job
+    names and the copy lacks are sent, taken from here, or refused: see `settle`.
 
     Args:
         words: a job of jobs/ by name, and its arguments.
         here: the working directory, absolute.
 
     Raises:
-        InputError: there is no such job.
+        InputError: there is no such job, or it names files that it would not find.
     """
     name, *arguments = words
     if not (here / "jobs" / f"{name}.py").is_file():
-        known = ", ".join(sorted(path.stem for path in (here / "jobs").glob("[!_]*.py")))
+        known = sorted(path.stem for path in (here / "jobs").glob("[!_]*.py"))
         raise InputError(
-            f"the first word after -- must be a job in {here / 'jobs'} ({known or 'none here'}). "
-            f"Given: {name}"
+            f"the first word after -- must be a job in {here / 'jobs'} "
+            f"({', '.join(known) or 'none here'}). Given: {name}{did_you_mean(name, known)}"
         )
     out, rest = _split_out(arguments)
     if out is None and name == "tune" and "--resume" not in rest:
         out = f"runs/{_stem(rest)}-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
     if out and "://" not in out:
         out = str(here / out)
-    words = [*rest, *(["--out", out] if out else [])]
-    return [f"jobs/{name}.py", *map(_with_server, words)]
+    named = settle(name, rest, here, lambda path: is_copied(path, here))
+    words = [*named.arguments, *(["--out", out] if out else [])]
+    return Named([f"jobs/{name}.py", *map(_with_server, words)], named.sent)
 
 
 def _with_server(word: str) -> str:
@@ -108,7 +122,7 @@ def _split_out(arguments: list[str]) -> tuple[str | None, list[str]]:
 
 
 def _stem(arguments: list[str]) -> str:
-    return next((Path(a).stem for a in arguments if a.endswith((".toml", ".json"))), "run")
+    return next((name_of(a) for a in arguments if a.endswith((".toml", ".json"))), "run")
 
 
 def resumed(command: list[str]) -> list[str] | None:
