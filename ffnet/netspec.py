@@ -52,14 +52,16 @@ class NetSpec(Spec):
 
     api: Literal["barebones", "functional", "model", "sequential"] = Field(
         "barebones",
-        description="how it is written: plain TensorFlow, or one of the three ways of Keras",
+        description="way to write the net: plain TensorFlow, or one of three ways of Keras",
     )
     hidden_sizes: HiddenSizes = Field(
-        (512,), description="neurons in each hidden layer: one number, or a list; [] for none"
+        (512,), description="neurons in each hidden layer: a number, or a list; [] for no layer"
     )
     activation: Activation = Field("relu", description="activation of every hidden layer")
     dropout: Rates = Field(
-        0.0, description="share of a hidden layer's outputs dropped: a number, or one for each"
+        0.0,
+        description="share of a hidden layer's outputs that is dropped, from 0 to below 1: a "
+        "number for all layers, or a list with one for each",
     )
     batch_norm: bool = Field(False, description="normalise each hidden layer over the batch")
     bias: bool = Field(False, description="whether layers add a bias")
@@ -82,29 +84,43 @@ class Training(Spec):
         "sgd", description="how gradients change weights"
     )
     learning_rate: float = Field(0.01, gt=0, description="step size, > 0")
-    momentum: float | None = Field(None, gt=0, lt=1, description="of sgd or rmsprop")
-    nesterov: bool = Field(False, description="look ahead along the momentum (sgd)")
+    momentum: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="momentum, above 0 and below 1; only with optimizer sgd or rmsprop",
+    )
+    nesterov: bool = Field(False, description="Nesterov's momentum; only with optimizer sgd")
     weight_decay: float = Field(
-        0.0, ge=0, description="times w, added to the gradient of w (L2); adamw: apart from it"
+        0.0,
+        ge=0,
+        description="L2 penalty: weight_decay times w is added to the gradient of w; "
+        "with adamw it decays the weights themselves",
     )
     schedule: Literal["constant", "cosine", "step"] = Field(
-        "constant", description="of the learning rate; cosine falls to 0 at the last epoch"
+        "constant", description="how the learning rate changes; cosine falls to 0 at the last epoch"
     )
-    warmup_epochs: float = Field(0.0, ge=0, description="epochs of a linear rise from 0 to it")
+    warmup_epochs: float = Field(
+        0.0, ge=0, description="epochs over which the learning rate rises linearly from 0"
+    )
     step_epochs: float | None = Field(
-        None, gt=0, description="step: epochs between falls of the learning rate"
+        None, gt=0, description="with schedule step: epochs between falls of the learning rate"
     )
     step_factor: float | None = Field(
-        None, gt=0, lt=1, description="step: what it is multiplied by at each fall; default 0.1"
+        None,
+        gt=0,
+        lt=1,
+        description="with schedule step: the learning rate is multiplied by this at each "
+        "fall [0.1]",
     )
     batch_size: PositiveInt = Field(64, description="examples in a minibatch")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
-        description="of the first layer's products; bfloat16 is faster on CPUs that have it, its "
-        "weights stay float32",
+        description="type of the first layer's products; bfloat16 is faster on CPUs that have it, "
+        "and the weights stay float32",
     )
     report_steps: PositiveInt | None = Field(
-        None, description="validate and report every so many steps; default: every epoch"
+        None, description="steps between validations and reports [an epoch]"
     )
 
 

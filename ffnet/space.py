@@ -275,7 +275,7 @@ def same(known: Any, wanted: Any) -> bool:
 
 
 def recorded_value(label: str, values: Mapping[str, Any]) -> Any:
-    """What was drawn for a label of `SearchSpace.draw`, of the values by name that it led to."""
+    """The value drawn under a label of `SearchSpace.draw`, from the finished configuration."""
     whole, _, part = label.partition(".")
     value = values[whole.partition("/")[0]]
     if not part:

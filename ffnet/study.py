@@ -84,19 +84,21 @@ class Tuning(Spec):
     """How configurations are found and weak trials are stopped."""
 
     search: Literal["random", "grid", "tpe"] = Field(
-        "random", description="where samples come from"
+        "random", description="how configurations are chosen"
     )
     scheduler: Literal["asha", "hyperband", "median", "pbt", "none"] = Field(
-        "asha", description="what stops weak trials early; pbt has them go on from better ones"
+        "asha",
+        description="what stops weak trials early; with pbt they go on from the weights of "
+        "better ones",
     )
     metric: Literal["val_accuracy", "val_loss"] = Field(
-        "val_accuracy", description="what the search and the scheduler judge by"
+        "val_accuracy", description="what search, scheduler and tables judge trials by"
     )
     grace_epochs: float = Field(
-        1, gt=0, description="epochs every trial may train before it can be stopped"
+        1, gt=0, description="asha, median: epochs that every trial may train before it is stopped"
     )
     reduction_factor: float = Field(
-        3, gt=1, description="asha, hyperband: one in so many trials goes on at each rung"
+        3, gt=1, description="asha, hyperband: at each rung one trial in so many goes on"
     )
     perturbation_epochs: float = Field(
         1, gt=0, description="pbt: epochs between looks at the other trials"
@@ -111,20 +113,24 @@ class Tuning(Spec):
 class Budget(Spec):
     """What a study may use."""
 
-    trials: PositiveInt | None = Field(None, description="trials to start; default 16, or the grid")
-    epochs: PositiveInt = Field(8, description="epochs a trial trains when it is not stopped")
-    wall_seconds: float | None = Field(None, gt=0, description="stop the study after so long")
+    trials: PositiveInt | None = Field(None, description="trials to start [16, or all of a grid]")
+    epochs: PositiveInt = Field(8, description="epochs that a trial trains when it is not stopped")
+    wall_seconds: float | None = Field(None, gt=0, description="the study stops after this time")
     concurrency: PositiveInt | None = Field(
-        None, description="trials at a time; default: as many as fit, or 200 where nodes come"
+        None, description="trials at a time [as many as fit; 200 on an autoscaling cluster]"
     )
-    max_failed: int = Field(0, ge=0, description="failed trials that still leave exit status 0")
+    max_failed: int = Field(
+        0, ge=0, description="how many trials may fail before the exit status is 1"
+    )
 
 
 class Resources(Spec):
     """What one trial holds while it trains."""
 
-    cpus: float = Field(1, gt=0, description="CPUs a trial; TensorFlow's threads follow")
-    gpus: float = Field(0, ge=0, description="GPUs a trial: 0, a fraction below 1, or whole ones")
+    cpus: float = Field(1, gt=0, description="CPUs per trial; TensorFlow uses as many threads")
+    gpus: float = Field(
+        0, ge=0, description="GPUs per trial: 0, a fraction below 1, or a whole number"
+    )
 
     @model_validator(mode="after")
     def _whole_gpus(self) -> Self:
@@ -141,8 +147,8 @@ class Resources(Spec):
 class OneNet(Spec):
     """One net to train without a tuner."""
 
-    seed: int = Field(0, ge=0, lt=2**31, description="decides the weights and the batches")
-    epochs: PositiveInt = Field(1, description="times that every example is trained on")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of the weights and the batches")
+    epochs: PositiveInt = Field(1, description="epochs to train")
     evaluate_test: bool = Field(False, description="evaluate on the test part at the end")
     data: Data = Data()
     net: NetSpec = NetSpec()
@@ -170,7 +176,7 @@ class Study(Spec):
         max_length=100,
         description="name of the study, and of its folder in runs/ [the file's name]",
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="every random number of the study follows it")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of every random number of the study")
     data: Data = Data()
     net: NetSpec = NetSpec()
     training: Training = Training()

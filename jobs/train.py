@@ -1,4 +1,4 @@
-"""Train one net without a tuner: the lesson's runs, a net of your own, or a trial once more.
+"""Train one net without a tuner: a preset, a net of your own, or a trial of a run again.
 
   python jobs/train.py --preset mnist-dense --data-dir ~/data
   python jobs/train.py --preset cifar10-barebones --save-figures figures
@@ -6,8 +6,9 @@
   python jobs/train.py --from runs/digits-… --trial 17
 
 Prints the loss of the batch and the validation accuracy after the first step and then every
-report_steps (or epoch), as the source lesson does. Exit status: 0; 1 when the loss diverged or a
-trial trained again did not match; 2 for bad input.
+report_steps (or epoch). With --from, --data-dir or --dataset say where the run's data lie now; their
+digest must be that of the run. Exit status: 0; 1 when the loss diverged or a trial trained again did
+not match; 2 for bad input.
 """
 
 import argparse

@@ -4,7 +4,7 @@
   python jobs/tune.py jobs/studies/cifar10.toml --data-dir ~/data --trials 64
   python jobs/submit.py -- tune jobs/studies/digits.toml        on a cluster: see cluster/README.md
 
-Every field of the study is also a flag. Ctrl-C, SIGTERM or SIGUSR1 stop the study in order; the
+Every field of the study is also a flag. Ctrl-C, SIGTERM or SIGUSR1 stop the study cleanly; the
 same command with --out and --resume goes on with it, as after a kill, and with more --trials or
 --epochs extends it. Exit status: 0; 1 when no trial finished or more than max_failed failed; 2 for
 bad input; 75 when a signal stopped it.
@@ -101,6 +101,10 @@ def _folder(
 
     if flags.resume and folder.has_study():
         return folder, past.read(folder, study, data, flags.retry_failed)
+    if folder.has_study() and folder.begun() and past.is_same(folder, study):
+        raise InputError(
+            f"{folder} holds this same study: add --resume to go on with it, or name a new folder"
+        )
     folder.begin()
     document = provenance.document(study.resolved(), data, study.resources.threads)
     storage.write_json(folder.study, document)

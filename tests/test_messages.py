@@ -207,7 +207,7 @@ def test_a_flags_value_of_any_shape_is_one_line(call: Job, value: str) -> None:
 
 def test_help_says_what_one_types(call: Job) -> None:
     text = " ".join(call("tune", "--help").stdout.split())
-    assert "[] for none [[512]]" in text
+    assert "[] for no layer [[512]]" in text
     assert "--batch-norm true|false" in text
     assert "batch [false]" in text
     assert "[the file's name]" in text

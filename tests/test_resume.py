@@ -203,3 +203,16 @@ def test_a_report_of_which_no_row_knows_stays_in_the_table_until_it_comes_again(
 
 def reports_at(folder: RunFolder) -> list[Row]:
     return tables.read(folder.epochs)
+
+
+def test_a_folder_with_the_same_study_is_answered_with_resume(
+    study_file: Path, whole: Path, call: Job
+) -> None:
+    before = rows_of(whole)
+    for flags in ([], ["--max-failed", "3"], ["--cpus", "1"]):
+        done = call("tune", study_file, "--out", whole, *flags)
+        assert done.returncode == 2
+        assert f"{whole} holds this same study: add --resume to go on with it" in done.stderr
+    done = call("tune", study_file, "--out", whole, "--seed", "9")
+    assert "holds another study" in done.stderr
+    assert rows_of(whole) == before

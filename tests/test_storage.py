@@ -92,7 +92,7 @@ def test_every_job_reads_it(remote: str, study_file: Path, job: Job, folder: Pat
     assert "going on after 4 trials that have ended" in done.stdout, done.stderr
     once_more = job("tune", storage.below(remote, "study.json"), "--out", remote, cwd=folder)
     assert once_more.returncode == 2
-    assert "holds another study" in once_more.stderr
+    assert "holds this same study: add --resume to go on with it" in once_more.stderr
 
 
 def test_one_net_is_saved_there_too(server: Server, job: Job, tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Tuning: the only rooms that know Ray."""
+"""Studies under Ray Tune: the search, the schedulers, the trials, and the record of them."""

@@ -85,7 +85,7 @@ def read(folder: RunFolder, study: Study, data: DataSet, retry_failed: bool = Fa
     before = validated(Study, document["study"], str(folder.study))
     changed = {p: (old, new) for p, old, new in _differences(before.resolved(), study.resolved())}
     for place, (old, new) in changed.items():
-        if place not in EXTENDED and place.split(".")[0] not in FREE and place not in FREE:
+        if not _may_change(place):
             raise InputError(
                 f"{folder} holds another study: {place} is {old!r} there. Given: {new!r}; "
                 f"name a new folder with --out"
@@ -99,6 +99,19 @@ def read(folder: RunFolder, study: Study, data: DataSet, retry_failed: bool = Fa
     keys = {(report["trial"], report["step"]) for report in judged}
     undecided = [r for r in reports if (r["trial"], r["step"]) not in keys]
     return Past(rows, judged, retry_failed, document, undecided)
+
+
+def is_same(folder: RunFolder, study: Study) -> bool:
+    """Whether the run in a folder is of this study, so that it could go on there."""
+    try:
+        before = validated(Study, relevant(recorded.document(folder)["study"]), str(folder.study))
+    except InputError:
+        return False
+    return all(_may_change(p) for p, _, _ in _differences(before.resolved(), study.resolved()))
+
+
+def _may_change(place: str) -> bool:
+    return place in EXTENDED or place in FREE or place.split(".")[0] in FREE
 
 
 def check_extension(before: Study, now: Study) -> None:
