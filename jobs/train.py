@@ -6,9 +6,9 @@
   python jobs/train.py --from runs/digits-… --trial 17
 
 Prints the loss of the batch and the validation accuracy after the first step and then every
-report_steps (or epoch). With --from, --data-dir or --dataset say where the run's data lie now; their
-digest must be that of the run. Exit status: 0; 1 when the loss diverged or a trial trained again did
-not match; 2 for bad input.
+report_steps (or epoch). With --from, --data-dir or --dataset say where the run's data lie now;
+their digest must be that of the run. Exit status: 0; 1 when the loss diverged or a trial trained
+again did not match; 2 for bad input.
 """
 
 import argparse

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -204,3 +205,25 @@ def test_a_trial_that_cannot_be_trained_again_is_refused(
     assert done.returncode == 2
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_run_whose_data_moved_is_trained_again_where_they_lie_now(
+    job: Job, call: Job, blobs: Path, tmp_path: Path
+) -> None:
+    before, after = tmp_path / "before.npz", tmp_path / "elsewhere" / "after.npz"
+    before.write_bytes(blobs.read_bytes())
+    out = tmp_path / "run"
+    done = job("train", "--dataset", before, "--hidden-sizes", 8, "--out", out)
+    assert done.returncode == 0, done.stderr
+    after.parent.mkdir()
+    before.rename(after)
+    again = ("train", "--from", out, "--trial", 0)
+    assert f"dataset '{before}'" in call(*again).stderr
+    other = tmp_path / "other.npz"
+    np.savez(other, x=np.load(after)["x"] + 1, y=np.load(after)["y"])
+    refused = call(*again, "--dataset", other)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "the data must be those of the run" in refused.stderr
+    done = job(*again, "--dataset", after)
+    assert done.returncode == 0, done.stderr
+    assert "match: all 2 reports of trial 0, bit for bit" in done.stdout
