@@ -11,13 +11,30 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    RootModel,
+    ValidationInfo,
+    model_validator,
+)
 
 Values = dict[str, Any]
 Suggest = Callable[[str, "Domain"], Any]
 """(label, domain) → a value of the domain, which is a choice or a range. Labels are unique."""
 
 PERTURB, RESAMPLE = (0.8, 1.2), 0.25  # of population-based training: Jaderberg et al., 2017
+
+
+RECORDED = {"recorded": True}
+"""Context of a validation that reads what an earlier version may have accepted."""
+
+
+def is_recorded(info: ValidationInfo) -> bool:
+    """Whether a study is read that was run already, and is not refused for what did no harm."""
+    return bool((info.context or {}).get("recorded"))
 
 
 class Spec(BaseModel):
@@ -74,7 +91,7 @@ class Domain(Spec):
     when: dict[str, Any] | None = Field(None, min_length=1)
 
     @model_validator(mode="after")
-    def _one_ordered_kind(self) -> Self:
+    def _one_ordered_kind(self, info: ValidationInfo) -> Self:
         kinds = [name for name in type(self).model_fields if name not in ("depth", "when")]
         given = self.model_fields_set & set(kinds)
         if len(given) != 1 or (self.kind != "fixed" and self.value is None):
@@ -87,7 +104,7 @@ class Domain(Spec):
                 raise ValueError(f"{self.kind} needs low > 0")
         if self.depth and not self.each:
             raise ValueError("depth goes with each")
-        if twice := _twice(self.choice or ()):
+        if (twice := _twice(self.choice or ())) and not is_recorded(info):
             raise ValueError(f"choice has a value twice. Given: {twice[0]!r} and {twice[1]!r}")
         counts = self.depth.probes() if self.depth else []
         if not all(type(n) is int and 0 <= n <= MOST_LAYERS for n in counts):

@@ -12,13 +12,13 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, model_validator
 
 from ffnet import relevance
 from ffnet.errors import InputError
 from ffnet.netspec import MUTABLE, TUNABLE, NetSpec, PositiveInt, Training, TrialConfig
 from ffnet.outcomes import Grid, Outcomes
-from ffnet.space import Domain, SearchSpace, Spec, Values, same
+from ffnet.space import Domain, SearchSpace, Spec, Values, is_recorded, same
 from ffnet.validation import explain, unknown_key
 
 CHECKED_SAMPLES = 64, 1000  # at least and at most: to find contradictions before a study starts
@@ -186,15 +186,16 @@ class Study(Spec):
     resources: Resources = Resources()
 
     @model_validator(mode="after")
-    def _coherent(self) -> Self:
+    def _coherent(self, info: ValidationInfo) -> Self:
         relevance.check(self, ("data", "tuning"))
-        self._check_space()
+        self._check_space(is_recorded(info))
         self._check_search()
         self._check_scheduler()
-        self._check_samples()
+        if not is_recorded(info):
+            self._check_samples()
         return self
 
-    def _check_space(self) -> None:
+    def _check_space(self, recorded: bool) -> None:
         for name, domain in self.space.items():
             for known in (name, *(domain.when or ())):
                 if known not in TUNABLE:
@@ -211,17 +212,20 @@ class Study(Spec):
                     "{each = {log_integer = [64, 512]}, depth = {integer = [1, 3]}}"
                 )
             for probe in domain.probes():
-                _check_drawn(name, probe, "space.")
+                _check_drawn(name, probe, "space.", recorded)
             for asked, value in (domain.when or {}).items():
                 for one in value if isinstance(value, list) else [value]:
-                    _check_drawn(asked, one, f"space.{name}.when.")
+                    _check_drawn(asked, one, f"space.{name}.when.", recorded)
         if all(domain.kind == "fixed" for _, domain in self.space.leaves()):
             raise ValueError(
                 "the search space is empty: give a field a domain in [space], e.g. "
                 "learning_rate = {log_uniform = [1e-3, 1e-1]}; to train one net use jobs/train.py"
             )
-        for name, number, holds in Outcomes(self.space, self.base).never_drawn():
+        for name, number, holds in () if recorded else self._never_drawn():
             raise ValueError(_never_drawn(name, self.space.root[name], number, holds))
+
+    def _never_drawn(self) -> Iterable[tuple[str, int, bool]]:
+        return Outcomes(self.space, self.base).never_drawn()
 
     def _check_search(self) -> None:
         if self.tuning.search != "grid":
@@ -364,20 +368,29 @@ class Study(Spec):
         return self.trial_config(config.number, known | changed, config.seed)
 
     def resolved(self) -> Values:
-        """The study with every default filled in, as JSON; reads back as the same study."""
+        """The study with every default filled in, as JSON; reads back as the same study.
+
+        It is without alternatives that are never drawn, which versions before accepted.
+        """
         whole = self.model_dump(mode="json", exclude={"space"})
+        never = {(name, number) for name, number, _ in self._never_drawn()}
+        space = self.space.model_dump(mode="json", exclude_unset=True)
+        for name, domains in space.items():
+            space[name] = [d for i, d in enumerate(domains) if (name, i) not in never]
+        whole["space"] = {name: domains for name, domains in space.items() if domains}
         for section in ("net", "training"):
-            whole[section] = {k: v for k, v in whole[section].items() if k not in self.space.root}
-        whole["space"] = self.space.model_dump(mode="json", exclude_unset=True)
+            whole[section] = {k: v for k, v in whole[section].items() if k not in whole["space"]}
         return whole
 
 
-def _check_drawn(name: str, value: Any, where: str) -> None:
+def _check_drawn(name: str, value: Any, where: str, recorded: bool) -> None:
     """Refuse a value that the field cannot have, or has only once it is converted."""
     try:
         becomes = getattr(TUNABLE[name].model_validate({name: value}), name)
     except ValidationError as error:
         raise ValueError(where + explain(error)) from None
+    if recorded:
+        return
     if not same(becomes, value) or isinstance(value, bool) > isinstance(becomes, bool):
         raise ValueError(f"{where}{name}: must be written as {becomes!r}. Given: {value!r}")
 

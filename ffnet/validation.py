@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from ffnet.errors import InputError, one_line
 from ffnet.relevance import relevant
 from ffnet.results.storage import File, checked, is_remote, knock
-from ffnet.space import Domain, Spec, Values
+from ffnet.space import RECORDED, Domain, Spec, Values
 
 M = TypeVar("M", bound=Spec)
 
@@ -90,7 +90,13 @@ _SHORTENER.maxlist = _SHORTENER.maxtuple = _SHORTENER.maxdict = 8
 _SHORTENER.maxstring = _SHORTENER.maxother = _SHORTENER.maxlong = SHOWN
 
 
-def validated(model: type[M], values: Values, source: str, flags: Collection[str] = ()) -> M:
+def validated(
+    model: type[M],
+    values: Values,
+    source: str,
+    flags: Collection[str] = (),
+    recorded: bool = False,
+) -> M:
     """The model made from `values`.
 
     Args:
@@ -98,6 +104,8 @@ def validated(model: type[M], values: Values, source: str, flags: Collection[str
         values: its fields.
         source: where they come from, usually a file.
         flags: names of the fields that come from the command line instead.
+        recorded: whether the values are of a run, perhaps of an earlier version of ffnet: what is
+            refused only since is accepted.
 
     Raises:
         InputError: in one line: the source, or the flag; the rule; the value received.
@@ -107,7 +115,7 @@ def validated(model: type[M], values: Values, source: str, flags: Collection[str
     except ValueError as error:
         raise InputError(f"{source}: {error}") from None
     try:
-        return model.model_validate(values)
+        return model.model_validate(values, context=RECORDED if recorded else None)
     except ValidationError as error:
         where, message = _first(error, model)
         fields = [str(part) for part in error.errors()[0]["loc"]]
@@ -161,7 +169,7 @@ def read_study(place: str) -> Values:
     Raises:
         InputError: the file is absent or malformed.
     """
-    if not (is_remote(place) or place.endswith(".json")):
+    if not is_of_run(place):
         return read_toml(Path(place))
     file = File(checked(place))
     knock(file.place)
@@ -174,6 +182,11 @@ def read_study(place: str) -> Values:
         return study_of_json(text)
     except ValueError as error:
         raise InputError(f"{place}: not a study.json of a run ({error})") from None
+
+
+def is_of_run(place: str) -> bool:
+    """Whether a study's place is the study.json of a run, not a TOML file."""
+    return is_remote(place) or place.endswith(".json")
 
 
 def study_of_json(text: bytes) -> Values:

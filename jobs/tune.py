@@ -25,7 +25,7 @@ from ffnet.flags import add_flags, given, override
 from ffnet.results.hold import Hold, held
 from ffnet.results.layout import RunFolder
 from ffnet.study import Study
-from ffnet.validation import name_of, read_study, validated
+from ffnet.validation import is_of_run, name_of, read_study, validated
 
 if TYPE_CHECKING:
     from ffnet.data.dataset import DataSet
@@ -37,7 +37,8 @@ def main(argv: list[str]) -> int:
     """Parse, validate, run, summarise."""
     flags = _parser().parse_args(argv)
     values = override({"name": name_of(flags.study), **read_study(flags.study)}, flags, Study)
-    study = validated(Study, values, flags.study, given(flags, Study))
+    recorded = is_of_run(flags.study)
+    study = validated(Study, values, flags.study, given(flags, Study), recorded)
 
     if flags.resume and not flags.out:
         raise InputError("--resume needs --out with the folder of the run")

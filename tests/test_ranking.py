@@ -5,7 +5,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -15,6 +14,7 @@ from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
 from ffnet.serving.card import choose
 from ffnet.study import Study, Tuning
+from ffnet.training import checkpoints
 from ffnet.tuning.losses import Losses
 from ffnet.tuning.past import Past
 from ffnet.tuning.progress import describe
@@ -85,8 +85,8 @@ def run(tmp_path: Path) -> RunFolder:
     """A study judged by val_loss, whose accuracies name another winner; trial 3 diverged."""
     run = RunFolder.create(tmp_path / "run")
     study = {"space": SPACE, "tuning": {"metric": "val_loss"}, "net": {}, "training": {}}
-    data = {"name": "x", "sizes": {}, "example_shape": [2], "dtype": "uint8", "mean": [0],
-            "std": [1], "classes": ["a"]}  # fmt: skip
+    data = {"sha256": "0", "name": "x", "sizes": {}, "example_shape": [2], "dtype": "uint8",
+            "mean": [0], "std": [1], "classes": ["a"]}  # fmt: skip
     document = {"study": study | {"budget": {"epochs": 2}}, "data": data, "versions": {}}
     storage.write_json(run.study, document)
     rows, reports = [], []
@@ -99,7 +99,8 @@ def run(tmp_path: Path) -> RunFolder:
                 tables.note_score(made, report)
             reports.append(report)
         with run.checkpoint(trial).replacing() as file:
-            np.save(file, sum(loss is not None for loss in losses))
+            steps = sum(loss is not None for loss in losses)
+            checkpoints.write(file, steps, [], [])
         rows.append(made)
     tables.write(run.trials, rows, tables.TRIALS)
     tables.write(run.epochs, reports, tables.EPOCHS)

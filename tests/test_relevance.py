@@ -10,7 +10,7 @@ from conftest import Job
 from ffnet import command
 from ffnet.errors import InputError
 from ffnet.flags import add_flags, given, override
-from ffnet.results import storage
+from ffnet.results import recorded, storage
 from ffnet.results.layout import RunFolder
 from ffnet.study import OneNet, Study
 from ffnet.validation import read_study, validated
@@ -30,6 +30,13 @@ def refusal(values: dict[str, Any], *argv: str) -> str:
     with pytest.raises(InputError) as caught:
         study(values, *argv)
     return str(caught.value)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    run = RunFolder.create(tmp_path / "run")
+    storage.write_json(run.study, {"study": {}})
+    return run
 
 
 WITHOUT_EFFECT = [
@@ -83,6 +90,33 @@ def test_a_study_json_of_before_reads_without_what_had_no_effect(tmp_path: Path)
     assert validated(Study, read_study(str(path)), "x").tuning.grace_epochs == 1
 
 
+def test_a_run_of_before_is_read_although_its_study_would_be_refused_now(
+    run: RunFolder, call: Job
+) -> None:
+    old = {
+        "seed": 0, "tuning": {"scheduler": "none", "grace_epochs": 2}, "training": {
+            "optimizer": "adam"}, "budget": {"trials": 4, "epochs": 8},
+        "data": {"split": "last", "split_seed": 3},
+        "space": {
+            "learning_rate": [{"uniform": [0.1, 0.2]}, {"uniform": [0.3, 0.4]}],
+            "momentum": {"uniform": [0.1, 0.9], "when": {"optimizer": "sgd"}},
+            "batch_size": {"choice": [8, 8, 16]},
+        },
+    }  # fmt: skip
+    document = {"study": old, "data": {"sha256": "0"}, "versions": {}}
+    storage.write_json(run.study, document)
+    read = recorded.document(run)["study"]
+    assert read["space"] == {
+        "learning_rate": [{"uniform": [0.1, 0.2]}], "batch_size": [{"choice": [8, 8, 16]}],
+    }  # fmt: skip
+    assert (read["tuning"]["grace_epochs"], read["data"]["split_seed"]) == (1, 0)
+    # `jobs/tune.py RUN/study.json` too, and both are the same study.
+    of = validated(Study, read_study(str(run.study)), "x", recorded=True)
+    assert of.resolved() == validated(Study, read, "x", recorded=True).resolved() == read
+    with pytest.raises(InputError):
+        validated(Study, read_study(str(run.study)), "x")
+
+
 def test_one_net_refuses_a_seed_of_no_split() -> None:
     with pytest.raises(InputError, match="split_seed has an effect only with split stratified"):
         validated(OneNet, {"data": {"split": "last", "split_seed": 1}}, "x")
@@ -121,13 +155,6 @@ def test_tune_refuses_late_reports_before_anything_starts(
 
 
 # --- jobs --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> RunFolder:
-    run = RunFolder.create(tmp_path / "run")
-    storage.write_json(run.study, {"study": {}})
-    return run
 
 
 @pytest.mark.parametrize(

@@ -67,8 +67,8 @@ def _resolved(study: Values, source: str) -> Values:
     """A study or one net with every default, also of fields that are newer than the run."""
     study = relevant(study)
     if "budget" in study:
-        return validated(Study, study, source).resolved()
-    return validated(OneNet, study, source).model_dump(mode="json")
+        return validated(Study, study, source, recorded=True).resolved()
+    return validated(OneNet, study, source, recorded=True).model_dump(mode="json")
 
 
 def _checked(content: dict[str, Any]) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def read(folder: RunFolder, study: Study, data: DataSet, retry_failed: bool = Fa
         InputError: the run is of another study or of other data, or cannot take more.
     """
     document = recorded.document(folder)
-    before = validated(Study, document["study"], str(folder.study))
+    before = validated(Study, document["study"], str(folder.study), recorded=True)
     changed = {p: (old, new) for p, old, new in _differences(before.resolved(), study.resolved())}
     for place, (old, new) in changed.items():
         if not _may_change(place):
@@ -104,7 +104,8 @@ def read(folder: RunFolder, study: Study, data: DataSet, retry_failed: bool = Fa
 def is_same(folder: RunFolder, study: Study) -> bool:
     """Whether the run in a folder is of this study, so that it could go on there."""
     try:
-        before = validated(Study, relevant(recorded.document(folder)["study"]), str(folder.study))
+        values = recorded.document(folder)["study"]
+        before = validated(Study, values, str(folder.study), recorded=True)
     except InputError:
         return False
     return all(_may_change(p) for p, _, _ in _differences(before.resolved(), study.resolved()))
