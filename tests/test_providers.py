@@ -262,7 +262,7 @@ def test_a_job_that_is_submitted_goes_where_the_submitter_would(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1234")
     command = command_of(["tune", "jobs/studies/digits.toml", "--out", "s3://b/runs/x"], ROOT)
-    assert command[-1] == "s3://b/runs/x?endpoint_override=127.0.0.1:1234&scheme=http"
+    assert command.arguments[-1] == "s3://b/runs/x?endpoint_override=127.0.0.1:1234&scheme=http"
 
 
 # --- silent --------------------------------------------------------------------------------------

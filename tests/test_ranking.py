@@ -98,9 +98,9 @@ def run(tmp_path: Path) -> RunFolder:
                 report |= {"val_loss": loss, "val_accuracy": 0.5 + trial / 10}
                 tables.note_score(made, report)
             reports.append(report)
-        with run.checkpoint(trial).replacing() as file:
-            steps = sum(loss is not None for loss in losses)
-            checkpoints.write(file, steps, [], [])
+        if steps := sum(loss is not None for loss in losses):
+            with run.checkpoint(trial).replacing() as file:
+                checkpoints.write(file, steps, [], [])
         rows.append(made)
     tables.write(run.trials, rows, tables.TRIALS)
     tables.write(run.epochs, reports, tables.EPOCHS)
