@@ -122,6 +122,11 @@ class Budget(Spec):
     max_failed: int = Field(
         0, ge=0, description="how many trials may fail before the exit status is 1"
     )
+    trial_timeout_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="a trial that reports nothing for so many seconds, set-up included, fails",
+    )
 
 
 class Resources(Spec):

@@ -25,6 +25,7 @@ from ffnet.tuning.recorder import Recorder
 from ffnet.tuning.schedulers import make_scheduler, replay
 from ffnet.tuning.search import StudySearch
 from ffnet.tuning.trial import Trial
+from ffnet.tuning.watch import Watch
 
 
 class Signals(tune.Callback):  # type: ignore[misc]
@@ -122,7 +123,8 @@ def run_study(
             with Signals(recorder) as signals:
                 scheduler = make_scheduler(study)
                 replay(scheduler, past)
-                callbacks = (recorder, progress, signals)
+                watch = Watch(losses, study.budget.trial_timeout_seconds, progress.say)
+                callbacks = (recorder, progress, signals, watch)
                 _fit(study, data, folder, search, scheduler, callbacks, slots)
         finally:
             progress.close()
@@ -144,7 +146,7 @@ def _fit(
     folder: RunFolder,
     search: StudySearch,
     scheduler: TrialScheduler,
-    callbacks: tuple[Recorder, Progress, Signals],
+    callbacks: tuple[Recorder, Progress, Signals, Watch],
     slots: int,
 ) -> None:
     file_system, path = storage.located(folder.tune)

@@ -20,6 +20,7 @@ from ffnet.validation import validated
 UNFINISHED = ("running", "stopped")
 FREE = (
     "resources", "data.data_dir", "budget.wall_seconds", "budget.concurrency", "budget.max_failed",
+    "budget.trial_timeout_seconds",
 )  # fmt: skip
 """Fields and sections that may differ when a study goes on: they do not change results."""
 

@@ -50,6 +50,11 @@ class Progress(tune.Callback):  # type: ignore[misc]
         else:
             self._console.print(line, soft_wrap=True)
 
+    def say(self, line: str) -> None:
+        """Show a line on the screen, above the live one, and write it into the log."""
+        print(line, flush=True)
+        self._console.print(line, soft_wrap=True)
+
     def close(self) -> None:
         """End the display."""
         self._live.stop()

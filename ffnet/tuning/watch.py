@@ -1,0 +1,139 @@
+"""Notices trials that report nothing any more: a Ray Tune callback.
+
+A worker can hang without dying: its process is stopped, its disk does not answer, its machine
+swaps. Ray then waits for it for ever.
+"""
+
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import ray
+from ray import tune
+from ray._private import state
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from ffnet.tuning.losses import Losses
+
+LOOK_SECONDS = 1.0  # between looks at all trials
+TIMES, LEAST_SECONDS = 10, 30.0  # silent so many times longer than the others, and at least so long
+PEERS = 5  # intervals of others that must be known
+
+
+@dataclass
+class Heard:
+    """When a running trial was last heard of, at its start or by a report."""
+
+    trial: Any
+    at: float
+    reported: bool = False
+    noted: bool = False
+
+
+class Watch(tune.Callback):  # type: ignore[misc]
+    """Ends trials that are silent too long, and notes those that are silent for long."""
+
+    def __init__(
+        self,
+        losses: Losses,
+        timeout: float | None,
+        say: Callable[[str], None],
+        kill: Callable[[Any], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin with no trial.
+
+        Args:
+            losses: is told which trials are given up.
+            timeout: seconds without a report, set-up included, after which a trial ends as
+                failed; None for never.
+            say: shows a line on the screen and in the log.
+            kill: ends the worker of a trial; default: `kill_worker`.
+            clock: seconds.
+        """
+        self._losses, self._timeout, self._say = losses, timeout, say
+        self._kill, self._clock = kill or kill_worker, clock
+        self._heard: dict[int, Heard] = {}
+        self._intervals: deque[float] = deque(maxlen=200)
+        self._look_at = clock()
+
+    def on_trial_start(self, trial: Any, **_: Any) -> None:
+        """A worker has the trial."""
+        self._heard[_number(trial)] = Heard(trial, self._clock())
+
+    def on_trial_result(self, trial: Any, **_: Any) -> None:
+        """A report came."""
+        heard, now = self._heard[_number(trial)], self._clock()
+        if heard.reported:  # the first one also took the set-up
+            self._intervals.append(now - heard.at)
+        self._heard[_number(trial)] = Heard(trial, now, reported=True)
+
+    def on_trial_complete(self, trial: Any, **_: Any) -> None:
+        """The trial has ended."""
+        self._heard.pop(_number(trial), None)
+
+    def on_trial_error(self, trial: Any, **_: Any) -> None:
+        """The trial's worker was lost."""
+        self._heard.pop(_number(trial), None)
+
+    def on_step_end(self, **_: Any) -> None:
+        """Look at the running trials, once a second."""
+        now = self._clock()
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_SECONDS
+        for number, heard in list(self._heard.items()):
+            if heard.trial.status == "RUNNING":  # and not paused
+                self._look(number, heard, now - heard.at)
+
+    def _look(self, number: int, heard: Heard, silent: float) -> None:
+        if self._timeout and silent > self._timeout:
+            reason = f"it reported nothing for {silent:.0f} s (trial_timeout_seconds)"
+            self._losses.give_up(number, reason)
+            self._heard.pop(number)
+            self._say(f"trial {number} is ended: {reason}")
+            self._kill(heard.trial)
+            return
+        if heard.noted or len(self._intervals) < PEERS:
+            return
+        usual = median(self._intervals)
+        if silent > max(TIMES * usual, LEAST_SECONDS):
+            heard.noted = True
+            advice = "" if self._timeout else "; --trial-timeout-seconds would end it"
+            self._say(
+                f"trial {number} has reported nothing for {silent:.0f} s, while reports take "
+                f"{usual:.2g} s in the median{advice}"
+            )
+
+
+def kill_worker(trial: Any) -> None:
+    """End the worker process of a trial, frozen or not; Ray Tune then learns that it was lost."""
+    actor = trial.temporary_state.ray_actor
+    if actor is None:
+        return
+    place: dict[str, Any] = {}
+    with suppress(Exception):  # through ray:// nobody can be asked
+        place = state.actors(actor._actor_id.hex())
+    ray.kill(actor)
+    if place.get("Pid"):  # a stopped process does not hear Ray
+        node = NodeAffinitySchedulingStrategy(place["Address"]["NodeID"], soft=False)
+        _end_process.options(scheduling_strategy=node).remote(place["Pid"])
+
+
+@ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]
+def _end_process(pid: int) -> None:
+    """SIGKILL a process of this node, if it still is a worker of Ray."""
+    with suppress(OSError):
+        if b"ray::" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, signal.SIGKILL)
+
+
+def _number(trial: Any) -> int:
+    return int(trial.config["trial"]["number"])

@@ -1,0 +1,121 @@
+"""Trials that report nothing any more: noted, and ended when the study says so."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from conftest import command_line, rows_of, wait_for
+from ffnet.tuning.losses import Losses
+from ffnet.tuning.watch import Watch
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def trial(number: int, status: str = "RUNNING") -> Any:
+    return SimpleNamespace(config={"trial": {"number": number}}, status=status)
+
+
+def watched(timeout: float | None) -> tuple[Watch, Clock, list[str], list[int], Losses]:
+    clock, said, killed, losses = Clock(), list[str](), list[int](), Losses()
+
+    def kill(silent: Any) -> None:
+        killed.append(silent.config["trial"]["number"])
+
+    return Watch(losses, timeout, said.append, kill, clock), clock, said, killed, losses
+
+
+def test_a_trial_silent_ten_times_longer_than_the_others_is_noted_once() -> None:
+    watch, clock, said, killed, losses = watched(None)
+    hung, lively = trial(0), trial(1)
+    watch.on_trial_start(hung)
+    watch.on_trial_start(lively)
+    watch.on_trial_result(hung)
+    for clock.now in range(0, 200, 5):
+        watch.on_trial_result(lively)
+        watch.on_step_end()
+        assert bool(said) == (clock.now > 50)
+    note = "trial 0 has reported nothing for 55 s, while reports take 5 s in the median"
+    assert said == [f"{note}; --trial-timeout-seconds would end it"]
+    assert (killed, losses.reasons) == ([], {})
+
+
+def test_quick_trials_may_be_silent_for_half_a_minute() -> None:
+    watch, clock, said, _, _ = watched(None)
+    watch.on_trial_start(trial(0))
+    watch.on_trial_start(trial(1))
+    for step in range(295):
+        clock.now = step / 10
+        watch.on_trial_result(trial(1))
+        watch.on_step_end()
+    assert said == []
+
+
+def test_a_trial_silent_beyond_its_time_is_given_up_and_its_worker_killed_once() -> None:
+    watch, clock, said, killed, losses = watched(60)
+    for number in range(3):
+        watch.on_trial_start(trial(number))
+    watch.on_trial_complete(trial(2))
+    for clock.now in range(0, 100, 2):
+        watch.on_trial_result(trial(1))
+        watch.on_step_end()
+    assert killed == [0]
+    reason = "it reported nothing for 62 s (trial_timeout_seconds)"
+    assert losses.reasons == {0: reason}
+    assert said[-1] == f"trial 0 is ended: {reason}"
+
+
+def test_a_paused_trial_is_not_silent() -> None:
+    watch, clock, said, killed, _ = watched(60)
+    watch.on_trial_start(trial(0, status="PAUSED"))
+    clock.now = 1000
+    watch.on_step_end()
+    assert (said, killed) == ([], [])
+
+
+def test_a_frozen_worker_is_killed_and_the_study_goes_on(blobs: Path, tmp_path: Path) -> None:
+    path, out = tmp_path / "frozen.toml", tmp_path / "run"
+    path.write_text(
+        f"""
+[data]
+dataset = "{blobs}"
+[net]
+hidden_sizes = 64
+[training]
+batch_size = 8
+[space]
+learning_rate = {{ log_uniform = [1e-4, 1e-3] }}
+[tuning]
+scheduler = "none"
+[budget]
+trials = 3
+epochs = 150
+concurrency = 1
+max_failed = 1
+trial_timeout_seconds = 20
+"""
+    )
+    driver = subprocess.Popen(
+        command_line("tune", path, "--out", out), stdout=subprocess.PIPE, text=True
+    )
+    try:
+        row = wait_for(lambda: next((r for r in rows_of(out) if r["epochs"] >= 2), None))
+        os.kill(row["worker"], signal.SIGSTOP)
+        printed, _ = driver.communicate(timeout=250)
+    finally:
+        driver.kill()
+    assert driver.returncode == 0
+    rows = {r["trial"]: r for r in rows_of(out)}
+    assert {n: r["status"] for n, r in rows.items()} == {
+        n: "failed" if n == row["trial"] else "done" for n in range(3)
+    }
+    assert "s (trial_timeout_seconds)" in rows[row["trial"]]["reason"]
+    assert f"trial {row['trial']} is ended: it reported nothing for" in printed
+    assert not Path(f"/proc/{row['worker']}").exists()
