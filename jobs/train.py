@@ -113,7 +113,8 @@ def _trainer(data: "DataSet", config: TrialConfig, threads: int, device: str) ->
 
 def _reports(trainer: "Trainer", config: TrialConfig, lesson: bool) -> "Iterator[Report]":
     """A trial's reports; or those that the lesson prints, the first after the first step."""
-    from ffnet.training.loop import report_points, train
+    from ffnet.training.loop import train
+    from ffnet.training.points import report_points
 
     points = report_points(config, trainer.examples)
     if lesson:

@@ -2,6 +2,7 @@
 
 import copy
 import random
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -9,9 +10,11 @@ from unittest.mock import MagicMock
 import pytest
 from mini_tune import Checkpoints, FakeTrial, MiniTune, judged
 
+from ffnet.errors import InputError
 from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
 from ffnet.study import Study
+from ffnet.tuning.checks import check_reports
 from ffnet.tuning.past import Past
 from ffnet.tuning.schedulers import Asha, Median, make_scheduler, replay
 from ffnet.validation import validated
@@ -249,3 +252,31 @@ def test_a_trial_begun_again_neither_counts_twice_nor_competes_with_itself(sched
         assert judge.__dict__ == before
     assert tell(judge, 4, 2.0, 0.9) == "CONTINUE"
     assert tell(judge, 5, 1.0, 0.1) == "STOP"
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "training", "tuning", "possible"),
+    [
+        ("asha", {}, {}, True),
+        ("asha", {"report_steps": 16 * 9}, {}, False),  # one report, at the end
+        ("asha", {"report_steps": 16 * 8}, {}, True),
+        ("median", {"report_steps": 1000}, {}, False),
+        ("hyperband", {"report_steps": 1000}, {}, False),
+        ("pbt", {"report_steps": 1000}, {}, False),
+        ("none", {"report_steps": 1000}, {}, True),
+        ("asha", {}, {"grace_epochs": 8.5}, False),
+        ("median", {"report_steps": 8}, {"grace_epochs": 8.5}, True),
+        ("median", {"report_steps": 8}, {"grace_epochs": 8.6}, False),
+        ("pbt", {"report_steps": 8}, {"perturbation_epochs": 8.5}, True),
+    ],
+)
+def test_a_scheduler_that_could_stop_nothing_is_refused(
+    scheduler: str, training: Any, tuning: Any, possible: bool
+) -> None:
+    values = {
+        "space": SPACE, "training": training, "tuning": {"scheduler": scheduler, **tuning},
+        "budget": {"epochs": 9, "trials": 9},
+    }  # fmt: skip
+    of = validated(Study, values, "test")  # 1,000 examples in batches of 64: 16 steps an epoch
+    with nullcontext() if possible else pytest.raises(InputError, match="none would report"):
+        check_reports(of, examples=1000)

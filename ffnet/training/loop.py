@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ffnet.netspec import TrialConfig
+from ffnet.training.points import report_points, steps_per_epoch
 from ffnet.training.trainer import Score, Trainer
 
 
@@ -64,7 +65,7 @@ def train(
         after: steps trained already.
         points: ascending steps at which to report; default: `report_points`.
     """
-    per_epoch = math.ceil(trainer.examples / config.training.batch_size)
+    per_epoch = steps_per_epoch(config, trainer.examples)
     for point in points or report_points(config, trainer.examples):
         if point <= after:
             continue
@@ -86,14 +87,6 @@ def train(
         )
         if diverged:
             return
-
-
-def report_points(config: TrialConfig, examples: int) -> list[int]:
-    """The steps after which a trial reports: each `report_steps` or epoch, and the end."""
-    per_epoch = math.ceil(examples / config.training.batch_size)
-    end = config.epochs * per_epoch
-    interval = config.training.report_steps or per_epoch
-    return [*range(interval, end, interval), end]
 
 
 def _run(

@@ -17,7 +17,7 @@ from ffnet.results import storage
 from ffnet.results.hold import Hold
 from ffnet.results.layout import RunFolder
 from ffnet.study import Study
-from ffnet.tuning import cluster, shared
+from ffnet.tuning import checks, cluster, shared
 from ffnet.tuning.losses import Losses
 from ffnet.tuning.past import Past
 from ffnet.tuning.progress import Progress
@@ -106,6 +106,8 @@ def run_study(
     """
     if past.trials and not past.left(study):  # said before Ray takes seconds to start
         return Recorder(study, folder, Losses(), past, hold)
+    if not past.trials:
+        checks.check_reports(study, len(data.train))
     with (
         folder.log() as log,
         output.screen() as screen,
