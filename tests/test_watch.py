@@ -2,14 +2,18 @@
 
 import os
 import signal
-import subprocess
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from conftest import command_line, rows_of, wait_for
+import pytest
+import ray
+
+from conftest import wait_for
+from ffnet.private_ray import private_ray
 from ffnet.tuning.losses import Losses
-from ffnet.tuning.watch import Watch
+from ffnet.tuning.watch import Watch, kill_worker
 
 
 class Clock:
@@ -80,42 +84,22 @@ def test_a_paused_trial_is_not_silent() -> None:
     assert (said, killed) == ([], [])
 
 
-def test_a_frozen_worker_is_killed_and_the_study_goes_on(blobs: Path, tmp_path: Path) -> None:
-    path, out = tmp_path / "frozen.toml", tmp_path / "run"
-    path.write_text(
-        f"""
-[data]
-dataset = "{blobs}"
-[net]
-hidden_sizes = 64
-[training]
-batch_size = 8
-[space]
-learning_rate = {{ log_uniform = [1e-4, 1e-3] }}
-[tuning]
-scheduler = "none"
-[budget]
-trials = 3
-epochs = 150
-concurrency = 1
-max_failed = 1
-trial_timeout_seconds = 20
-"""
-    )
-    driver = subprocess.Popen(
-        command_line("tune", path, "--out", out), stdout=subprocess.PIPE, text=True
-    )
-    try:
-        row = wait_for(lambda: next((r for r in rows_of(out) if r["epochs"] >= 2), None))
-        os.kill(row["worker"], signal.SIGSTOP)
-        printed, _ = driver.communicate(timeout=250)
-    finally:
-        driver.kill()
-    assert driver.returncode == 0
-    rows = {r["trial"]: r for r in rows_of(out)}
-    assert {n: r["status"] for n, r in rows.items()} == {
-        n: "failed" if n == row["trial"] else "done" for n in range(3)
-    }
-    assert "s (trial_timeout_seconds)" in rows[row["trial"]]["reason"]
-    assert f"trial {row['trial']} is ended: it reported nothing for" in printed
-    assert not Path(f"/proc/{row['worker']}").exists()
+def test_a_frozen_worker_is_killed_and_ray_told() -> None:
+    with private_ray(num_cpus=1):
+
+        @ray.remote  # type: ignore[untyped-decorator]
+        class Worker:
+            def pid(self) -> int:
+                return os.getpid()
+
+            def train(self) -> None:
+                time.sleep(600)
+
+        worker: Any = Worker.remote()  # type: ignore[attr-defined]
+        pid = ray.get(worker.pid.remote())
+        training = worker.train.remote()
+        os.kill(pid, signal.SIGSTOP)
+        kill_worker(SimpleNamespace(temporary_state=SimpleNamespace(ray_actor=worker)))
+        with pytest.raises(ray.exceptions.RayActorError):
+            ray.get(training, timeout=60)
+        wait_for(lambda: not Path(f"/proc/{pid}").exists())
