@@ -35,7 +35,7 @@ from ffnet.training import checkpoints
 from ffnet.tuning.search import sample
 from ffnet.validation import read_study, validated
 
-TOO_WIDE = 2**41  # hidden units: no address space holds their weights
+TOO_WIDE = "[2000000000, 2000000000]"  # no machine has the memory for their weights
 DIGITS = ROOT / "jobs" / "studies" / "digits.toml"
 
 

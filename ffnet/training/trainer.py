@@ -106,6 +106,10 @@ class Trainer:
         initialize(self.net, self.data.features, self.data.classes, config.net, config.seed)
         self._optimizer.reset()
 
+    def held_bytes(self) -> int:
+        """Bytes that the variables hold now, as the latest trial left them."""
+        return sum(int(tf.size(v)) * v.dtype.size for v in self.variables)
+
     def run(self, config: TrialConfig, epoch: int, steps: range) -> tuple[float, float, int]:
         """Train for some steps of one epoch.
 

@@ -4,9 +4,11 @@ import math
 from collections.abc import Iterator
 from itertools import islice
 
+from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError
 from ffnet.netspec import TrialConfig
 from ffnet.study import Study
+from ffnet.training import memory
 from ffnet.training.points import steps_per_epoch
 from ffnet.tuning.search import sample
 
@@ -37,6 +39,16 @@ def check_reports(study: Study, examples: int) -> None:
         f"{study.training.report_steps}, {study.budget.epochs} epochs of {per_epoch} steps; lower "
         f'report_steps or {name}, or say scheduler = "none"'
     )
+
+
+def check_memory(study: Study, data: DataSet) -> None:
+    """Refuse a study of which no trial fits into this machine's memory.
+
+    Raises:
+        InputError: with the estimate for the smallest trial that was looked at.
+    """
+    smallest = min(looked_at(study), key=lambda config: memory.worker_bytes(config, data))
+    memory.check(smallest, data)
 
 
 def looked_at(study: Study) -> Iterator[TrialConfig]:

@@ -108,6 +108,8 @@ def run_study(
         return Recorder(study, folder, Losses(), past, hold)
     if not past.trials:
         checks.check_reports(study, len(data.train))
+    if not address:  # on a cluster each node answers for itself
+        checks.check_memory(study, data)
     with (
         folder.log() as log,
         output.screen() as screen,

@@ -24,6 +24,7 @@ from ffnet.netspec import TrialConfig
 from ffnet.results.layout import RunFolder
 from ffnet.results.storage import File
 from ffnet.study import Study
+from ffnet.training import memory
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import: on workers, at their first trial
     from ffnet.training.device_data import DeviceData
@@ -34,6 +35,9 @@ Result = dict[str, Any]
 
 KEPT_TRAINERS = 8
 """Structures of net that a worker keeps compiled; the least recently trained go first."""
+
+KEPT_BYTES = 500_000_000
+"""What the variables of trainers that are not in use may hold."""
 
 CHECKPOINT = "checkpoint.npy"  # its name where Ray Tune asks for one
 
@@ -174,6 +178,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         from ffnet.training.loop import train
 
         self._folder.must_have_study()  # a node that came later must see it too
+        memory.check(self._config, self._data)
         trainer = self._trainer()
         trainer.initialize(self._config)
         return train(trainer, self._config, self._restore(trainer))
@@ -208,9 +213,16 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         if key not in self._trainers:
             self._trainers[key] = Trainer(self._device_data, self._config)
         self._trainers.move_to_end(key)
-        while len(self._trainers) > KEPT_TRAINERS:
-            self._trainers.popitem(last=False)
+        self._forget_trainers()
         return self._trainers[key]
+
+    def _forget_trainers(self) -> None:
+        """Keep the latest trainer, and of those before as many as may stay."""
+        *before, _ = self._trainers
+        held = sum(self._trainers[key].held_bytes() for key in before)
+        for key in before:
+            if len(self._trainers) > KEPT_TRAINERS or held > KEPT_BYTES:
+                held -= self._trainers.pop(key).held_bytes()
 
     def _save(self, step: int) -> None:
         from ffnet.training import checkpoints

@@ -1,0 +1,132 @@
+"""Estimates of memory, and the refusal of what cannot fit."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from conftest import Job
+from ffnet.data.dataset import DataSet
+from ffnet.data.load import load
+from ffnet.errors import InputError
+from ffnet.netspec import NetSpec, Training, TrialConfig
+from ffnet.study import Data
+from ffnet.training import memory
+
+
+def config(net: dict[str, Any], **training: Any) -> TrialConfig:
+    return TrialConfig(
+        number=0, net=NetSpec(**net), training=Training(**training), epochs=1, seed=0
+    )
+
+
+@pytest.fixture(scope="module")
+def digits() -> DataSet:
+    return load(Data())
+
+
+@pytest.mark.parametrize(
+    ("memory_max", "expected"),
+    [("2000000000", 2_000_000_000), ("max", 24_000_000 * 1024), ("99999999999", 24_000_000 * 1024)],
+)
+def test_the_limit_of_a_control_group_counts(
+    memory_max: str, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {
+        "/proc/meminfo": ["MemTotal:       24000000 kB", "MemFree: 1 kB"],
+        "/proc/self/cgroup": ["0::/kubepods/pod/box"],
+        "/sys/fs/cgroup/kubepods/pod/box/memory.max": ["max"],
+        "/sys/fs/cgroup/kubepods/memory.max": [memory_max],
+    }
+    monkeypatch.setattr(memory, "_lines", lambda path: files.get(path, []))
+    assert memory.machine_limit() == expected
+
+
+def test_the_older_control_groups_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {
+        "/proc/meminfo": ["MemTotal:       24000000 kB"],
+        "/proc/self/cgroup": ["3:memory:/docker/x", "2:cpu:/docker/x"],
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes": ["3000000000"],
+    }
+    monkeypatch.setattr(memory, "_lines", lambda path: files.get(path, []))
+    assert memory.machine_limit() == 3_000_000_000
+
+
+def test_this_machine_has_a_limit() -> None:
+    total = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
+    assert 10**8 < memory.machine_limit() <= total
+
+
+def test_what_fits_is_taken_and_what_does_not_is_one_line_with_both_figures(
+    digits: DataSet,
+) -> None:
+    wide = config({"hidden_sizes": [60_000]}, optimizer="adam")
+    needed = memory.worker_bytes(wide, digits)
+    memory.check(wide, digits, limit=needed)
+    with pytest.raises(InputError, match=r"memory of a node. Given: hidden_sizes \[60000\]") as e:
+        memory.check(wide, digits, limit=needed - 1)
+    assert f"about {needed / 1e9:,.1f} GB of {needed / 1e9:,.1f} GB" in str(e.value)
+    assert len(str(e.value).splitlines()) == 1
+
+
+ADAM, MOMENTUM = {"optimizer": "adam"}, {"momentum": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "training", "net", "measured"),
+    [
+        ([16384], {}, {}, 723 + 487),
+        ([16384], MOMENTUM, {}, 727 + 651),
+        ([16384], ADAM, {}, 728 + 876),
+        ([16384], {"optimizer": "rmsprop"}, {}, 727 + 856),
+        ([16384], ADAM, {"batch_norm": True}, 731 + 861),
+        ([16384], {"batch_size": 2048}, {}, 810 + 742),
+        ([16384], {}, {"api": "sequential"}, 724 + 452),
+        ([6000, 6000], {}, {}, 727 + 585),
+        ([6000, 6000], MOMENTUM, {}, 728 + 926),
+        ([6000, 6000], ADAM, {}, 725 + 1100),
+        ([6000, 6000], {"optimizer": "adamw", "weight_decay": 0.01}, {}, 729 + 1174),
+        ([6000, 6000], {"weight_decay": 0.01}, {}, 727 + 627),
+        ([6000, 6000], ADAM, {"api": "functional"}, 729 + 1098),
+        ([6000, 6000], MOMENTUM, {"api": "model", "batch_norm": True}, 734 + 706),
+        ([2000, 12000], MOMENTUM, {}, 725 + 470),
+        ([12000, 2000], MOMENTUM, {}, 725 + 868),
+        ([1000, 8000, 6000], MOMENTUM, {}, 725 + 1320),
+        ([4096, 4096, 4096], ADAM | {"batch_size": 4096}, {}, 845 + 1040),
+    ],
+)
+def test_the_estimate_is_within_a_quarter_of_what_was_measured(
+    sizes: list[int], training: dict[str, Any], net: dict[str, Any], measured: float
+) -> None:
+    """Peak resident MB of a worker: features 3,072, classes 10, 2 cores of an AMD EPYC."""
+    of = config({"hidden_sizes": sizes, **net}, **training)
+    estimate = memory.WORKER + memory.trial_bytes(of, 3072, 10, 5734)
+    assert estimate / 1e6 == pytest.approx(measured, rel=0.25)
+
+
+def test_data_and_slots_count(digits: DataSet) -> None:
+    wide: dict[str, Any] = {"hidden_sizes": [60_000]}
+    sgd, momentum, adam = (
+        memory.worker_bytes(config(wide, **t), digits)
+        for t in ({}, {"momentum": 0.9}, {"optimizer": "adam"})
+    )
+    weights = 4 * 60_000 * (64 + 10)
+    assert momentum - sgd == pytest.approx(weights, rel=0.5)
+    assert adam - momentum == pytest.approx(weights)
+    part: Any = SimpleNamespace(x=SimpleNamespace(nbytes=10**12), y=SimpleNamespace(nbytes=0))
+    larger: Any = SimpleNamespace(
+        train=digits.train, validation=part, features=64, classes=digits.classes
+    )
+    assert memory.worker_bytes(config(wide), larger) > 10**12
+
+
+def test_a_study_of_which_nothing_fits_is_refused_before_ray_starts(
+    call: Job, small_study: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    done = call("tune", small_study, "--out", out, "--hidden-sizes", "[2000000000, 2000000000]")
+    assert done.returncode == 2
+    assert "a trial must fit into the memory of a node" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not out.exists()
