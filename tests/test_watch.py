@@ -87,7 +87,7 @@ def test_a_paused_trial_is_not_silent() -> None:
 def test_a_frozen_worker_is_killed_and_ray_told() -> None:
     with private_ray(num_cpus=1):
 
-        @ray.remote  # type: ignore[untyped-decorator]
+        @ray.remote
         class Worker:
             def pid(self) -> int:
                 return os.getpid()
