@@ -1,5 +1,6 @@
 """Estimates of memory, and the refusal of what cannot fit."""
 
+from collections import OrderedDict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from ffnet.errors import InputError
 from ffnet.netspec import NetSpec, Training, TrialConfig
 from ffnet.study import Data
 from ffnet.training import memory
+from ffnet.tuning.trial import Trial
 
 
 def config(net: dict[str, Any], **training: Any) -> TrialConfig:
@@ -121,6 +123,23 @@ def test_data_and_slots_count(digits: DataSet) -> None:
         train=digits.train, validation=part, features=64, classes=digits.classes
     )
     assert memory.worker_bytes(config(wide), larger) > 10**12
+
+
+def test_a_worker_forgets_what_is_not_in_use_and_large() -> None:
+    trial: Any = Trial.__new__(Trial)
+
+    def left(*megabytes: int) -> list[int]:
+        held = {n: SimpleNamespace(held_bytes=lambda size=size: size * 10**6)
+                for n, size in enumerate(megabytes)}  # fmt: skip
+        trial._trainers = OrderedDict(held)
+        trial._forget_trainers()
+        return list(trial._trainers)
+
+    assert left(*[1] * 8) == list(range(8))
+    assert left(*[1] * 10) == list(range(2, 10))
+    assert left(100, 300, 300, 900) == [2, 3]
+    assert left(600, 100, 300, 900) == [1, 2, 3]
+    assert left(900) == [0]
 
 
 def test_a_study_of_which_nothing_fits_is_refused_before_ray_starts(

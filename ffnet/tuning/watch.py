@@ -70,8 +70,8 @@ class Watch(tune.Callback):  # type: ignore[misc]
 
     def on_trial_result(self, trial: Any, **_: Any) -> None:
         """A report came."""
-        heard, now = self._heard[_number(trial)], self._clock()
-        if heard.reported:  # the first one also took the set-up
+        heard, now = self._heard.get(_number(trial)), self._clock()
+        if heard and heard.reported:  # the first one also took the set-up
             self._intervals.append(now - heard.at)
         self._heard[_number(trial)] = Heard(trial, now, reported=True)
 
