@@ -52,6 +52,8 @@ def trial_bytes(config: TrialConfig, features: int, classes: int, examples: int)
     rows = max(EVALUATED, min(training.batch_size, examples))
     widths = 1.5 * sum(sizes[1:]) + max(sizes[1:])
     held = sum(kernels) * (1 + _slots(training) + 1) + sum(kernels[1:])
+    if training.precision == "bfloat16":  # the first kernel and what it changes by, rounded
+        held += kernels[0]
     return held + int(FLOAT * rows * widths)
 
 
