@@ -99,6 +99,12 @@ ADAM, MOMENTUM = {"optimizer": "adam"}, {"momentum": 0.9}
         ([4096, 4096, 4096], ADAM | {"batch_size": 4096}, {}, 845 + 1040),
         ([4096] * 3, MOMENTUM | {"batch_size": 4096}, {"batch_norm": True}, 857 + 986),
         ([4096] * 3, MOMENTUM | {"batch_size": 4096}, {"dropout": 0.3}, 854 + 1067),
+        (
+            [4096] * 3,
+            MOMENTUM | {"batch_size": 4096},
+            {"dropout": 0.3, "activation": "gelu"},
+            853 + 1502,
+        ),
     ],
 )
 def test_the_estimate_is_within_a_quarter_of_what_was_measured(

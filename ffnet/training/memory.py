@@ -12,6 +12,7 @@ from ffnet.netspec import Training, TrialConfig
 
 FLOAT = 4  # bytes
 WORKER = 700_000_000  # a worker's own: Python, Ray and TensorFlow, with little trained
+SEVERAL_STEPS = ("gelu", "mish")  # activations whose gradient needs what lies between
 EVALUATED = 256  # examples at a time: `trainer.EVALUATE_AT_ONCE`
 
 
@@ -50,7 +51,8 @@ def trial_bytes(config: TrialConfig, features: int, classes: int, examples: int)
     sizes = (features, *net.hidden_sizes, classes)
     kernels = [FLOAT * inputs * outputs for inputs, outputs in pairwise(sizes)]
     rows = max(EVALUATED, min(training.batch_size, examples))
-    widths = 1.5 * sum(sizes[1:]) + max(sizes[1:])
+    each = 3.5 if net.activation in SEVERAL_STEPS else 1.5
+    widths = each * sum(sizes[1:]) + max(sizes[1:])
     held = sum(kernels) * (1 + _slots(training) + 1) + sum(kernels[1:])
     if training.precision == "bfloat16":  # the first kernel and what it changes by, rounded
         held += kernels[0]
