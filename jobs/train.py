@@ -218,6 +218,8 @@ def _train_again(flags: argparse.Namespace) -> int:
     place = {name: getattr(flags, name) for name in MOVED if getattr(flags, name) is not None}
     data = load(validated(Data, document["study"]["data"] | place, str(folder.study), list(place)))
     provenance.check_data(document["data"], data, "the run")
+    if "normalized_in" not in document["data"] and data.dtype != "uint8":
+        print("the run standardised its features in float32, now float64: last digits may differ")
     reports = sorted(
         (r for r in tables.read(folder.epochs) if r["trial"] == config.number),
         key=lambda r: r["step"],
