@@ -10,7 +10,9 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from ffnet.space import MOST_LAYERS, Spec, Values, as_sizes
 
-PositiveInt = Annotated[int, Field(ge=1, lt=2**31, strict=True)]
+PositiveInt = Annotated[int, Field(ge=1, lt=2**63, strict=True)]
+Count = Annotated[int, Field(ge=1, lt=2**31, strict=True)]
+"""Of trials or epochs: the tables have 32 bits for it."""
 HiddenSizes = Annotated[
     tuple[PositiveInt, ...], BeforeValidator(as_sizes), Field(max_length=MOST_LAYERS)
 ]
@@ -183,7 +185,7 @@ class TrialConfig(Spec):
     number: int = Field(ge=0)
     net: NetSpec
     training: Training
-    epochs: PositiveInt
+    epochs: Count
     seed: int = Field(ge=0)
 
     @model_validator(mode="after")

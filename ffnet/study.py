@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, mo
 
 from ffnet import relevance
 from ffnet.errors import InputError
-from ffnet.netspec import MUTABLE, TUNABLE, NetSpec, PositiveInt, Training, TrialConfig
+from ffnet.netspec import MUTABLE, TUNABLE, Count, NetSpec, PositiveInt, Training, TrialConfig
 from ffnet.outcomes import Grid, Outcomes
 from ffnet.space import Domain, SearchSpace, Spec, Values, is_recorded, same
 from ffnet.validation import explain, unknown_key
@@ -113,8 +113,8 @@ class Tuning(Spec):
 class Budget(Spec):
     """What a study may use."""
 
-    trials: PositiveInt | None = Field(None, description="trials to start [16, or all of a grid]")
-    epochs: PositiveInt = Field(8, description="epochs that a trial trains when it is not stopped")
+    trials: Count | None = Field(None, description="trials to start [16, or all of a grid]")
+    epochs: Count = Field(8, description="epochs that a trial trains when it is not stopped")
     wall_seconds: float | None = Field(None, gt=0, description="the study stops after this time")
     concurrency: PositiveInt | None = Field(
         None, description="trials at a time [as many as fit; 200 on an autoscaling cluster]"
@@ -153,7 +153,7 @@ class OneNet(Spec):
     """One net to train without a tuner."""
 
     seed: int = Field(0, ge=0, lt=2**31, description="seed of the weights and the batches")
-    epochs: PositiveInt = Field(1, description="epochs to train")
+    epochs: Count = Field(1, description="epochs to train")
     evaluate_test: bool = Field(False, description="evaluate on the test part at the end")
     data: Data = Data()
     net: NetSpec = NetSpec()
