@@ -15,13 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from ffnet.data.raw import PARTS, Array, Raw, matching, reading
+from ffnet.data.raw import PARTS, Array, Raw, matching, reading, refuse_beyond_memory
 from ffnet.errors import InputError
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MOST_AXES = 4
-MOST_BYTES = 8 << 30
-"""The largest array that is made from a gzipped file; EMNIST, the largest set known, has 0.6 GB."""
 GZIP_RATIO = 1032
 """No gzip stream unpacks to more than this many times its size."""
 
@@ -97,16 +95,17 @@ def read_file(path: Path) -> Array:
         size = path.stat().st_size
         if packed.peek(2)[:2] == b"\x1f\x8b":  # also under a name without .gz, or the reverse
             with gzip.open(packed) as file:
-                return _array(file, min(size * GZIP_RATIO, MOST_BYTES))
-        return _array(packed, size)
+                return _array(file, size * GZIP_RATIO, path)
+        return _array(packed, size, path)
 
 
-def _array(file: io.BufferedReader | gzip.GzipFile, most: int) -> Array:
+def _array(file: io.BufferedReader | gzip.GzipFile, most: int, path: Path) -> Array:
     """The array of an open file that cannot hold more than `most` bytes."""
     dtype, shape = _header(file)
     size = math.prod(shape) * dtype.itemsize
     if size > most:
         raise ValueError(f"its head says {'×'.join(map(str, shape))} values, which it cannot hold")
+    refuse_beyond_memory(path, size)
     values = np.empty(size, np.uint8)  # takes memory as it is filled
     done = 0
     while count := file.readinto(values[done:].data):

@@ -6,7 +6,6 @@ as what lies behind them is not known, and files of several pictures.
 """
 
 import io
-import math
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ffnet import output
+from ffnet.data.raw import refuse_beyond_memory
 from ffnet.errors import InputError, one_line
 
 Pixels = npt.NDArray[Any]
@@ -52,7 +52,7 @@ def decode(encoded: Sequence[bytes | None], where: Path) -> Pixels:
         for i, content in enumerate(encoded):  # threads were slower: see docs/log.md
             image = _pixels(content, i, where)
             if i == 0:
-                _check_room(count, image.shape, where)
+                refuse_beyond_memory(where, count * image.size)
                 pixels = np.empty((count, *image.shape), np.uint8)
             if image.shape[:2] != pixels.shape[1:3]:
                 raise InputError(
@@ -60,7 +60,7 @@ def decode(encoded: Sequence[bytes | None], where: Path) -> Pixels:
                     f"Given: {image.shape[:2]} at row {i}; resize them before"
                 )
             if image.ndim == pixels.ndim:  # the first in colour after grey ones
-                _check_room(count, image.shape, where)
+                refuse_beyond_memory(where, count * image.size)
                 pixels = in_colour(pixels)
             pixels[i] = image if image.ndim == pixels.ndim - 1 else in_colour(image)
     return pixels
@@ -69,16 +69,6 @@ def decode(encoded: Sequence[bytes | None], where: Path) -> Pixels:
 def in_colour(grey: Pixels) -> Pixels:
     """Grey images [..., height, width] with three equal channels, [..., height, width, 3]."""
     return np.repeat(grey[..., np.newaxis], 3, axis=-1)
-
-
-def _check_room(count: int, shape: tuple[int, ...], where: Path) -> None:
-    needed = count * math.prod(shape)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory:
-        raise InputError(
-            f"{where}: the images must fit in memory, which has {memory >> 20} MiB. Given: {count} "
-            f"images of {'×'.join(map(str, shape))} bytes, {needed >> 20} MiB; make them smaller"
-        )
 
 
 @contextmanager
