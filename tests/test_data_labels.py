@@ -1,5 +1,6 @@
 """Labels: which are missing, what is a class, and splits with rare classes."""
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,15 @@ def test_missing_labels_of_a_second_file_are_named_with_it(tmp_path: Path) -> No
     assert "train-1.parquet, column label: each row needs a label" in refusal(tmp_path)
     data = loaded(tmp_path, drop_unlabelled=True)
     assert data.unlabelled == {"train": 3}
+
+
+def test_missing_labels_of_a_format_without_gaps_are_refused_too(tmp_path: Path) -> None:
+    images = struct.pack(">HBB3I", 0, 8, 3, N, 2, 2) + bytes(range(4 * N))
+    labels = struct.pack(">HBBI", 0, 0x0D, 1, N) + np.array(gappy(LABELS, np.nan), ">f4").tobytes()
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(images)
+    (tmp_path / "train-labels-idx1-float").write_bytes(labels)
+    message = refusal(tmp_path, drop_unlabelled=True)
+    assert "Given: 3 of 60 rows without, the first is row 7" in message
 
 
 def test_a_file_without_any_label_is_refused(tmp_path: Path) -> None:

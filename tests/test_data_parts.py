@@ -89,9 +89,11 @@ def test_a_part_of_a_kind_that_is_not_read_is_refused(tmp_path: Path, name: str)
     assert f"{name}: a part beside Parquet files must be Parquet too" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["training", "train2", "my_train", "Train", "train.v2"])
+@pytest.mark.parametrize(
+    "name", ["training", "train2", "my_train", "Train", "train.v2", "TRAIN.PARQUET"]
+)
 def test_files_named_after_their_part_in_other_ways_are_read(tmp_path: Path, name: str) -> None:
-    write(tmp_path / f"{name}.parquet")
+    write(tmp_path / (name if name.isupper() else f"{name}.parquet"))
     write(tmp_path / "testing-1.parquet", a=np.zeros(N))
     data = loaded(tmp_path)
     assert data.test

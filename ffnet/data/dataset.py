@@ -118,5 +118,9 @@ def refuse_odd(x: Array, labels: int, where: str) -> None:
         )
     if len(x) == 0:
         raise InputError(f"{where}: must have an example that has a label. Given: 0 examples")
+    if not 2 <= x.ndim <= 4:
+        raise InputError(
+            f"{where}: examples must be numbers in 2 to 4 dimensions. Given: {x.dtype} {x.shape}"
+        )
     if x.size == 0:
         raise InputError(f"{where}: examples must have a feature. Given: {x.shape}")

@@ -36,7 +36,7 @@ def as_floats(x: Array, where: str, columns: Sequence[str] | None = None) -> Arr
     if x.dtype.kind not in "biuf":
         raise InputError(f"{where}: features must be numbers. Given: {listed([x.dtype])}")
     small = x.dtype.itemsize <= (4 if x.dtype.kind == "f" else 2)
-    floats = x.astype(np.float32 if small else np.float64)
+    floats = x.astype(np.float32 if small else np.float64, copy=False)
     if x.dtype.kind in "iu" and not small:
         _refuse_rounded(x, floats, where)
     elif x.dtype.kind == "f":

@@ -47,7 +47,7 @@ def _read_folder(folder: Path, data: Data) -> Raw | None:
     batches = [folder / name for name in cifar_batches.FILES if (folder / name).exists()]
     pairs = idx.find(folder)
     tables = _parquet_files(folder)
-    archives = matching(folder, "*.npz")
+    archives = _ending(folder, ".npz")
     kinds = {
         "CIFAR-10 batches": batches, "IDX": pairs, "Parquet": tables, "npz": archives,
     }  # fmt: skip
@@ -84,6 +84,10 @@ def _read_batches(path: Path) -> Raw:
     return Raw(parts, files)
 
 
+def _ending(folder: Path, ending: str) -> list[Path]:
+    return [path for path in matching(folder, "*") if path.suffix.lower() == ending]
+
+
 # --- Parquet files of a folder -------------------------------------------------------------------
 
 
@@ -92,7 +96,7 @@ def _parquet_files(folder: Path) -> list[Path]:
     found = {}
     below = sorted(p for p in folder.iterdir() if p.name in PARTS and p.is_dir())
     for places in ([folder], [folder / HUBS_FOLDER], below):
-        files = [file for place in places for file in matching(place, "*.parquet")]
+        files = [file for place in places for file in _ending(place, ".parquet")]
         if files:
             found[files[0].parent] = files
     if len(found) > 1:

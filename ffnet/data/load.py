@@ -199,11 +199,13 @@ def _download(name: str, searched: list[Path]) -> Raw:
 def _parts(raw: Raw, names: tuple[str, ...] | None) -> tuple[dict[str, Part], tuple[str, ...]]:
     """Checked parts and the class names; text labels and gaps in the files end here."""
     where = str(raw.files[0])
-    found = {
-        part: labels.from_array(np.asarray(y), where).values for part, (_, y) in raw.parts.items()
-    }
+    found = {}
     for part, (x, y) in raw.parts.items():
-        refuse_odd(x, len(y), f"{where} ({part})")
+        of_part = f"{where} ({part})"
+        refuse_odd(x, len(y), of_part)
+        read = labels.from_array(np.asarray(y), of_part)
+        labels.refuse_missing(read, of_part)  # of formats whose readers leave nothing out
+        found[part] = read.values
     numbered, classes = labels.numbered(found, names, where)
     pixels = all(x.dtype == np.uint8 for x, _ in raw.parts.values())
     parts = {

@@ -157,8 +157,4 @@ def _labelled(x: Array, found: Labels, path: Path, part: str, drop: bool) -> Arr
 
 
 def _numbers(x: Array, where: str) -> Array:
-    if not 2 <= x.ndim <= 4:
-        raise InputError(
-            f"{where}: examples must be numbers in 2 to 4 dimensions. Given: {x.dtype} {x.shape}"
-        )
     return x if x.dtype == np.uint8 else features.as_floats(x, where)
