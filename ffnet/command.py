@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from ffnet.errors import InputError
+from ffnet.errors import InputError, RunError, StorageError
 
 SETUP = "run `make setup` in ffnet's folder, and the job with .venv/bin/python there"
 
@@ -32,6 +32,11 @@ def run(main: Callable[[list[str]], int]) -> NoReturn:
         if debug or (error.name or "").startswith("ffnet"):
             raise
         sys.exit(_fail(InputError(f"{error.name} is not installed: {SETUP}")))
+    except StorageError as error:
+        if debug:
+            traceback.print_exc()
+        message = f"{error.filename}: could not be written ({error.strerror})"
+        sys.exit(_fail(RunError(message)))
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # `jobs/table.py … | head`

@@ -27,6 +27,10 @@ class RunError(InputError):
     exit_status = 1
 
 
+class StorageError(OSError):
+    """A file of a run could not be written; the error has its name."""
+
+
 def one_line(text: str, most: int) -> str:
     """A text as one line of printable characters; what is longer than `most` loses its middle."""
     plain = "".join(c if c.isprintable() else _replaced(c) for c in _shortened(text, most))

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from _environment import command
-from ffnet.errors import InputError
+from ffnet.errors import InputError, RunError
 from ffnet.flags import add_flags, given, override
 from ffnet.results.hold import Hold, held
 from ffnet.results.layout import RunFolder
@@ -146,6 +146,11 @@ def _summarise(study: Study, recorder: "Recorder", folder: "RunFolder", seconds:
     print(f"next:    {shlex.join([*command_line, _near(folder.place)])}")
     if recorder.interrupted:
         return os.EX_TEMPFAIL
+    if recorder.unwritable:
+        raise RunError(
+            f"the run could not be written: {recorder.unwritable}; its tables are whole; make "
+            f"room, and go on with --resume"
+        )
     finished = counts["done"] + counts["pruned"]
     return 0 if finished and counts["failed"] <= study.budget.max_failed else 1
 

@@ -206,7 +206,8 @@ def test_a_driver_whose_run_was_taken_over_notices_and_writes_no_more(
         for name in marks(folder):
             storage.delete(storage.below(folder.place, name))
         with held(folder):
-            mine.check()  # beats come through: no need to ask at each write
+            if storage.is_remote(folder.place):
+                mine.check()  # beats come through: no need to ask at each write
             monkeypatch.setattr(hold, "DEAD_AFTER", 0.0)
             with pytest.raises(RunError, match="taken over by another driver"):
                 mine.check()

@@ -121,7 +121,9 @@ class Hold:
     def __init__(self, folder: RunFolder) -> None:
         """Take the run, or raise InputError: see `held`."""
         self.folder, self.lost = folder, False
-        self._mark = _Objects(folder) if storage.is_remote(folder.place) else _LockedFile(folder)
+        self._mark: _Objects | _LockedFile = (
+            _Objects(folder) if storage.is_remote(folder.place) else _LockedFile(folder)
+        )
         self._mark.take()
         self._beaten = time.monotonic()
         self._ended, self._busy = threading.Event(), threading.Lock()
@@ -134,12 +136,13 @@ class Hold:
             self._mark.remove()
 
     def check(self) -> None:
-        """Look whether the run is still held, if this process stood still for long.
+        """Look whether the run is still held; in a store only if no look has succeeded for long.
 
         Raises:
             RunError: it is not.
         """
-        if time.monotonic() - self._beaten > DEAD_AFTER / 2:
+        long = 0.0 if isinstance(self._mark, _LockedFile) else DEAD_AFTER / 2
+        if time.monotonic() - self._beaten > long:
             self._beat()
         if self.lost:
             raise RunError(

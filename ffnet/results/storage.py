@@ -5,6 +5,7 @@ never stand in it: PyArrow finds them as the providers' own tools do, in the env
 configuration files or in the machine's role.
 """
 
+import errno
 import functools
 import io
 import json
@@ -25,7 +26,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from pyarrow import fs
 
-from ffnet.errors import InputError
+from ffnet.errors import InputError, StorageError
 from ffnet.results import providers
 
 S3_ATTEMPTS = 12  # the waits between them double from 25 ms, to 20 s at most: about 50 s in all
@@ -314,11 +315,9 @@ def _keep(path: Path, keep: Path) -> None:
         path.replace(keep)
 
 
-def named(error: OSError, place: object) -> OSError:
+def named(error: OSError, place: object) -> StorageError:
     """The error with the name of the file that was written: the disk's own has none."""
-    if error.errno is None:
-        return OSError(f"{place}: {reason(error)}")
-    return OSError(error.errno, error.strerror or reason(error), str(place))
+    return StorageError(error.errno or errno.EIO, reason(error), str(place))
 
 
 def write_json(file: File, value: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError
 from ffnet.netspec import TrialConfig
-from ffnet.results import provenance, recorded, storage, tables
+from ffnet.results import provenance, recorded, rescue, storage, tables
 from ffnet.results.layout import RunFolder
 from ffnet.results.storage import File
 from ffnet.results.tables import Row
@@ -93,6 +93,8 @@ def read(folder: RunFolder, study: Study, data: DataSet, retry_failed: bool = Fa
             )
     check_extension(before, study)
     provenance.check_data(document["data"], data, str(folder))
+    if saved := rescue.take_back(folder):
+        print(f"tables that were saved in {saved} are back in the run")
     rows, reports = _rows(folder.trials), _rows(folder.epochs)
     judged = _judged(study, rows, reports)
     now = {"at": datetime.now(UTC).isoformat(), "commit": provenance.commit(), "changed": changed}

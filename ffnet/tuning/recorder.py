@@ -8,9 +8,9 @@ from typing import Any
 
 from ray import tune
 
-from ffnet.errors import InputError
+from ffnet.errors import RunError
 from ffnet.netspec import TrialConfig
-from ffnet.results import ranking, tables
+from ffnet.results import ranking, rescue, storage, tables
 from ffnet.results.hold import Hold
 from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
@@ -19,6 +19,7 @@ from ffnet.tuning.losses import Losses
 from ffnet.tuning.past import Past
 
 SHARE = 0.05  # of the driver's time that writing tables may take
+FAILING_SECONDS = 60.0  # for which tables that cannot be written do not end a study
 KEPT_CHECKPOINTS = 5  # of ended trials: the best
 PLACE = ("node", "worker", "worker_memory")  # columns of both tables, or of trials.parquet
 
@@ -30,6 +31,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         rows: trial number → its row of trials.parquet.
         stopping: why the study ends early, once it does.
         interrupted: whether a signal is why.
+        unwritable: what keeps the run's folder from being written, when that ends the study.
     """
 
     def __init__(
@@ -48,6 +50,8 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self.rows: dict[int, Row] = {row["trial"]: row for row in past.trials}
         self.stopping: str | None = None
         self.interrupted = False
+        self.unwritable: str | None = None
+        self._failing_since: float | None = None
         self._study, self._folder, self._losses = study, folder, losses
         self._reports = {(report["trial"], report["step"]): report for report in past.reports}
         # They stay in the table until they come again, with the trial's checkpoint.
@@ -60,7 +64,12 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self._notes: dict[int, str] = {}
         self._ended: list[int] = []  # trials whose checkpoint before the last may go
         self._changed, self._write_again_at = True, 0.0
-        self.flush()
+        try:
+            with folder.study.open() as file:
+                self._document = file.read()
+            self.flush()
+        except OSError as error:
+            raise folder.cannot_be_written(error) from None
 
     def counts(self) -> Counter[str]:
         """Trials by status."""
@@ -112,10 +121,33 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             self._note(row, result, again=result.get("again", False))
         if result["status"] != "running":
             row |= {"status": result["status"], "reason": result["reason"]}
+        if "unwritable" in result:
+            self._end_unwritable(result["unwritable"])
         if "traceback" in result:
-            with self._folder.traceback(row["trial"]).replacing() as file:
-                file.write(result["traceback"].encode())
+            self._keep_traceback(row["trial"], result["traceback"])
         self._changed = True
+
+    def _keep_traceback(self, trial: int, text: str) -> None:
+        print(text)
+        try:
+            with self._folder.traceback(trial).replacing() as file:
+                file.write(text.encode(errors="backslashreplace"))
+        except OSError as error:
+            self._failed(error)
+
+    def _end_unwritable(self, reason: str) -> None:
+        """End the study: what its trials do cannot be kept."""
+        self.unwritable = self.unwritable or reason
+        self.stopping = self.stopping or f"the run could not be written: {reason}"
+
+    def _failed(self, error: OSError) -> None:
+        """Try again later; after so long, end the study."""
+        now = time.monotonic()
+        print(f"could not be written, and will be again: {error}")  # into ray.log
+        self._failing_since = self._failing_since or now
+        self._write_again_at = now + 1
+        if now - self._failing_since > FAILING_SECONDS:
+            self._end_unwritable(f"{error.filename or self._folder}: {storage.reason(error)}")
 
     def _note(self, row: Row, result: Row, again: bool) -> None:
         """Put a report into both tables, unless it stands there.
@@ -165,29 +197,42 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         if self._changed and time.monotonic() >= self._write_again_at:
             try:
                 self.flush()
+                self._failing_since = None
             except OSError as error:  # the rows are kept: the next time writes them all
-                print(f"the tables could not be written and will be again: {error}")
+                self._failed(error)
+            except RunError as error:  # another driver has the run
+                self.stopping = self.stopping or str(error)
 
     def finish(self) -> None:
-        """End what still runs, and write the tables for the last time."""
+        """End what still runs, and write the tables for the last time.
+
+        Raises:
+            RunError: they could not be written into the run's folder; it says where they are.
+        """
         for row in self.rows.values():
             if row["status"] == "running":
                 self._end(row, "stopped", self.stopping or "the study ended with an error")
         try:
             self.flush()
         except OSError as error:
-            here = RunFolder.at(self._folder.here)
-            self._write(here)
-            raise InputError(
-                f"{self._folder}: the tables could not be written ({error}); they are in {here}"
-            ) from None
+            raise rescue.save(self._folder, self._write_all, error) from None
+        except RunError as error:
+            raise rescue.save(self._folder, self._write_all, str(error)) from None
+
+    def _write_all(self, folder: RunFolder) -> None:
+        with folder.study.replacing() as file:
+            file.write(self._document)
+        self._write(folder)
 
     def flush(self) -> None:
         """Write both tables now. Raises InputError when another driver has taken the run over."""
         self._hold.check()
         begun = time.monotonic()
         self._write(self._folder)
-        self._drop_checkpoints()
+        try:
+            self._drop_checkpoints()
+        except OSError as error:  # the next time
+            print(f"a checkpoint could not be removed: {error}")
         took = time.monotonic() - begun
         self._changed, self._write_again_at = False, begun + max(1.0, took / SHARE)
 
@@ -214,7 +259,8 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         The tables are written before: a trial whose row says that it runs can go on after a kill.
         """
         while self._ended:
-            self._folder.checkpoint_before(self._ended.pop()).delete()
+            self._folder.checkpoint_before(self._ended[-1]).delete()
+            self._ended.pop()
         best = self._ranked(self.rows[number] for number in self._kept)[:KEPT_CHECKPOINTS]
         keep = {row["trial"] for row in best}
         for number in set(self._kept) - keep:

@@ -4,6 +4,7 @@ One `Trial` object lives as long as its worker process and serves one trial afte
 data set and the compiled functions stay, the weights change.
 """
 
+import errno
 import os
 import platform
 import resource
@@ -19,8 +20,9 @@ import ray
 from ray import tune
 
 from ffnet.data.dataset import DataSet
-from ffnet.errors import InputError, one_line
+from ffnet.errors import InputError, StorageError, one_line
 from ffnet.netspec import TrialConfig
+from ffnet.results import storage
 from ffnet.results.layout import RunFolder
 from ffnet.results.storage import File
 from ffnet.study import Study
@@ -69,6 +71,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         self._config = TrialConfig.model_validate(new_config["trial"])
         self._reports: Iterator[Report] | None = None
         self._earlier: list[Result] = []
+        self._unwritable: StorageError | None = None
         self._note: str | None = None  # what the trial's row says beside its reason
         self._idle_since = time.perf_counter()
         return True
@@ -77,6 +80,15 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         """One report interval, as a row for the tables; the last one says `done`."""
         try:
             return self._step()
+        except StorageError as error:  # not the trial's fault: it goes on when there is room again
+            reason = one_line(f"{error.filename}: {error.strerror}", 500)
+            return {
+                **self._place(),
+                "status": "stopped",
+                "reason": reason,
+                "unwritable": reason,
+                "done": True,
+            }
         except Exception as error:
             message = str(error).splitlines()[0] if str(error) else ""
             return {
@@ -91,15 +103,22 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         """For schedulers that pause: each report has left a checkpoint. Others' may want it too."""
         if not self._shares:
             return {}
-        with self._checkpoint.open() as file:
-            (Path(checkpoint_dir) / CHECKPOINT).write_bytes(file.read())
+        try:
+            with self._checkpoint.open() as file:
+                (Path(checkpoint_dir) / CHECKPOINT).write_bytes(file.read())
+        except OSError as error:  # raised here it would take the worker down, time after time
+            self._unwritable = storage.named(error, checkpoint_dir)
+            return {}
         return None
 
     def load_checkpoint(self, checkpoint: Result | str | None) -> None:
         """Go on from where the trial was paused, or from another trial's checkpoint (PBT)."""
         if isinstance(checkpoint, str):
-            with self._checkpoint.replacing() as file:
-                file.write((Path(checkpoint) / CHECKPOINT).read_bytes())
+            try:
+                with self._checkpoint.replacing() as file:
+                    file.write((Path(checkpoint) / CHECKPOINT).read_bytes())
+            except OSError as error:
+                self._unwritable = storage.named(error, self._checkpoint)
         self._reports = None
 
     @property
@@ -111,6 +130,8 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         return self._folder.checkpoint_before(self._config.number)
 
     def _step(self) -> Result:
+        if self._unwritable:
+            raise self._unwritable
         begun = time.perf_counter()
         waited = begun - self._idle_since
         row: Result = {}
@@ -177,7 +198,12 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     def _start(self) -> "Iterator[Report]":
         from ffnet.training.loop import train
 
-        self._folder.must_have_study()  # a node that came later must see it too
+        try:
+            there = self._folder.study.exists()  # a node that came later must see it too
+        except OSError as error:
+            raise storage.named(error, self._folder.study) from error
+        if not there:
+            raise StorageError(errno.ENOENT, "the run's folder is gone", self._folder.place)
         memory.check(self._config, self._data)
         trainer = self._trainer()
         trainer.initialize(self._config)
@@ -188,11 +214,13 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         from ffnet.training import checkpoints
 
         for file in (self._checkpoint, self._before):
-            if not file.exists():
-                continue
             try:
+                if not file.exists():
+                    continue
                 saved = checkpoints.load(file)
                 saved.assign(trainer.variables)
+            except OSError as error:
+                raise storage.named(error, file) from error
             except InputError as error:  # damaged: the one before it has an epoch less
                 self._note = one_line(str(error), 500)
                 continue
