@@ -226,6 +226,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
                 continue
             self._earlier = saved.reports
             return saved.step
+        self._earlier = []
         return 0
 
     def _trainer(self) -> "Trainer":

@@ -1,0 +1,77 @@
+"""What a trial on a worker reports when it goes on, without Ray."""
+
+from typing import Any
+
+import pytest
+
+from ffnet.netspec import NetSpec, Training, TrialConfig
+from ffnet.training.loop import Report
+from ffnet.training.trainer import Score
+from ffnet.tuning.trial import Trial
+
+
+def report(epoch: int) -> Report:
+    return Report(epoch * 10, epoch, 0.5, 0.5, Score(9, 10, 0.4), False, 1.0, 0.1)
+
+
+def saved(number: int | None, epochs: int) -> list[dict[str, Any]]:
+    """The reports of a checkpoint; those of versions before do not name their trial."""
+    own = {} if number is None else {"trial": number}
+    return [{**own, "step": e * 10, "epoch": float(e)} for e in range(1, epochs + 1)]
+
+
+def going_on(reports: list[dict[str, Any]], scheduler: str = "asha", epochs: int = 4) -> Trial:
+    """Trial 3 on a worker, with the reports that its checkpoint holds."""
+    trial: Any = Trial.__new__(Trial)
+    trial._config = TrialConfig(number=3, net=NetSpec(), training=Training(), epochs=epochs, seed=0)
+    trial._shares, trial._reports, trial._earlier = scheduler == "pbt", None, []
+    trial._note, trial._idle_since = None, 0.0
+
+    def start() -> Any:
+        trial._earlier = list(reports)
+        return iter([report(e) for e in range(len(reports) + 1, epochs + 1)])
+
+    trial._start, trial._place, trial._save = start, dict, lambda step: None
+    return trial  # type: ignore[no-any-return]
+
+
+def told(trial: Trial) -> list[tuple[float, bool, bool, list[float]]]:
+    """(epoch, whether it is told again, whether it is the last, epochs of the reports before)."""
+    rows: list[tuple[float, bool, bool, list[float]]] = []
+    while not rows or not rows[-1][2]:
+        row = trial.step()
+        assert row["status"] == "running", row
+        earlier = [r["epoch"] for r in row.get("earlier", [])]
+        rows.append((row["epoch"], row.get("again", False), row["done"], earlier))
+    return rows
+
+
+def test_a_new_trial_tells_each_report_once() -> None:
+    assert told(going_on([])) == [(e, False, e == 4, []) for e in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("number", [3, None])
+def test_a_trial_that_goes_on_tells_its_last_report_again_before_it_trains(
+    number: int | None,
+) -> None:
+    assert told(going_on(saved(number, 2))) == [
+        (2, True, False, [1]),
+        (3, False, False, []),
+        (4, False, True, []),
+    ]
+
+
+def test_a_trial_that_had_trained_to_its_end_tells_so_and_trains_no_more() -> None:
+    assert told(going_on(saved(3, 4))) == [(4, True, True, [1, 2, 3])]
+
+
+def test_weights_of_another_trial_bring_none_of_its_reports() -> None:
+    assert told(going_on(saved(7, 2), "pbt")) == [(3, False, False, []), (4, False, True, [])]
+    mixed = [*saved(7, 1), *saved(3, 2)[1:]]  # it took over epoch 1, and trained epoch 2 itself
+    assert told(going_on(mixed, "pbt"))[0] == (2, True, False, [])
+
+
+def test_weights_that_another_trial_had_trained_to_the_end_end_the_trial() -> None:
+    trial = going_on(saved(7, 4), "pbt")
+    row = trial.step()
+    assert (row["trial"], row["epoch"], row["done"]) == (3, 4, True)
