@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from data_files import LABELS, RANDOM, N, loaded, refusal, savez, write
+from ffnet.data.load import KNOWN
 from ffnet.errors import InputError
 
 # --- parts ---------------------------------------------------------------------------------------
@@ -124,6 +126,19 @@ def test_class_names_of_the_hub_must_agree(tmp_path: Path) -> None:
     other = json.dumps(HUB).replace("cat", "emu")
     write(tmp_path / "test.parquet", {b"huggingface": other.encode()})
     assert "names in the metadata must be the same in all files" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("change", [reversed, lambda names: [*names, "more"]])
+def test_class_names_in_the_files_of_a_known_set_are_believed(tmp_path: Path, change: Any) -> None:
+    names = list(change(KNOWN["cifar10"].classes))
+    hub = json.dumps({"info": {"features": {"label": {"names": names}}}})
+    path = tmp_path / "cifar10" / "train.parquet"
+    write(path, {b"huggingface": hub.encode()}, label=np.arange(N) % 10)
+    data = loaded("cifar10", data_dir=str(tmp_path), validation=10, split="stratified")
+    assert data.classes == tuple(names)
+    write(path, label=np.arange(N) % 10)
+    data = loaded("cifar10", data_dir=str(tmp_path), validation=10, split="stratified")
+    assert data.classes == KNOWN["cifar10"].classes
 
 
 def test_the_hubs_mark_of_a_missing_label_is_one(tmp_path: Path) -> None:

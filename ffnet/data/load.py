@@ -67,7 +67,7 @@ def load(data: Data) -> DataSet:
     """
     known = KNOWN.get(data.dataset)
     raw = _find(data)
-    parts, classes = _parts(raw, _class_names(data.dataset) or raw.classes)
+    parts, classes = _parts(raw, _class_names(data.dataset, raw.classes))
     train, validation, test = split.divide(
         parts, data, known.validation if known else None, (known and known.split) or "stratified"
     )
@@ -102,10 +102,14 @@ def load(data: Data) -> DataSet:
     )
 
 
-def _class_names(name: str) -> tuple[str, ...] | None:
+def _class_names(name: str, given: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """The usual names of a known set's classes, unless its files give others or another order."""
     if name == "digits":
         return DIGITS
-    return KNOWN[name].classes if name in KNOWN else None
+    usual = KNOWN[name].classes if name in KNOWN else None
+    if usual and (given is None or (len(given) == len(usual) and set(given) != set(usual))):
+        return usual  # the hub spells some names in another way
+    return given
 
 
 def _find(data: Data) -> Raw:
