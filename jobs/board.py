@@ -18,12 +18,12 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from typing import IO
 
 from _environment import command
+from ffnet import temporary
 from ffnet.errors import InputError
 from ffnet.results.layout import RunFolder
 
@@ -90,7 +90,7 @@ def _tensorboard(run: RunFolder, host: str, port: int) -> Iterator[tuple[Process
     # -P: a folder named tensorboard in the current one is not the program.
     program = [sys.executable, "-P", "-m", "tensorboard.main"]
     flags = [f"--logdir={run.tensorboard}", f"--host={host}", f"--port={port}"]
-    with tempfile.TemporaryFile() as log:
+    with temporary.file() as log:
         board = subprocess.Popen(
             [*program, *flags, f"--window_title={run.name}"],
             stdin=subprocess.DEVNULL,

@@ -25,12 +25,12 @@ import math
 import secrets
 import shutil
 import sys
-import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from _environment import command
+from ffnet import temporary
 from ffnet.errors import InputError
 from ffnet.submit import connection, job, package
 from ffnet.submit.named import Named
@@ -102,8 +102,8 @@ def _parser() -> argparse.ArgumentParser:
 def _run(client: Any, named: Named, retries: int, cpus: float) -> int:
     arguments = named.arguments
     base = f"{Path(arguments[0]).stem}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    with tempfile.TemporaryDirectory(prefix="ffnet-") as folder:
-        code = Path(folder, "code")
+    with temporary.folder() as folder:
+        code = folder / "code"
         package.copy_code(Path.cwd(), code)
         for place, file in named.sent.items():
             (code / place).parent.mkdir(exist_ok=True)

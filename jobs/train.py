@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from _environment import command
-from ffnet.errors import InputError
+from ffnet.errors import InputError, StorageError
 from ffnet.flags import add_flags, given, override
 from ffnet.netspec import TrialConfig
 from ffnet.output import redirected
@@ -92,7 +92,7 @@ def _train(
         row |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
         print(f"test accuracy {test.accuracy:.4f}, loss {test.loss:.4f}")
     if folder:
-        _save(folder, one, data, threads, trainer, row, reports)
+        _save_somewhere(folder, one, data, threads, trainer, row, reports)
     _show(flags, data, trainer, row, reports, one.evaluate_test)
     if report.diverged:
         print("the loss is no longer finite: lower the learning rate")
@@ -157,6 +157,17 @@ def _report_rows(row: "Row", reports: "Iterable[Report]") -> "list[Row]":
 
     own = {name: row[name] for name in ("trial", *CHANGING)}
     return [own | report.measured() for report in reports]
+
+
+def _save_somewhere(folder: RunFolder, *net: Any) -> None:
+    """Save the trained net in its folder, or say where else it is."""
+    from ffnet.results import rescue
+
+    try:
+        _save(folder, *net)
+    except StorageError as error:
+        then = "export it from there, or move it"
+        raise rescue.save(folder, lambda other: _save(other, *net), error, then) from None
 
 
 def _save(

@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from conftest import Job, command_line
+from ffnet import temporary
 from ffnet.errors import InputError
 from ffnet.results import provenance, storage, tables
 from ffnet.results.hold import held
@@ -132,6 +135,16 @@ def test_json_holds_bytes_of_a_name_that_are_no_text(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "a.json").read_text("utf-8")) == {
         "command": ["tune", "\udcff", "×"]
     }
+
+
+@pytest.mark.parametrize("make", [temporary.folder, temporary.file])
+def test_no_room_for_temporary_files_is_one_line(
+    make: "Callable[[], AbstractContextManager[object]]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    monkeypatch.setenv("TMPDIR", "/nowhere")
+    with pytest.raises(InputError, match="Given: /nowhere \\(No such file or directory\\)"), make():
+        pass
 
 
 # --- a study that ended before its first trial -------------------------------------------------

@@ -2,13 +2,13 @@
 
 import json
 import secrets
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ffnet import temporary
 from ffnet.errors import InputError
 from ffnet.results import storage, tables
 from ffnet.results.storage import File
@@ -173,8 +173,8 @@ class RunFolder:
         if not storage.is_remote(self.place):
             yield Path(self.place) / "ray.log"
             return
-        with tempfile.TemporaryDirectory(prefix="ffnet-") as folder:
-            path = Path(folder) / "ray.log"
+        with temporary.folder() as folder:
+            path = folder / "ray.log"
             try:
                 yield path
             finally:

@@ -20,14 +20,19 @@ from ffnet.errors import RunError
 from ffnet.results import storage
 from ffnet.results.layout import RunFolder
 
+RESUME = "mend that, and go on with --resume, which takes them back"
 
-def save(run: RunFolder, write: Callable[[RunFolder], None], why: OSError | str) -> RunError:
+
+def save(
+    run: RunFolder, write: Callable[[RunFolder], None], why: OSError | str, then: str = RESUME
+) -> RunError:
     """Write what a run has to keep to the first place where that can be done.
 
     Args:
         run: the run, whose own folder cannot be written.
         write: writes into a folder; raises OSError where it cannot.
         why: what became of the run's own folder.
+        then: what a person does next.
 
     Returns:
         The error to raise: where it was saved, and what to do.
@@ -40,8 +45,7 @@ def save(run: RunFolder, write: Callable[[RunFolder], None], why: OSError | str)
         except OSError:
             continue
         return RunError(
-            f"{run}: could not be written ({reason}); its tables are saved in {folder}; mend that, "
-            f"and go on with --resume, which takes them back"
+            f"{run}: could not be written ({reason}); its tables are saved in {folder}; {then}"
         )
     return RunError(
         f"{run}: could not be written ({reason}), and nowhere else: its last rows are lost"

@@ -108,10 +108,16 @@ def _publish(net: ServedNet, about: dict[str, Any], out: Path) -> dict[str, Any]
     with tempfile.TemporaryDirectory(prefix=".export-", dir=out) as beside:
         made = Path(beside) / "model"  # unlike `beside`, for others to read too
         net.save(made)
-        taken = [int(path.name) for path in out.iterdir() if path.name.isdecimal()]
-        version = max(taken, default=0) + 1
-        about = {"name": out.resolve().name, "version": version, **about}
-        write_json(File(str(made / CARD)), about)
-        made.rename(out / str(version))  # an error if another export came first
-    write_json(File(str(out.absolute() / CARD)), about)
-    return about
+        while True:
+            taken = [int(path.name) for path in out.iterdir() if path.name.isdecimal()]
+            version = max(taken, default=0) + 1
+            whole = {"name": out.resolve().name, "version": version, **about}
+            write_json(File(str(made / CARD)), whole)
+            try:
+                made.rename(out / str(version))
+                break
+            except OSError:
+                if not (out / str(version)).exists():
+                    raise  # else another export came first
+    write_json(File(str(out.absolute() / CARD)), whole)
+    return whole
