@@ -56,6 +56,8 @@ save("pair", add, ([None], tf.float32, "a"), ([None, 2], tf.float32, "b"))
 save("unnamed", classify, image, signature="other")
 save("one", classify, ([1, 2, 3], tf.uint8, "images"))
 save("texts", lambda t: {"t": t}, ([None], tf.string, "t"))
+save("none", lambda: {"a": tf.zeros([2])})
+save("complex", lambda a: {"c": tf.complex(a, a)}, ([None], tf.float32, "a"))
 save("mean", lambda a: {"mean": tf.reduce_mean(a)}, ([None], tf.float32, "a"))
 """
 
@@ -401,6 +403,8 @@ def test_models_that_cannot_be_served_are_refused_with_the_reason(models: Path) 
         "damaged/1": "must be a SavedModel",
         "unnamed": "must have the signature serving_default. Given: ",
         "texts": "input t must be of numbers",
+        "none": "must have an input. Given: none",
+        "complex": "must be a SavedModel that can be served: Object of type complex is not JSON",
         "mean": "output mean must have a row for each of the inputs. Given: shape () for 2 rows",
     }
     code = """
