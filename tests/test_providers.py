@@ -164,9 +164,10 @@ def test_what_pyarrow_cannot_do_is_refused(
     [
         ("AWS_MAX_ATTEMPTS", "many", "AWS_MAX_ATTEMPTS must be a number"),
         ("AWS_RETRY_MODE", "adaptive", "AWS_RETRY_MODE must be legacy or standard"),
+        ("AWS_CA_BUNDLE", "/nowhere", "AWS_CA_BUNDLE must be a file of certificates"),
     ],
 )
-def test_odd_retries_are_refused(
+def test_odd_retries_and_certificates_are_refused(
     name: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)

@@ -26,7 +26,7 @@ GOOGLE_REFUSED = (
     "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE", "CLOUDSDK_AUTH_IMPERSONATE_SERVICE_ACCOUNT",
     "CLOUDSDK_CORE_ACCOUNT", "CLOUDSDK_CORE_UNIVERSE_DOMAIN", "GOOGLE_CLOUD_UNIVERSE_DOMAIN",
     "CLOUDSDK_PROXY_ADDRESS", "GOOGLE_API_USE_MTLS_ENDPOINT", "GOOGLE_API_USE_CLIENT_CERTIFICATE",
-    "GOOGLE_CLOUD_CPP_STORAGE_TEST_CONFIG", "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+    "GOOGLE_CLOUD_CPP_STORAGE_TEST_CONFIG",
 )  # fmt: skip
 """Variables that lead Google's tools to another place, account or key, and PyArrow not."""
 GOOGLE_PLACES = (
@@ -170,6 +170,8 @@ def amazon_client(options: Options) -> dict[str, Any]:
     profile = _profile()
     client: dict[str, Any] = {}
     if bundle := os.environ.get("AWS_CA_BUNDLE") or profile.get("ca_bundle"):
+        if not Path(bundle).exists():
+            raise InputError(f"AWS_CA_BUNDLE must be a file of certificates. Given: {bundle}")
         client["tls_ca_file_path"] = bundle
     host = urlsplit("//" + options.get("endpoint_override", "s3.amazonaws.com")).hostname or ""
     proxy = getproxies().get(options.get("scheme", "https"))
