@@ -320,6 +320,7 @@ def main(argv: list[str]) -> int:
     options = arguments.parse_args(argv)
     if unknown := set(options.parsers) - PARSERS.keys():
         arguments.error(f"there is no parser {', '.join(unknown)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # not without removing its folder
     bad = 0
     for parser in [PARSERS[name] for name in options.parsers or PARSERS]:
         tally = run(parser, options.inputs, options.seed)
