@@ -44,7 +44,7 @@ bias = { choice = [true, false] }
 scheduler = "pbt"
 metric = "val_loss"
 [budget]
-trials = 2000
+trials = 20
 epochs = 2
 """
 WORDS = (
