@@ -44,7 +44,7 @@ def override(values: Values, flags: argparse.Namespace, model: type[BaseModel]) 
         if section is None:
             merged[name] = _value(text, field)
         else:
-            _set(merged, section, name, _value(text, field))
+            _set(merged, section, name, _value(text, field), "space" in model.model_fields)
     names = given(flags, model)
     changed = [name for name in names if name in OTHERS]
     return relevant(merged, names) if changed else merged
@@ -66,13 +66,14 @@ def fields(model: type[BaseModel]) -> Iterator[tuple[str | None, str, FieldInfo]
                 yield name, inner, inner_field
 
 
-def _set(merged: Values, section: str, name: str, value: Any) -> None:
+def _set(merged: Values, section: str, name: str, value: Any, searches: bool) -> None:
+    """Put a field's value into its section, or its domain into the space, where there is one."""
     space = merged.get("space")
     if name in TUNABLE and isinstance(space, dict):
         space.pop(name, None)
         if not _is_domain(value):
             merged["space"] = _where_possible(space, name, value)
-    if name in TUNABLE and _is_domain(value):
+    if searches and name in TUNABLE and _is_domain(value):
         if isinstance(merged.get(section), dict):
             merged[section].pop(name, None)
         section = "space"

@@ -13,8 +13,16 @@ from ffnet.space import MOST_LAYERS, Spec, Values, as_sizes
 PositiveInt = Annotated[int, Field(ge=1, lt=2**63, strict=True)]
 Count = Annotated[int, Field(ge=1, lt=2**31, strict=True)]
 """Of trials or epochs: the tables have 32 bits for it."""
+
+
+def _sizes(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError(f"needs a number or a list, e.g. [256, 128]. Given: {value[:50]!r}")
+    return as_sizes(value)
+
+
 HiddenSizes = Annotated[
-    tuple[PositiveInt, ...], BeforeValidator(as_sizes), Field(max_length=MOST_LAYERS)
+    tuple[PositiveInt, ...], BeforeValidator(_sizes), Field(max_length=MOST_LAYERS)
 ]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Rates = Annotated[

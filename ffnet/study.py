@@ -6,13 +6,21 @@ Ray is imported here.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from ffnet import relevance
 from ffnet.errors import InputError
@@ -31,7 +39,14 @@ def _as_text(value: Any) -> Any:
     return str(value) if is_one and not isinstance(value, bool) else value
 
 
+def _is_name(name: str) -> str:
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise ValueError(f"needs letters, digits, '_', '.' or '-', and no other. Given: {name!r}")
+    return name
+
+
 Text = Annotated[str, BeforeValidator(_as_text)]
+Name = Annotated[Text, Field(max_length=100), AfterValidator(_is_name)]
 
 OF_LAYERS = ("hidden_sizes", "dropout")
 
@@ -175,10 +190,8 @@ class OneNet(Spec):
 class Study(Spec):
     """A study: many trials of a net over a search space, under one budget."""
 
-    name: Text = Field(
+    name: Name = Field(
         "study",
-        pattern=r"^[\w.-]+$",
-        max_length=100,
         description="name of the study, and of its folder in runs/ [the file's name]",
     )
     seed: int = Field(0, ge=0, lt=2**31, description="seed of every random number of the study")

@@ -205,6 +205,25 @@ def test_a_flags_value_of_any_shape_is_one_line(call: Job, value: str) -> None:
     assert len(done.stderr) < 500
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--hidden-sizes", "64,32"],
+         "--hidden-sizes: needs a number or a list, e.g. [256, 128]. Given: '64,32'"),
+        (["train", "--learning-rate", "{uniform = [0.1, 0.2]}"],
+         "--learning-rate: input should be a valid number. Given: {'uniform': [0.1, 0.2]}"),
+        (["tune", "x.toml", "--name", "a b"],
+         "--name: needs letters, digits, '_', '.' or '-', and no other. Given: 'a b'"),
+        (["train", "--epochs", "1e3"], "--epochs: input should be a valid integer. Given: 1000.0"),
+    ],
+)  # fmt: skip
+def test_what_is_often_mistyped_is_answered_plainly(
+    call: Job, tmp_path: Path, words: list[str], message: str
+) -> None:
+    (tmp_path / "x.toml").write_text(TOML)
+    assert call(*words, cwd=tmp_path).stderr == f"error: {message}\n"
+
+
 def test_help_says_what_one_types(call: Job) -> None:
     text = " ".join(call("tune", "--help").stdout.split())
     assert "[] for no layer [[512]]" in text
