@@ -15,6 +15,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from ffnet.netspec import TrialConfig
+from ffnet.results import storage
 from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
 from ffnet.study import Study
@@ -79,6 +80,8 @@ class MiniTune:
         self.study, self.checkpoints, self.slots, self.every = study, checkpoints, slots, every
         self.ends = dict(ends or {})
         losses = Losses()
+        if not folder.study.exists():
+            storage.write_json(folder.study, {"study": study.resolved()})
         self.recorder = Recorder(study, folder, losses, past, MagicMock())
         self.search = StudySearch(study, past, self.recorder.rows, losses)
         self.scheduler = make_scheduler(study)
