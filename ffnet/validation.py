@@ -22,6 +22,7 @@ MOST_BYTES = 2**24  # of a study's file
 MOST_LEVELS = 20  # tables and lists inside one another
 MOST_NAME = 100  # bytes of a name that is made from a file's name
 SHOWN = 100  # characters of a value in a message
+MOST_MESSAGE = 350  # characters of a rule with its values
 
 
 def unknown_key(name: str, section: str, valid: Iterable[str]) -> str:
@@ -58,7 +59,7 @@ def _first(error: ValidationError, model: type[BaseModel] | None) -> tuple[str, 
     message = first["msg"].removeprefix("Value error, ")
     where = _short(".".join(map(_short, place)))
     if first["type"] == "value_error":
-        return where, message
+        return where, one_line(message, MOST_MESSAGE)
     return where, f"{message[0].lower()}{message[1:]}. Given: {shown(first['input'])}"
 
 

@@ -260,3 +260,14 @@ def test_every_text_of_a_message_is_made_short() -> None:
     with pytest.raises(InputError) as caught:
         validated(Study, values, "x")
     assert len(str(caught.value)) < 500
+    for domain in (
+        {"each": 4, "depth": {"choice": ["x" * 1000]}},  # found by fuzzing
+        {"choice": ["x" * 1000, "x" * 1000]},
+        {"fixed": 1, "when": {"optimizer": "x" * 1000}},
+        {"choice": [1, 2], "when": {"hidden_sizes": [[n] for n in range(500)]}},
+    ):
+        for name in ("hidden_sizes", "batch_size"):
+            space = {name: domain, "learning_rate": {"uniform": [0.1, 0.2]}}
+            with pytest.raises(InputError) as caught:
+                validated(Study, {"space": space}, "x")
+            assert len(str(caught.value)) < 500
