@@ -1,12 +1,13 @@
 """A disk that is full, read-only or gone: the rows are somewhere, and one line says where."""
 
+import errno
 import io
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import redirect_stderr
+from contextlib import nullcontext, redirect_stderr
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -14,12 +15,14 @@ from typing import Any, NoReturn
 import pytest
 
 from ffnet import command, output
+from ffnet.data.load import load
 from ffnet.errors import RunError, StorageError
 from ffnet.netspec import NetSpec, Training, TrialConfig
 from ffnet.results import rescue, storage, tables
 from ffnet.results.hold import Hold, held
 from ffnet.results.layout import RunFolder
 from ffnet.study import Study
+from ffnet.tuning import driver
 from ffnet.tuning import recorder as recording
 from ffnet.tuning.losses import Losses
 from ffnet.tuning.past import Past
@@ -274,6 +277,21 @@ def test_a_trial_whose_checkpoint_finds_no_room_is_stopped_not_failed_and_ends_t
     assert (row["status"], row["reason"], row["epochs"]) == ("stopped", reason, 1.0)
     assert recorder.unwritable == reason
     assert Past([row]).goes_on(row, STUDY)  # with --resume
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_ray_tune_without_room_for_its_own_state_ends_the_study_in_order(
+    number: int, hold: Hold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: Any) -> NoReturn:
+        raise OSError(number, os.strerror(number), "/tmp/ray/state.json")
+
+    monkeypatch.setattr("ffnet.tuning.cluster.connected", lambda *_: nullcontext(1))
+    monkeypatch.setattr("ffnet.tuning.shared.check", lambda _: None)
+    monkeypatch.setattr(driver, "_fit", no_room)
+    recorder = driver.run_study(STUDY, load(STUDY.data), hold.folder, None, Past(), hold)
+    assert recorder.unwritable == f"/tmp/ray/state.json: {os.strerror(number)}"
+    assert tables.read(hold.folder.trials) == []
 
 
 def test_a_log_on_a_full_disk_ends_nothing_and_spills_nothing(

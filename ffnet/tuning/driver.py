@@ -1,8 +1,10 @@
 """Runs a study: maps it to Ray Tune, starts it, and leaves the run's folder behind."""
 
+import errno
 import logging
 import signal
 import time
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +28,9 @@ from ffnet.tuning.schedulers import make_scheduler, replay
 from ffnet.tuning.search import StudySearch
 from ffnet.tuning.trial import Trial
 from ffnet.tuning.watch import Watch
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
+"""Errors of a disk, on which Ray Tune writes its own state."""
 
 
 class Signals(tune.Callback):  # type: ignore[misc]
@@ -130,6 +135,11 @@ def run_study(
                 watch = Watch(losses, study.budget.trial_timeout_seconds, progress.say)
                 callbacks = (recorder, progress, signals, watch)
                 _fit(study, data, folder, search, scheduler, callbacks, slots)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            traceback.print_exc()  # into ray.log
+            recorder.end_unwritable(f"{error.filename or 'Ray'}: {storage.reason(error)}")
         finally:
             progress.close()
             recorder.finish()

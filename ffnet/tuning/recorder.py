@@ -122,7 +122,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         if result["status"] != "running":
             row |= {"status": result["status"], "reason": result["reason"]}
         if "unwritable" in result:
-            self._end_unwritable(result["unwritable"])
+            self.end_unwritable(result["unwritable"])
         if "traceback" in result:
             self._keep_traceback(row["trial"], result["traceback"])
         self._changed = True
@@ -135,7 +135,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         except OSError as error:
             self._failed(error)
 
-    def _end_unwritable(self, reason: str) -> None:
+    def end_unwritable(self, reason: str) -> None:
         """End the study: what its trials do cannot be kept."""
         self.unwritable = self.unwritable or reason
         self.stopping = self.stopping or f"the run could not be written: {reason}"
@@ -147,7 +147,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self._failing_since = self._failing_since or now
         self._write_again_at = now + 1
         if now - self._failing_since > FAILING_SECONDS:
-            self._end_unwritable(f"{error.filename or self._folder}: {storage.reason(error)}")
+            self.end_unwritable(f"{error.filename or self._folder}: {storage.reason(error)}")
 
     def _note(self, row: Row, result: Row, again: bool) -> None:
         """Put a report into both tables, unless it stands there.
