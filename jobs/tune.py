@@ -69,6 +69,8 @@ def _run(flags: argparse.Namespace, study: Study, data: "DataSet", hold: Hold) -
 
         address = flags.address or os.environ.get("RAY_ADDRESS")
         recorder = run_study(study, data, folder, address, past, hold)
+    except RunError:  # its tables are saved elsewhere, and --resume needs the rest
+        raise
     except BaseException:
         folder.discard()
         raise

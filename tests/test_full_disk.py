@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from conftest import Job
 from ffnet import command, output
 from ffnet.data.load import load
 from ffnet.errors import RunError, StorageError
@@ -323,3 +324,21 @@ def test_a_command_that_cannot_write_ends_in_one_line_with_status_1(
     assert end.value.code == 1
     expected = "error: /run/study.json: could not be written (No space left on device)\n"
     assert errors.getvalue() == expected
+
+
+def test_a_run_whose_only_rows_are_saved_elsewhere_is_kept_for_resume(
+    disk: Disk, small_study: Path, call: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_study(study: Study, data: Any, folder: RunFolder, *rest: Any) -> NoReturn:
+        recorder, _ = begun(rest[-1])
+        tables.write(folder.trials, [], tables.TRIALS)  # as it was when the disk became full
+        disk.fill()
+        recorder.finish()
+        raise AssertionError("there was room")
+
+    monkeypatch.setattr(driver, "run_study", run_study)
+    done = call("tune", small_study, "--out", disk.path / "run")
+    assert done.returncode == 1
+    assert "its tables are saved in" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert (disk.path / "run" / "study.json").exists()
