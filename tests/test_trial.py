@@ -23,9 +23,9 @@ def saved(number: int | None, epochs: int) -> list[dict[str, Any]]:
 def going_on(reports: list[dict[str, Any]], scheduler: str = "asha", epochs: int = 4) -> Trial:
     """Trial 3 on a worker, with the reports that its checkpoint holds."""
     trial: Any = Trial.__new__(Trial)
-    trial._config = TrialConfig(number=3, net=NetSpec(), training=Training(), epochs=epochs, seed=0)
-    trial._shares, trial._reports, trial._earlier = scheduler == "pbt", None, []
-    trial._note, trial._idle_since = None, 0.0
+    config = TrialConfig(number=3, net=NetSpec(), training=Training(), epochs=epochs, seed=0)
+    trial._shares = scheduler == "pbt"
+    trial.reset_config({"trial": config.model_dump()})
 
     def start() -> Any:
         trial._earlier = list(reports)
