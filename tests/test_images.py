@@ -42,12 +42,12 @@ def png(depth: int, colour: int, rows: list[bytes], width: int, *before: bytes) 
 
 
 def decoded(*encoded: bytes) -> np.ndarray[Any, Any]:
-    return images.decode(encoded, WHERE)
+    return images.decode(encoded, len(encoded), WHERE)
 
 
 def refusal(*encoded: bytes | None) -> str:
     with pytest.raises(InputError) as caught:
-        images.decode(encoded, WHERE)
+        images.decode(encoded, len(encoded), WHERE)
     message = str(caught.value)
     assert message.startswith("some.parquet: ")
     assert message.isprintable()

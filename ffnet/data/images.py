@@ -8,7 +8,7 @@ as what lies behind them is not known, and files of several pictures.
 import io
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ MOST_PIXELS = 1 << 24
 """Of one image. A few bytes can say that they are a billion pixels."""
 
 
-def decode(encoded: Sequence[bytes | None], where: Path) -> Pixels:
+def decode(encoded: Iterable[bytes | None], count: int, where: Path) -> Pixels:
     """Images as uint8 [N, height, width] (all grey) or [N, height, width, 3].
 
     One image in colour makes all of them colour: grey ones get three equal channels. Images are
@@ -39,16 +39,17 @@ def decode(encoded: Sequence[bytes | None], where: Path) -> Pixels:
 
     Args:
         encoded: the bytes of one image file each.
+        count: how many there are.
         where: the file they come from, for the messages.
 
     Raises:
         InputError: no images, one that cannot be decoded exactly, images of different sizes, or
             more of them than this machine's memory holds.
     """
-    if not encoded:
+    if not count:
         raise InputError(f"{where}: has no images")
-    count, pixels = len(encoded), np.empty(0, np.uint8)
-    with _strictly(), _silently(encoded):
+    pixels = np.empty(0, np.uint8)
+    with _strictly():
         for i, content in enumerate(encoded):  # threads were slower: see docs/log.md
             image = _pixels(content, i, where)
             if i == 0:
@@ -81,9 +82,9 @@ def _strictly() -> Iterator[None]:
         yield
 
 
-def _silently(encoded: Sequence[bytes | None]) -> AbstractContextManager[None]:
+def _silently(content: bytes) -> AbstractContextManager[None]:
     """libtiff writes what it finds wrong to descriptor 2, beside the one line that says it here."""
-    if any(content and content[:2] in (b"II", b"MM") for content in encoded):
+    if content[:2] in (b"II", b"MM"):
         return output.redirected(Path(os.devnull), 2)
     return nullcontext()
 
@@ -93,7 +94,7 @@ def _pixels(content: bytes | None, row: int, where: Path) -> Pixels:
     try:
         if content is None:
             raise ValueError("no bytes; the path of a file is not followed")
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with _silently(content), Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _check(image, content)
             return np.asarray(_channels(ImageOps.exif_transpose(image)))
     except UnidentifiedImageError:

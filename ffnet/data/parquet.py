@@ -4,7 +4,7 @@ Columns are found by name: their order may differ from file to file.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from ffnet.data.labels import Labels
 from ffnet.data.raw import Array, Raw, listed, reading
 from ffnet.errors import InputError
 from ffnet.study import Data
+
+IMAGES_AT_ONCE = 64
 
 
 def read(files: Mapping[str, list[Path]], data: Data) -> Raw:
@@ -119,12 +121,18 @@ def _stored(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def _images(path: Path, column: str) -> Array:
     def decode() -> Array:
         with pq.ParquetFile(path) as file:
-            encoded = file.read(columns=[column])[column].combine_chunks()
-        if pa.types.is_struct(encoded.type):
-            encoded = encoded.field("bytes")
-        return images.decode(encoded.to_pylist(), path)
+            return images.decode(_encoded(file, column), file.metadata.num_rows, path)
 
     return cache.decoded(path, column, decode)
+
+
+def _encoded(file: pq.ParquetFile, column: str) -> Iterator[bytes | None]:
+    """The bytes of each image, few at a time: one that stands in many rows is stored once."""
+    for batch in file.iter_batches(IMAGES_AT_ONCE, columns=[column]):
+        values = batch.column(0)
+        yield from (
+            values.field("bytes") if pa.types.is_struct(values.type) else values
+        ).to_pylist()
 
 
 def _columns(table: pa.Table, names: Iterable[str], path: Path) -> Array:
