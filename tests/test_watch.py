@@ -12,6 +12,7 @@ import ray
 
 from conftest import wait_for
 from ffnet.private_ray import private_ray
+from ffnet.tuning.driver import StudyStopper
 from ffnet.tuning.losses import Losses
 from ffnet.tuning.watch import Watch, kill_worker
 
@@ -106,3 +107,14 @@ def test_a_frozen_worker_is_killed_and_ray_told() -> None:
         with pytest.raises(ray.exceptions.RayActorError):
             ray.get(training, timeout=60)
         wait_for(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def test_a_study_stops_when_its_wall_time_is_over_and_keeps_the_first_reason() -> None:
+    recorder: Any = SimpleNamespace(stopping=None)
+    assert not StudyStopper(recorder, None).stop_all()
+    assert not StudyStopper(recorder, 3600).stop_all()
+    assert StudyStopper(recorder, 1e-9).stop_all()
+    assert recorder.stopping == "wall_seconds (1e-09) were over"
+    recorder.stopping = "stopped by SIGINT"
+    assert StudyStopper(recorder, 1e-9).stop_all()
+    assert recorder.stopping == "stopped by SIGINT"
