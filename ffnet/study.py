@@ -5,7 +5,6 @@ so that each is also a flag, a column of the tables and a word in the README. Ne
 Ray is imported here.
 """
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time
@@ -23,7 +22,6 @@ from pydantic import (
 )
 
 from ffnet import relevance
-from ffnet.errors import InputError
 from ffnet.netspec import MUTABLE, TUNABLE, Count, NetSpec, PositiveInt, Training, TrialConfig
 from ffnet.outcomes import Grid, Outcomes
 from ffnet.space import Domain, SearchSpace, Spec, Values, is_recorded, same
@@ -313,28 +311,6 @@ class Study(Spec):
                     f"a configuration of [space] contradicts itself: {explain(error)}; give a "
                     f'domain a condition, e.g. when = {{optimizer = "sgd"}}'
                 ) from None
-
-    def check_reports(self, examples: int) -> None:
-        """Refuse reports that come too late for the scheduler: it judges a trial when it reports.
-
-        Args:
-            examples: of the training part.
-
-        Raises:
-            InputError: no trial would report before its end.
-        """
-        interval = self.training.report_steps
-        if interval is None or self.tuning.scheduler == "none":
-            return
-        domains = self.space.root.get("batch_size", ())
-        smallest = min([n for d in domains for n in d.probes()] or [self.training.batch_size])
-        steps = self.budget.epochs * math.ceil(examples / smallest)
-        if interval >= steps:
-            raise InputError(
-                f"{self.tuning.scheduler} can stop no trial unless report_steps is below the steps "
-                f"of a whole trial, here {steps} at most. Given: report_steps {interval}; leave it "
-                f'out, or say scheduler = "none"'
-            )
 
     def _checked_samples(self) -> Iterable[Values]:
         """The study's own trials where they are not too many, else an even share of the grid."""

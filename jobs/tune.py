@@ -48,7 +48,6 @@ def main(argv: list[str]) -> int:
     from ffnet.data.load import load
 
     data = load(study.data)
-    study.check_reports(len(data.train))
     out = flags.out or f"runs/{study.name}-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
     with held(RunFolder.at(out)) as hold:
         return _run(flags, study, data, hold)

@@ -122,35 +122,12 @@ def test_one_net_refuses_a_seed_of_no_split() -> None:
         validated(OneNet, {"data": {"split": "last", "split_seed": 1}}, "x")
 
 
-@pytest.mark.parametrize(
-    ("values", "refused"),
-    [
-        ({"training": {"report_steps": 80}}, True),  # 10 steps an epoch, 8 epochs
-        ({"training": {"report_steps": 79}}, False),
-        ({"training": {"report_steps": 80}, "tuning": {"scheduler": "none"}}, False),
-        ({"training": {"report_steps": 80}, "tuning": {"scheduler": "hyperband"}}, True),
-        ({"training": {"report_steps": 80, "batch_size": 32}}, False),
-        ({"training": {"report_steps": 80},
-          "space": {"batch_size": {"log_integer": [8, 64]}}}, False),
-    ],
-)  # fmt: skip
-def test_reports_after_the_whole_training_are_refused_where_they_would_prune_nothing(
-    values: dict[str, Any], refused: bool
-) -> None:
-    of = study(values)
-    if not refused:
-        of.check_reports(640)
-        return
-    with pytest.raises(InputError, match="below the steps of a whole trial, here 80 at most"):
-        of.check_reports(640)
-
-
 def test_tune_refuses_late_reports_before_anything_starts(
     call: Job, small_study: Path, tmp_path: Path
 ) -> None:
     done = call("tune", small_study, "--report-steps", 10**6, "--out", tmp_path / "run")
     assert done.returncode == 2
-    assert "asha can stop no trial unless report_steps is below" in done.stderr
+    assert "none would report between grace_epochs and its end" in done.stderr
     assert not (tmp_path / "run").exists()
 
 
