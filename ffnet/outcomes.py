@@ -20,6 +20,9 @@ a tuple of OTHER for hidden_sizes, where the number of layers matters."""
 State = tuple[tuple[str, Any], ...]
 """What is known of the fields that domains still to come ask for."""
 
+OF_LAYERS = ("hidden_sizes", "dropout")
+"""Fields with a value for each hidden layer."""
+
 OTHER = None
 MOST_STATES = 10_000  # more are not looked at
 
@@ -132,6 +135,27 @@ class Outcomes:
             runs += [(rank - begin, other), (1, ranks[rank])]
             begin = rank + 1
         return [run for run in (*runs, (size - begin, other)) if run[0] > 0]
+
+
+def why_never_drawn(name: str, domains: tuple[Domain, ...], number: int, holds: bool) -> str:
+    """Why an alternative of a name is never drawn, and what to do."""
+    if name in OF_LAYERS and not any(domain.when for domain in domains):
+        each = "{choice = [64, 128]}" if name == "hidden_sizes" else "{uniform = [0.0, 0.5]}"
+        return (
+            f"a list of domains is a list of alternatives: the first whose `when` holds is drawn. "
+            f"For a domain for each layer write {name} = {{layers = [{each}, {each}]}}"
+        )
+    which = f"alternative {number + 1} of {name}" if len(domains) > 1 else name
+    if holds or not domains[number].when:
+        return (
+            f"{which} is never drawn: the first alternative whose `when` holds is drawn, and one "
+            f"before it always holds where it does; order them anew, or take it out"
+        )
+    asked = " and ".join(f"{n} = {v!r}" for n, v in (domains[number].when or {}).items())
+    return (
+        f"{which} is never drawn: its condition never holds. Given: when {asked} (a list there "
+        f"names several values, of which one must hold); mend it, or take {which} out"
+    )
 
 
 class Grid(Sequence[Values]):

@@ -23,8 +23,8 @@ from pydantic import (
 
 from ffnet import relevance
 from ffnet.netspec import MUTABLE, TUNABLE, Count, NetSpec, PositiveInt, Training, TrialConfig
-from ffnet.outcomes import Grid, Outcomes
-from ffnet.space import Domain, SearchSpace, Spec, Values, is_recorded, same
+from ffnet.outcomes import OF_LAYERS, Grid, Outcomes, why_never_drawn
+from ffnet.space import SearchSpace, Spec, Values, is_recorded, same
 from ffnet.validation import explain, unknown_key
 
 CHECKED_SAMPLES = 64, 1000  # at least and at most: to find contradictions before a study starts
@@ -45,8 +45,6 @@ def _is_name(name: str) -> str:
 
 Text = Annotated[str, BeforeValidator(_as_text)]
 Name = Annotated[Text, Field(max_length=100), AfterValidator(_is_name)]
-
-OF_LAYERS = ("hidden_sizes", "dropout")
 
 
 class Data(Spec):
@@ -238,7 +236,7 @@ class Study(Spec):
                 "learning_rate = {log_uniform = [1e-3, 1e-1]}; to train one net use jobs/train.py"
             )
         for name, number, holds in () if recorded else self._never_drawn():
-            raise ValueError(_never_drawn(name, self.space.root[name], number, holds))
+            raise ValueError(why_never_drawn(name, self.space.root[name], number, holds))
 
     def _never_drawn(self) -> Iterable[tuple[str, int, bool]]:
         return Outcomes(self.space, self.base).never_drawn()
@@ -387,24 +385,3 @@ def _check_drawn(name: str, value: Any, where: str, recorded: bool) -> None:
         return
     if not same(becomes, value) or isinstance(value, bool) > isinstance(becomes, bool):
         raise ValueError(f"{where}{name}: must be written as {becomes!r}. Given: {value!r}")
-
-
-def _never_drawn(name: str, domains: tuple[Domain, ...], number: int, holds: bool) -> str:
-    """Why an alternative of a name is never drawn, and what to do."""
-    if name in OF_LAYERS and not any(domain.when for domain in domains):
-        each = "{choice = [64, 128]}" if name == "hidden_sizes" else "{uniform = [0.0, 0.5]}"
-        return (
-            f"a list of domains is a list of alternatives: the first whose `when` holds is drawn. "
-            f"For a domain for each layer write {name} = {{layers = [{each}, {each}]}}"
-        )
-    which = f"alternative {number + 1} of {name}" if len(domains) > 1 else name
-    if holds or not domains[number].when:
-        return (
-            f"{which} is never drawn: the first alternative whose `when` holds is drawn, and one "
-            f"before it always holds where it does; order them anew, or take it out"
-        )
-    asked = " and ".join(f"{n} = {v!r}" for n, v in (domains[number].when or {}).items())
-    return (
-        f"{which} is never drawn: its condition never holds. Given: when {asked} (a list there "
-        f"names several values, of which one must hold); mend it, or take {which} out"
-    )
