@@ -68,6 +68,7 @@ def read(file: storage.File) -> pa.Table:
         ({"best_val_accuracy": 1.5}, "row 2: best_val_accuracy must be from 0 to 1. Given: 1.5"),
         ({"last_val_loss": float("nan")}, "row 2: last_val_loss must be a finite number"),
         ({"learning_rate": float("inf")}, "row 2: learning_rate must be a finite number"),
+        ({"started_at": datetime(2900, 1, 1, tzinfo=UTC)}, "row 2: started_at must be a time of"),
         ({"seed": -5}, "row 2: seed must be a whole number from 0. Given: -5"),
         ({"hidden_sizes": [8, None]}, "column hidden_sizes: a list must have no missing values"),
     ],

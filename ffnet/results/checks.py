@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -27,7 +28,7 @@ FIRST_COLUMNS = {
 Rule = Callable[[Any], Any]  # a column → a boolean column: whether a value is right
 
 
-def _between(low: float, high: float) -> Rule:
+def _between(low: Any, high: Any) -> Rule:
     return lambda column: pc.and_kleene(
         pc.greater_equal(column, pa.scalar(low)), pc.less_equal(column, pa.scalar(high))
     )
@@ -37,11 +38,16 @@ COUNT = ("a whole number from 0", _between(0, 2**62))
 POSITIVE = ("above 0", lambda column: pc.and_kleene(pc.greater(column, 0), pc.is_finite(column)))
 SHARE = ("from 0 to 1", _between(0, 1))
 FINITE = ("a finite number", pc.is_finite)
+YEARS = (
+    "a time of the years 1970 to 2199",
+    _between(datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)),
+)
 RULES: dict[str, tuple[str, Rule]] = {
     **dict.fromkeys(("trial", "seed", "parent", "worker", "worker_memory", "step"), COUNT),
     **dict.fromkeys(("epoch", "batch_size", "best_val_accuracy_epoch"), POSITIVE),
     "best_val_loss_epoch": POSITIVE,
     "epochs": ("0 or more", _between(0, 2**53)),
+    **dict.fromkeys(("started_at", "ended_at", "reported_at"), YEARS),
     **dict.fromkeys(("val_accuracy", "best_val_accuracy", "last_val_accuracy"), SHARE),
     "test_accuracy": SHARE,
     **dict.fromkeys(
@@ -157,7 +163,7 @@ def _refuse_first(name: str, column: str, values: Any, wrong: Any, words: str) -
     """Raise InputError for the first row that is wrong, if there is one."""
     at = pc.index(pc.fill_null(wrong, False), True).as_py()
     if at >= 0:
-        given = one_line(repr(values[at].as_py()), SHOWN)
+        given = one_line(str(values[at]), SHOWN)
         raise InputError(f"{name}, row {at + 1}: {column} must be {words}. Given: {given}")
 
 

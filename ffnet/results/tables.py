@@ -126,20 +126,20 @@ def read(file: File, columns: list[str] | None = None) -> list[Row]:
             wanted = columns or known
             found = table.read([name for name in have if name in {*wanted, *keys}])
             found.validate(full=True)  # that text is UTF-8, among others
+        found = checks.checked(str(file), found, schema, keys)
+        if schema is TRIALS:
+            checks.check_values(str(file), "status", found.column("status"), STATUSES)
+        for name in wanted:
+            if name not in have:
+                found = found.append_column(
+                    schema.field(name), pa.nulls(len(found), schema.field(name).type)
+                )
+        rows: list[Row] = found.select(wanted).to_pylist()
     except InputError:
         raise
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
         reason = one_line(str(error), 300)
         raise InputError(f"{file}: not a readable table ({reason})") from None
-    found = checks.checked(str(file), found, schema, keys)
-    if schema is TRIALS:
-        checks.check_values(str(file), "status", found.column("status"), STATUSES)
-    for name in wanted:
-        if name not in have:
-            found = found.append_column(
-                schema.field(name), pa.nulls(len(found), schema.field(name).type)
-            )
-    rows: list[Row] = found.select(wanted).to_pylist()
     return rows
 
 
