@@ -72,6 +72,9 @@ kill_all() { # SIGNAL LINES
 hold() {
   while true; do
     mkdir -p "$state"
+    # Others could put a `cluster` of theirs into an open folder, and it is run here.
+    [[ -O $state ]] || die 1 "the state folder must be yours. Given: $state; set FFNET_LOCAL"
+    chmod 700 "$state"
     exec 9<"$state"
     flock 9
     [[ $state -ef /dev/fd/9 ]] && return # not removed by a `down` meanwhile
@@ -85,7 +88,7 @@ forget() {
 # Read the state; true when the cluster is up.
 load() {
   forget
-  [[ -r $state/cluster ]] || return 1
+  [[ -O $state && -O $state/cluster ]] || return 1 # it is run: never what somebody else wrote
   # shellcheck source=/dev/null
   . "$state/cluster"
   [[ -n $address && $(living "$nodes" | wc -l) == $(wc -l <<<"$nodes") ]]

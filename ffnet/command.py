@@ -8,22 +8,34 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from ffnet import output, signals
 from ffnet.errors import InputError, RunError, StorageError
 
 SETUP = "run `make setup` in ffnet's folder, and the job with .venv/bin/python there"
 
 
-def run(main: Callable[[list[str]], int]) -> NoReturn:
+def run(main: Callable[[list[str]], int], must_print: bool = True) -> NoReturn:
     """Run a command line's `main`; bad input ends in one line and exit status 2.
 
     `--debug` shows the traceback too. After `--` it belongs to a job that is submitted.
+    Signals that end a job raise KeyboardInterrupt, and the exit status is 130. A reader of the
+    output may leave (`jobs/table.py … | head`): the rest of the output is dropped.
+
+    Args:
+        main: takes the arguments, returns the exit status.
+        must_print: whether it is an error when the output cannot be written, on a full disk.
     """
+    output.open_standard_streams()
+    output.forgive_readers(every_error=not must_print)
+    signals.interrupt()
     argv = sys.argv[1:]
     at = argv.index("--") if "--" in argv else len(argv)
     debug = "--debug" in argv[:at]
     _print_in_any_encoding()
     try:
-        sys.exit(main([word for word in argv[:at] if word != "--debug"] + argv[at:]))
+        status = main([word for word in argv[:at] if word != "--debug"] + argv[at:])
+        output.finish()
+        sys.exit(status)
     except InputError as error:
         if debug:
             traceback.print_exc()
@@ -39,9 +51,6 @@ def run(main: Callable[[list[str]], int]) -> NoReturn:
         sys.exit(_fail(RunError(message)))
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # `jobs/table.py … | head`
-        sys.stderr.close()
-        sys.exit(0)
 
 
 def _print_in_any_encoding() -> None:

@@ -1,13 +1,18 @@
-"""Sends a process's output elsewhere, C++ libraries' included."""
+"""Where a process's output goes: to another file, or to a reader that may leave."""
 
-import contextlib
+import errno
 import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
+
+from ffnet.errors import RunError
+
+READER_LEFT = (errno.EPIPE, errno.EIO)
+"""Errors of a pipe without a reader, and of a terminal that is gone."""
 
 
 @contextmanager
@@ -23,9 +28,9 @@ def redirected(to: Path, *descriptors: int) -> Iterator[None]:
         for number in descriptors:
             os.dup2(file.fileno(), number)
         if 1 in descriptors:
-            sys.stdout = _unfailing(1)
+            sys.stdout = _log(1)
         if 2 in descriptors:
-            sys.stderr = _unfailing(2)
+            sys.stderr = _log(2)
         try:
             yield
         finally:
@@ -36,31 +41,82 @@ def redirected(to: Path, *descriptors: int) -> Iterator[None]:
                 os.close(copy)
 
 
-class _Unfailing(io.FileIO):
-    """Writes what can be written: a log on a full disk must not end what it tells of."""
-
-    def write(self, data: Any, /) -> int:
-        with contextlib.suppress(OSError):
-            return super().write(data) or 0
-        return len(data)
-
-
-def _unfailing(descriptor: int) -> TextIO:
-    raw = _Unfailing(descriptor, "w", closefd=False)
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True
-    )
-
-
 @contextmanager
 def screen() -> Iterator[TextIO]:
-    """The standard output as it is now, which later redirections do not touch."""
+    """The standard output as it is now, which later redirections do not touch.
+
+    What cannot be written there is dropped: no study ends because nobody reads its progress.
+    """
     _flush()
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    with os.fdopen(os.dup(1), "w", encoding=encoding, errors="backslashreplace") as file:
+    raw = _Forgiving(os.dup(1), None)
+    with _stream(raw, encoding=encoding, errors="backslashreplace") as file:
         yield file
 
 
+def open_standard_streams() -> None:
+    """Open what a parent closed (`job >&-`), so that no other file gets the number of a stream."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number
+
+
+def forgive_readers(every_error: bool) -> None:
+    """Drop what is written to standard output and errors when nobody reads any longer.
+
+    Args:
+        every_error: drop it too when it cannot be written for another reason, as a full disk.
+    """
+    errors = None if every_error else READER_LEFT
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        old = getattr(sys, name)
+        options: dict[str, Any] = {"line_buffering": True}
+        if old is not None:
+            with suppress(OSError):
+                old.flush()
+            options = {"encoding": old.encoding, "errors": old.errors}
+            options["line_buffering"] = old.line_buffering
+        setattr(sys, name, _stream(_Forgiving(number, errors, closefd=False), **options))
+
+
+def finish() -> None:
+    """Write what is left of the standard output. Raises RunError where that cannot be written."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        forgive_readers(every_error=True)
+        raise RunError(f"the output cannot be written ({error.strerror})") from None
+
+
+class _Forgiving(io.FileIO):
+    """A descriptor that drops what cannot be written for the given reasons; None: for any."""
+
+    def __init__(self, number: int, errors: tuple[int, ...] | None, closefd: bool = True) -> None:
+        super().__init__(number, "w", closefd)
+        self._errors = errors
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if self._errors and error.errno not in self._errors:
+                raise
+            return len(data)
+
+
+def _log(number: int) -> TextIO:
+    """A log: on a full disk it must not end what it tells of."""
+    raw = _Forgiving(number, None, closefd=False)
+    return _stream(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+
+def _stream(raw: io.FileIO, **options: Any) -> TextIO:
+    return io.TextIOWrapper(io.BufferedWriter(raw), **options)
+
+
 def _flush() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()

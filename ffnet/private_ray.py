@@ -1,19 +1,21 @@
 """A Ray of this process alone on this machine: no one else reaches it, and it goes with it."""
 
-import atexit
-import functools
 import os
 import secrets
-import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from unittest import mock
 
 import ray
-from ray._private import parameter
+from ray._private import ray_constants
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+
+from ffnet import ray_host, scratch
+from ffnet.errors import InputError
+from ffnet.signals import held_back
 
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -22,8 +24,22 @@ SETTINGS = {
 }
 """Environment of the driver and of workers, where the user set nothing."""
 
-ANY_AGENT_PORT = functools.partial(parameter.RayParams, dashboard_agent_listen_port=0)
-"""`ray.init` has no argument for it. At its fixed port a second Ray on the machine waits 3 s."""
+OTHERS = (
+    "RAY_ADDRESS",
+    "RAY_API_SERVER_ADDRESS",
+    "RAY_AUTH_TOKEN",
+    "RAY_GCS_SERVER_PORT",
+    "RAY_JOB_CONFIG_JSON_ENV_VAR",
+    "RAY_NAMESPACE",
+    "RAY_OVERRIDE_NODE_ID_FOR_TESTING",
+    "RAY_REDIS_ADDRESS",
+    "RAY_RUNTIME_ENV_HOOK",
+    "RAY_USE_TLS",
+    "RAY_gcs_storage",
+)
+"""Variables that point to another Ray than the private one."""
+
+UMASK = "FFNET_UMASK"
 
 
 def set_defaults(settings: dict[str, str]) -> None:
@@ -32,36 +48,121 @@ def set_defaults(settings: dict[str, str]) -> None:
 
 
 @contextmanager
-def private_ray(**options: Any) -> Iterator[None]:
-    """Start Ray, reachable only with a token that is made for it alone, and take it down again.
+def private_ray(cpus: int | None = None, log_to_driver: bool = True) -> Iterator[None]:
+    """Start Ray, reachable on loopback only and with a token of its own; it ends with the block.
+
+    All that Ray writes lies in one temporary folder that is closed to other users.
 
     Args:
-        options: of `ray.init`.
+        cpus: CPUs of Ray; None for all of this machine.
+        log_to_driver: whether what workers print is printed here too.
+
+    Raises:
+        InputError: Ray cannot start, or has no place for its files.
     """
-    before = dict(os.environ)
+    with scratch.folder() as folder, _environment(folder), _host(folder, cpus) as address:
+        try:
+            with _loopback():
+                connect(address, log_to_driver)
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _environment(folder: Path) -> Iterator[None]:
+    """The environment of the driver, the host and the workers."""
+    before, temporary = dict(os.environ), tempfile.tempdir
+    token, own = folder / "token", folder / "tmp"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    own.mkdir(mode=0o700)
+    for name in OTHERS:
+        os.environ.pop(name, None)
     set_defaults(SETTINGS)
-    # Ray itself turns the token mode on where the mode is not set, and finds this token.
-    os.environ.pop("RAY_AUTH_MODE", None)
-    os.environ["RAY_AUTH_TOKEN_PATH"] = str(_token())
+    os.environ |= {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_TMPDIR": str(folder),
+        "TMPDIR": str(own),
+    }
+    tempfile.tempdir = str(own)
+    _read_environment()
     try:
-        with mock.patch.object(parameter, "RayParams", ANY_AGENT_PORT):
-            ray.init(address="local", include_dashboard=False, **options)
         yield
     finally:
-        ray.shutdown()
         os.environ.clear()
         os.environ.update(before)
+        tempfile.tempdir = temporary
+        _read_environment()
 
 
-@functools.cache
-def _token() -> Path:
-    """A file with the token of this process's private clusters, gone when the process ends.
+def _read_environment() -> None:
+    """Ray reads the mode and the token once, and is told to read them again."""
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
-    Ray reads a token once a process, so each further private cluster has the same.
-    """
-    folder = tempfile.mkdtemp(prefix="ffnet-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    path = Path(folder) / "token"
-    path.touch(mode=0o600)
-    path.write_text(secrets.token_hex(32))
-    return path
+
+@contextmanager
+def _host(folder: Path, cpus: int | None) -> Iterator[str]:
+    """Ray's processes, held by a process of their own; yields the address of the head."""
+    umask = os.umask(0)
+    os.umask(umask)
+    host = subprocess.Popen(
+        [
+            sys.executable,
+            "-P",
+            ray_host.__file__,
+            "start",
+            str(folder),
+            *([str(cpus)] if cpus else []),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ
+        | {
+            scratch.MARK: str(folder),
+            UMASK: f"{umask:o}",
+            # Ray takes loopback as the machine's address only with this switch, made for laptops.
+            ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0",
+        },
+    )
+    assert host.stdin
+    assert host.stdout
+    try:
+        state, _, word = host.stdout.readline().strip().partition(" ")
+        if state != "up":
+            raise InputError(f"Ray did not start ({word or 'its host ended'})")
+        yield word
+    finally:
+        host.stdin.close()
+        host.stdout.close()
+        host.wait()
+
+
+@contextmanager
+def _loopback() -> Iterator[None]:
+    """Ray, which read this switch from the environment at its import, takes loopback here too."""
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def connect(address: str, log_to_driver: bool = True) -> None:
+    """Connect to a running Ray; the handlers of signals stay as they are."""
+    try:
+        with held_back():
+            ray.init(address=address, log_to_driver=log_to_driver)
+    except SystemExit:  # Ray's own handler of SIGTERM, which it sets at once
+        raise KeyboardInterrupt from None
+
+
+def restore_umask() -> None:
+    """On a worker: files that are results have the mode that the user's files have."""
+    if UMASK in os.environ:
+        os.umask(int(os.environ[UMASK], 8))

@@ -4,6 +4,7 @@ This file is read by Pythons before 3.11 too, and imports only the standard libr
 known that the rest is there.
 """
 
+import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +33,11 @@ _wrong = _what_is_wrong()
 if _wrong:
     print(f"error: {_wrong}; {_what_to_do()}", file=sys.stderr)
     sys.exit(2)
+
+_is_a_job = Path(sys.argv[0]).resolve().parent == Path(__file__).resolve().parent
+if _is_a_job and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Until `command.run`, Ctrl-C ends a job without the traceback of an import.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from ffnet import command  # noqa: E402
 

@@ -5,7 +5,7 @@ python jobs/board.py runs/digits-… --convert-only    only write the event file
 
 Shows the curves of every trial and the HParams dashboard. The event files are made from the run's
 tables, in RUN/tensorboard (runs/NAME/tensorboard of a run in an object store), and follow them
-every few seconds. Ctrl-C or SIGTERM ends both programs, with exit status 0; 1 when TensorBoard
+every few seconds. Ctrl-C, SIGTERM or SIGHUP ends both, with exit status 0; 1 when TensorBoard
 ended by itself; 2 for bad input.
 """
 
@@ -15,7 +15,6 @@ import argparse
 import contextlib
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -48,7 +47,6 @@ def main(argv: list[str]) -> int:
     print(f"event files: {run.tensorboard} ({took:.1f} s)", flush=True)
     if flags.convert_only:
         return 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with _tensorboard(run, host, port) as (board, log):
             print(f"TensorBoard: {_address(board, log)} (Ctrl-C ends it)", flush=True)

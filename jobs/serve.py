@@ -7,8 +7,8 @@ MODEL_DIR is what jobs/export.py writes, or any SavedModel with a signature serv
 versions the highest is served. Requests that wait are joined into one call of the model.
 
 Loopback only, unless --host says otherwise: whoever reaches the port may ask. A SavedModel is a
-program: serve only one you trust. Ctrl-C or SIGTERM stops the server in order. Exit status: 0; 2
-for bad input.
+program: serve only one you trust. Ctrl-C, SIGTERM or SIGHUP stops the server in order. Exit status:
+0; 2 for bad input.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import os
 from pathlib import Path
 
 from _environment import command
+from ffnet import scratch
 from ffnet.errors import InputError
 from ffnet.serving.folder import ModelFolder
 from ffnet.serving.listen import reserved
@@ -24,6 +25,7 @@ from ffnet.serving.listen import reserved
 def main(argv: list[str]) -> int:
     """Find the model, then serve it until a signal."""
     flags = _parser().parse_args(argv)
+    scratch.base()  # refuse a place for Ray's files first
     cpus = len(os.sched_getaffinity(0))
     port = _number("--port", flags.port, 0, 65535)
     replicas = _number("--replicas", flags.replicas, 1, cpus)

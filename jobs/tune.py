@@ -4,10 +4,11 @@
   python jobs/tune.py jobs/studies/cifar10.toml --data-dir ~/data --trials 64
   python jobs/submit.py -- tune jobs/studies/digits.toml        on a cluster: see cluster/README.md
 
-Every field of the study is also a flag. Ctrl-C, SIGTERM or SIGUSR1 stop the study cleanly; the
-same command with --out and --resume goes on with it, as after a kill, and with more --trials or
+Every field of the study is also a flag. Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 stop the study cleanly;
+the same command with --out and --resume goes on with it, as after a kill, and with more --trials or
 --epochs extends it. Exit status: 0; 1 when no trial finished or more than max_failed failed; 2 for
-bad input; 75 when a signal stopped it.
+bad input; 75 when a signal stopped it; 130 when one stopped it before it had begun, or a second one
+stopped it at once.
 """
 
 import argparse
@@ -20,10 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from _environment import command
+from ffnet import scratch
 from ffnet.errors import InputError, RunError
 from ffnet.flags import add_flags, given, override
 from ffnet.results.hold import Hold, held
 from ffnet.results.layout import RunFolder
+from ffnet.signals import held_back
 from ffnet.study import Study
 from ffnet.validation import is_of_run, name_of, read_study, validated
 
@@ -47,13 +50,19 @@ def main(argv: list[str]) -> int:
 
     from ffnet.data.load import load
 
+    address = flags.address or os.environ.get("RAY_ADDRESS")
+    if address in ("", "local", None):  # "local" is Ray's word for a Ray of one's own
+        address = None
+        scratch.base()  # refuse a place for Ray's files before anything is written
     data = load(study.data)
     out = flags.out or f"runs/{study.name}-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
     with held(RunFolder.at(out)) as hold:
-        return _run(flags, study, data, hold)
+        return _run(flags, study, data, hold, address)
 
 
-def _run(flags: argparse.Namespace, study: Study, data: "DataSet", hold: Hold) -> int:
+def _run(
+    flags: argparse.Namespace, study: Study, data: "DataSet", hold: Hold, address: str | None
+) -> int:
     """Run the study in a folder that this process holds."""
     folder, past = _folder(hold.folder, flags, study, data)
     print(data.describe())
@@ -64,9 +73,9 @@ def _run(flags: argparse.Namespace, study: Study, data: "DataSet", hold: Hold) -
 
     begun = time.monotonic()
     try:
-        from ffnet.tuning.driver import run_study  # imports Ray: seconds
+        with held_back():  # an import that is interrupted fails in ways of its own
+            from ffnet.tuning.driver import run_study  # imports Ray: seconds
 
-        address = flags.address or os.environ.get("RAY_ADDRESS")
         recorder = run_study(study, data, folder, address, past, hold)
     except RunError:  # its tables are saved elsewhere, and --resume needs the rest
         raise
@@ -163,4 +172,4 @@ def _near(path: str | Path) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, must_print=False)

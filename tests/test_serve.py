@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pytest
 
 from conftest import Job, command_line, processes_with, token_of, wait_for
+from sockets import in_reach_of_others, listening, sessions
 from test_tables import assert_imports_neither
 
 MAX_BYTES = 200_000
@@ -94,7 +95,7 @@ class Server:
         assert self.process.stdout
         self.said, self.example = (self.process.stdout.readline().strip() for _ in range(2))
         assert self.said, self.process.communicate()
-        self.path, self.port = re.findall(r"http://127.0.0.1:(\d+)(/.*)", self.said)[0][::-1]
+        self.path, self.port = re.findall(r"http://[\d.]+:(\d+)(/.*)", self.said)[0][::-1]
         return self
 
     def call(self, method: str, path: str, body: Any = None, headers: Any = ()) -> tuple[int, Any]:
@@ -118,7 +119,7 @@ def servers(models: Path) -> Iterator[tuple[Server, ...]]:
     """Servers of tiny and pair, and of one that its replica refuses, started at the same time."""
     started = (
         Server(models / "tiny", "--max-bytes", MAX_BYTES),
-        Server(models / "pair", "--name", "p.1", "--replicas", REPLICAS),
+        Server(models / "pair", "--name", "p.1", "--replicas", REPLICAS, "--host", "0.0.0.0"),
         Server(models / "one"),
     )
     yield started
@@ -462,6 +463,16 @@ def _listening(server: Server) -> int:
     """Sockets that listen on the port (state 0A)."""
     lines = Path("/proc/net/tcp").read_text().splitlines()
     return sum(f":{int(server.port):04X} 00000000:0000 0A" in line for line in lines)
+
+
+def test_a_server_listens_where_it_is_told_and_its_ray_on_loopback(
+    tiny: Server, pair: Server
+) -> None:
+    for server, told in ((tiny, set()), (pair, {("00000000", int(pair.port))})):
+        host = int((_token(server).parent / "host").read_text())
+        pids = [server.process.pid, *sessions(host)]
+        assert ("0100007F" if server is tiny else "00000000", int(server.port)) in listening(pids)
+        assert set(in_reach_of_others(pids)) == told
 
 
 def test_sigterm_while_it_starts_leaves_nothing(models: Path) -> None:

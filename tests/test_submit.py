@@ -3,7 +3,7 @@
 import os
 import pty
 import signal
-import socket
+import stat
 import subprocess
 import time
 import urllib.error
@@ -17,6 +17,7 @@ import pytest
 from conftest import ROOT, Job, command_line, rows_of, wait_for
 from ffnet.errors import InputError
 from ffnet.submit import package
+from sockets import in_reach_of_others, listening, sessions
 
 LOCAL = ROOT / "cluster" / "local.sh"
 DIGITS = "jobs/studies/digits.toml"
@@ -355,19 +356,21 @@ def test_no_token_and_a_wrong_one_are_refused(cluster: Cluster, submit: Job, job
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_the_dashboard_is_on_loopback_alone(cluster: Cluster) -> None:
-    dashboard = cluster.remembered()["dashboard"]
+def test_all_of_the_cluster_listens_on_loopback_and_its_files_are_closed(cluster: Cluster) -> None:
+    remembered = cluster.remembered()
     with pytest.raises(urllib.error.HTTPError, match="401"):
-        urllib.request.urlopen(f"http://{dashboard}/api/jobs/", timeout=10)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))  # sends nothing: asks for this machine's own address
-        address = probe.getsockname()[0]
-    assert not address.startswith("127.")
-    ports = {int(dashboard.rpartition(":")[2]), int(cluster.environment["RAY_ADDRESS"][10:])}
-    for port in ports:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
-        with pytest.raises(OSError, match="refused"):
-            socket.create_connection((address, port), timeout=5)
+        urllib.request.urlopen(f"http://{remembered['dashboard']}/api/jobs/", timeout=10)
+    pids = sessions(*(int(line.split()[0]) for line in remembered["nodes"].splitlines()))
+    assert set(map(int, with_mark(remembered["mark"]))) <= set(pids)
+    ports = {port for _, port in listening(pids)}
+    for address in (remembered["dashboard"], cluster.environment["RAY_ADDRESS"]):
+        assert int(address.rpartition(":")[2]) in ports
+    assert in_reach_of_others(pids) == []
+    for folder in (cluster.state, Path(remembered["temp"])):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+        assert files
+        assert [path for path in files if path.stat().st_mode & 0o077] == []
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_a_paused_trial_is_not_silent() -> None:
 
 
 def test_a_frozen_worker_is_killed_and_ray_told() -> None:
-    with private_ray(num_cpus=1):
+    with private_ray(cpus=1):
 
         @ray.remote
         class Worker:

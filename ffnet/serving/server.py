@@ -19,40 +19,32 @@ from ffnet.private_ray import private_ray
 from ffnet.serving.folder import ModelFolder
 from ffnet.serving.replica import JOINED, Options, Replica
 from ffnet.serving.rest import SIGNATURE
+from ffnet.signals import ignore, restored
 
 QUIET = {"enable_access_log": False}
 
 
 def run(folder: ModelFolder, options: Options) -> None:
-    """Serve a model until SIGINT or SIGTERM; prints when it is ready and how to call it.
+    """Serve a model until a signal; prints when it is ready and how to call it.
 
     Raises:
         InputError: the model cannot be loaded, or cannot be served.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with (
+            restored(),
             output.screen() as screen,
             output.redirected(Path(os.devnull), 1, 2),
-            _own_ray(),
+            private_ray(log_to_driver=False),
             _deployed(folder, options),
         ):
-            print(_ready(folder, options), file=screen, flush=True)
-            signal.pause()
-    except (KeyboardInterrupt, SystemExit):  # the latter from Ray's own handler while it starts
+            try:
+                print(_ready(folder, options), file=screen, flush=True)
+                signal.pause()
+            finally:
+                ignore()
+    except KeyboardInterrupt:
         return
-
-
-@contextmanager
-def _own_ray() -> Iterator[None]:
-    """A Ray for this server, in which signals do what they do here."""
-    with private_ray(log_to_driver=False):
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray has set its own
-        try:
-            yield
-        finally:
-            for sign in (signal.SIGINT, signal.SIGTERM):  # one is enough; the rest takes seconds
-                signal.signal(sign, signal.SIG_IGN)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from ray.experimental.internal_kv import internal_kv_get_gcs_client
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from ffnet.errors import InputError
-from ffnet.private_ray import SETTINGS, private_ray, set_defaults
+from ffnet.private_ray import SETTINGS, connect, private_ray, set_defaults
 from ffnet.study import Resources
 
 TUNE = {
@@ -54,12 +54,12 @@ def connected(address: str | None, resources: Resources, concurrency: int | None
     """
     set_defaults(SETTINGS | TUNE)
     if address is None:
-        with private_ray(num_cpus=_own_cpus(resources, concurrency)):
+        with private_ray(_own_cpus(resources, concurrency)):
             yield _slots(resources, concurrency, grows=False)
         return
     try:
         _knock(address)
-        ray.init(address=address)
+        connect(address)
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import signal
 import time
 import traceback
@@ -18,6 +19,7 @@ from ffnet.errors import InputError
 from ffnet.results import storage
 from ffnet.results.hold import Hold
 from ffnet.results.layout import RunFolder
+from ffnet.signals import wanted
 from ffnet.study import Study
 from ffnet.tuning import checks, cluster, shared
 from ffnet.tuning.losses import Losses
@@ -34,18 +36,21 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
 
 
 class Signals(tune.Callback):  # type: ignore[misc]
-    """SIGINT, SIGTERM and SIGUSR1 end the study in order; a second one ends it at once.
+    """A first signal ends the study in order, a second one at once, a third one the process.
 
     A context, for the time that they do; a callback too, as Tune sets its own handler of SIGUSR1.
+
+    Attributes:
+        recorder: learns of the first signal. Before it is set there is no study to end in order.
     """
 
-    NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
+    def __init__(self) -> None:
+        self.recorder: Recorder | None = None
+        self._count = 0
+        self._ending = False
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.getsignal(number) for number in self.NUMBERS}
+        self._before = {number: signal.getsignal(number) for number in wanted()}
         self.on_step_begin()
         return self
 
@@ -55,14 +60,25 @@ class Signals(tune.Callback):  # type: ignore[misc]
 
     def on_step_begin(self, **_: Any) -> None:
         """See that the handlers are these."""
-        for number in self.NUMBERS:
+        for number in self._before:
             signal.signal(number, self._stop)
 
+    def study_ends(self) -> None:
+        """The study ends now: a second signal has nothing to add, and must not disturb it."""
+        self._ending = True
+
     def _stop(self, number: int, _: Any) -> None:
-        if self._recorder.stopping:
+        self._count += 1
+        if self._count > 2:
+            os._exit(130)  # the private Ray's host sees it, and takes Ray away
+        if self._ending:
+            return
+        if self.recorder is None or self._count == 2:
+            self._ending = True
             raise KeyboardInterrupt
-        self._recorder.stopping = f"stopped by {signal.Signals(number).name}"
-        self._recorder.interrupted = True
+        if not self.recorder.stopping:
+            self.recorder.stopping = f"stopped by {signal.Signals(number).name}"
+            self.recorder.interrupted = True
 
 
 class StudyStopper(tune.Stopper):  # type: ignore[misc]
@@ -108,6 +124,7 @@ def run_study(
         InputError: the cluster cannot be reached, cannot hold a trial, has a node that does not
             see the run's folder, or grows without a bound for a search that learns; or the tables
             could not be written at the end.
+        KeyboardInterrupt: a signal came before the study could begin, or a second one.
     """
     if past.trials and not past.left(study):  # said before Ray takes seconds to start
         return Recorder(study, folder, Losses(), past, hold)
@@ -116,6 +133,7 @@ def run_study(
     if not address:  # on a cluster each node answers for itself
         checks.check_memory(study, data)
     with (
+        Signals() as signals,
         folder.log() as log,
         output.screen() as screen,
         output.redirected(log, 1, 2),
@@ -125,22 +143,22 @@ def run_study(
         shared.check(folder)
         past.accept(folder)
         losses = Losses()
-        recorder = Recorder(study, folder, losses, past, hold)
+        recorder = signals.recorder = Recorder(study, folder, losses, past, hold)
         search = StudySearch(study, past, recorder.rows, losses)
         progress = Progress(study, recorder, screen)
         try:
-            with Signals(recorder) as signals:
-                scheduler = make_scheduler(study)
-                replay(scheduler, past)
-                watch = Watch(losses, study.budget.trial_timeout_seconds, progress.say)
-                callbacks = (recorder, progress, signals, watch)
-                _fit(study, data, folder, search, scheduler, callbacks, slots)
+            scheduler = make_scheduler(study)
+            replay(scheduler, past)
+            watch = Watch(losses, study.budget.trial_timeout_seconds, progress.say)
+            callbacks = (recorder, progress, signals, watch)
+            _fit(study, data, folder, search, scheduler, callbacks, slots)
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
             traceback.print_exc()  # into ray.log
             recorder.end_unwritable(f"{error.filename or 'Ray'}: {storage.reason(error)}")
         finally:
+            signals.study_ends()
             progress.close()
             recorder.finish()
     return recorder

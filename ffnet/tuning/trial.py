@@ -22,6 +22,7 @@ from ray import tune
 from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError, StorageError, one_line
 from ffnet.netspec import TrialConfig
+from ffnet.private_ray import restore_umask
 from ffnet.results import storage
 from ffnet.results.layout import RunFolder
 from ffnet.results.storage import File
@@ -60,6 +61,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             study: what is run.
             folder: the run's, on storage that every node sees.
         """
+        restore_umask()
         self._data, self._resources, self._folder = data, study.resources, folder
         self._shares = study.tuning.scheduler == "pbt"
         self._device_data: DeviceData | None = None

@@ -1,0 +1,54 @@
+"""The signals that end a job, and how they wait."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Signals that end a job wait until the block has ended: for code that none may interrupt.
+
+    A signal mask would not do: a thread without it takes the signal, and Python then interrupts
+    the main thread.
+    """
+    came: list[int] = []
+    with restored():
+        for number in wanted():
+            signal.signal(number, lambda number, _: came.append(number))
+        yield
+    for sign in came:
+        signal.raise_signal(sign)
+
+
+def interrupt() -> None:
+    """From now on, signals that end a job raise KeyboardInterrupt, but for those that are ignored.
+
+    A parent ignores some for good: `nohup` ignores SIGHUP.
+    """
+    for number in wanted():
+        signal.signal(number, signal.default_int_handler)
+
+
+def wanted() -> list[signal.Signals]:
+    """The signals that end a job and that are not ignored."""
+    return [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
+
+
+def ignore() -> None:
+    """From now on, signals that end a job do nothing: it ends already."""
+    for number in wanted():
+        signal.signal(number, lambda *_: None)
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """After the block, the handlers are as before it."""
+    before = {number: signal.getsignal(number) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
