@@ -64,15 +64,19 @@ def base() -> Path:
 
 
 @contextmanager
-def folder() -> Iterator[Path]:
+def folder(where: Path | None = None) -> Iterator[Path]:
     """A new folder, closed to other users; it goes at the end of the block.
 
     First it clears what processes of this user left that were killed.
 
+    Args:
+        where: the folder to make it in; None for `base()`.
+
     Raises:
         InputError: see `base`.
+        OSError: it cannot be made.
     """
-    where = base()
+    where = where or base()
     clear_dead(where)
     path, lock = _made(where)
     try:

@@ -3,22 +3,27 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
+from ffnet import scratch
 from ffnet.errors import InputError
 
 
 @contextmanager
 def folder() -> Iterator[Path]:
-    """A folder that is removed when the block ends. Raises InputError where none can be made."""
-    try:
-        made = tempfile.TemporaryDirectory(prefix="ffnet-", ignore_cleanup_errors=True)
-    except OSError as error:
-        raise _no_room(error) from None
-    with made as name:
-        yield Path(name)
+    """A folder that is removed when the block ends, or at the next start if the process is killed.
+
+    Raises:
+        InputError: none can be made.
+    """
+    with ExitStack() as made:
+        try:
+            path = made.enter_context(scratch.folder(Path(tempfile.gettempdir())))
+        except OSError as error:
+            raise _no_room(error) from None
+        yield path
 
 
 @contextmanager

@@ -147,6 +147,26 @@ def test_no_room_for_temporary_files_is_one_line(
         pass
 
 
+def test_a_temporary_folder_of_a_killed_process_goes_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    code = "import sys\nfrom ffnet import temporary\nwith temporary.folder() as folder:\n"
+    code += "    (folder / 'ray.log').touch()\n    print('made', flush=True)\n    sys.stdin.read()"
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"made\n"
+        process.kill()
+    (left,) = tmp_path.iterdir()
+    with temporary.folder() as folder:
+        assert not left.exists()
+        assert list(tmp_path.iterdir()) == [folder]
+    assert not list(tmp_path.iterdir())
+
+
 # --- a study that ended before its first trial -------------------------------------------------
 
 
