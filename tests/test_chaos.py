@@ -1,7 +1,9 @@
 """The chaos command: its comparisons find what doctored tables hide, and a short run of it."""
 
+import json
 import random
 import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,7 +18,7 @@ from chaos import FREEZES, is_right, plan
 from chaos_ledger import Ledger, changed_decisions
 from chaos_runs import Case, Event, Result, Run
 from chaos_world import Watch, World
-from conftest import wait_for
+from conftest import ROOT, wait_for
 from ffnet.results import tables
 from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
@@ -261,3 +263,14 @@ def test_more_epochs_repeated_than_kills_are_wrong() -> None:
     assert is_right(result)
     result.done["epochs repeated"] += 1
     assert not is_right(result)
+
+
+def test_a_short_run_of_the_command_finds_nothing(tmp_path: Path) -> None:
+    command: list[str | Path] = [sys.executable, ROOT / "tests" / "chaos.py", "--quick"]
+    command += ["--json", tmp_path / "figures.json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads((tmp_path / "figures.json").read_text())["figures"]["sum"]
+    assert figures["driver kills"] == 2
+    assert figures["survivals"] == figures["driver kills"] + figures["worker kills"]
+    assert min(figures["readings"], figures["checkpoints read"]) > 20
