@@ -66,12 +66,16 @@ def open_standard_streams() -> None:
 def forgive_readers(every_error: bool) -> None:
     """Drop what is written to standard output and errors when nobody reads any longer.
 
+    A stream that somebody put in the place of the process's own is left as it is.
+
     Args:
         every_error: drop it too when it cannot be written for another reason, as a full disk.
     """
     errors = None if every_error else READER_LEFT
     for number, name in ((1, "stdout"), (2, "stderr")):
         old = getattr(sys, name)
+        if old is not None and not _is_descriptor(old, number):
+            continue
         options: dict[str, Any] = {"line_buffering": True}
         if old is not None:
             with suppress(OSError):
@@ -88,6 +92,13 @@ def finish() -> None:
     except OSError as error:
         forgive_readers(every_error=True)
         raise RunError(f"the output cannot be written ({error.strerror})") from None
+
+
+def _is_descriptor(stream: TextIO, number: int) -> bool:
+    try:
+        return stream.fileno() == number
+    except (OSError, ValueError):  # a text in memory, or a stream that is closed
+        return False
 
 
 class _Forgiving(io.FileIO):

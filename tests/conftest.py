@@ -7,7 +7,6 @@ import io
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ffnet import command
+from ffnet import command, signals
 from ffnet.results import tables
 from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
@@ -112,8 +111,8 @@ def call() -> Job:
     ) -> subprocess.CompletedProcess[str]:
         words = list(map(str, arguments))
         out, err, before = io.StringIO(), io.StringIO(), dict(os.environ)
-        on_terminate = signal.getsignal(signal.SIGTERM)
         with (
+            signals.restored(),
             pytest.MonkeyPatch.context() as patch,
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
@@ -127,7 +126,6 @@ def call() -> Job:
                 status = end.code
             finally:
                 _set_environment(before)
-                signal.signal(signal.SIGTERM, on_terminate)
         assert isinstance(status, int)
         return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
 
