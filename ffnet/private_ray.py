@@ -8,8 +8,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
+from ray._common.tls_utils import add_port_to_grpc_server
 from ray._private import ray_constants
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
@@ -166,3 +168,17 @@ def restore_umask() -> None:
     """On a worker: files that are results have the mode that the user's files have."""
     if UMASK in os.environ:
         os.umask(int(os.environ[UMASK], 8))
+
+
+def keep_serve_on_loopback() -> None:
+    """On a replica of Ray Serve, before it begins: its own server listens on loopback only.
+
+    That server runs what other deployments send, and asks nobody for a token. Serve binds it to all
+    of the machine's addresses, and has no setting for it.
+    """
+    from ray.serve._private import replica
+
+    def add(server: Any, _: str) -> Any:
+        return add_port_to_grpc_server(server, f"{ray_host.LOOPBACK}:0")
+
+    replica.add_port_to_grpc_server = add

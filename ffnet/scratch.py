@@ -27,7 +27,7 @@ SOCKET_BYTES = 107
 LONGEST_NAME = f"/{PREFIX}12345678/ray/raylet"
 
 NEEDED_BYTES = 32 * 2**20
-"""Room for Ray's own files. A study of a minute wrote 3 MB of them."""
+"""Room for Ray's own files."""
 
 KILL_SECONDS = 10.0
 """Time for killed processes to be gone."""
