@@ -263,10 +263,11 @@ def test_tpe_search_on_the_loss(job: Job, small_study: Path, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     assert statuses(tmp_path / "run").total() == 6
     printed = [
-        float(line.split()[-3])  # last_val_loss
+        float(line.split()[-5])  # best_val_loss
         for line in done.stdout.splitlines()
         if "pruned  " in line or "done  " in line
     ]
+    assert len(printed) == 5
     assert printed == sorted(printed)  # the best by loss come first
 
 
