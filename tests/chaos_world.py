@@ -79,7 +79,7 @@ class World:
     def left_behind(self) -> list[str]:
         """Processes and temporary files that are still there."""
         processes = [f"process {pid} {title(pid)}" for pid in self.processes()]
-        return processes + [f"file {path}" for path in self.temporary_files()]
+        return processes + [f"file {path}{_held(path)}" for path in self.temporary_files()]
 
     def temporary_files(self) -> list[Path]:
         """What lies in the temporary folder. Ray keeps its folder `ray`, which may be empty."""
@@ -106,6 +106,12 @@ class World:
             ignore = shutil.ignore_patterns("ray", "cache")
             shutil.copytree(self.folder, self._keep / self.folder.name, ignore=ignore)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _held(path: Path) -> str:
+    """What lies in a folder, to tell whose it was."""
+    names = sorted(held.name for held in path.iterdir()) if path.is_dir() else []
+    return f" with {', '.join(names)}" if names else ""
 
 
 def _environments() -> Iterator[tuple[int, bytes]]:
