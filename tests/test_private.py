@@ -204,7 +204,7 @@ def test_a_place_for_ray_that_will_not_do_is_refused_in_one_line(
     long.mkdir()
     for path, words in (
         (long, "RAY_TMPDIR must have at most 77 bytes"),
-        (place / "nowhere", "RAY_TMPDIR must be a folder that can be written to"),
+        (Path("/nowhere"), "RAY_TMPDIR must be a folder that can be written to"),
         (Path("/proc/self"), "RAY_TMPDIR must be a folder that can be written to"),
         (Path("/dev/null"), "RAY_TMPDIR must be a folder that can be written to"),
     ):

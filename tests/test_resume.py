@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from conftest import Job, command_line, reports_of, rows_of, unpruned_study, wait_for
-from ffnet.results import tables
+from ffnet.results import storage, tables
 from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
 from ffnet.study import Study
@@ -180,7 +180,8 @@ def test_a_report_of_which_no_row_knows_stays_in_the_table_until_it_comes_again(
     tmp_path: Path,
 ) -> None:
     """After a kill between the two tables, of which epochs.parquet is written first."""
-    of, folder = study(), RunFolder.at(tmp_path / "run")
+    of, folder = study(), RunFolder.at(tmp_path)
+    storage.write_json(folder.study, {})
     at = datetime(2026, 1, 1, tzinfo=UTC)
     place = {"node": "n", "worker": 7, "worker_memory": 1}
     measured = {"train_seconds": 1.0, "evaluate_seconds": 1.0, "val_accuracy": 0.5}

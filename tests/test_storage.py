@@ -89,7 +89,7 @@ def test_every_job_reads_it(remote: str, study_file: Path, job: Job, folder: Pat
     assert board.returncode == 0, board.stderr
     assert len(list((folder / "runs" / "first" / "tensorboard").glob("0000?-done"))) == 4
     done = job("tune", study_file, "--out", remote, "--resume", cwd=folder)
-    assert "going on after 4 trials that have ended" in done.stdout, done.stderr
+    assert "nothing is left to train: all 4 trials have ended" in done.stdout, done.stderr
     once_more = job("tune", storage.below(remote, "study.json"), "--out", remote, cwd=folder)
     assert once_more.returncode == 2
     assert "holds this same study: add --resume to go on with it" in once_more.stderr

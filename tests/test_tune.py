@@ -353,7 +353,8 @@ def test_a_signal_stops_the_study_in_order(
     assert {(r["status"], r["reason"]) for r in rows_of(out)} == {
         ("stopped", f"stopped by {sign.name}")
     }
-    assert len(list((out / "checkpoints").iterdir())) == len(rows_of(out))
+    names = {path.stem.removesuffix("-before") for path in (out / "checkpoints").iterdir()}
+    assert names == {f"{row['trial']:05d}" for row in rows_of(out)}
 
 
 def test_wall_time_stops_the_study(job: Job, long_study: Path, tmp_path: Path) -> None:
