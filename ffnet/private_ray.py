@@ -16,7 +16,7 @@ from ray._private import ray_constants
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
 from ffnet import ray_host, scratch
-from ffnet.errors import InputError
+from ffnet.errors import RunError
 from ffnet.signals import held_back
 
 SETTINGS = {
@@ -60,7 +60,8 @@ def private_ray(cpus: int | None = None, log_to_driver: bool = True) -> Iterator
         log_to_driver: whether what workers print is printed here too.
 
     Raises:
-        InputError: Ray cannot start, or has no place for its files.
+        InputError: Ray has no place for its files.
+        RunError: Ray did not start.
     """
     with scratch.folder() as folder, _environment(folder), _host(folder, cpus) as address:
         try:
@@ -136,7 +137,7 @@ def _host(folder: Path, cpus: int | None) -> Iterator[str]:
     try:
         state, _, word = host.stdout.readline().strip().partition(" ")
         if state != "up":
-            raise InputError(f"Ray did not start ({word or 'its host ended'})")
+            raise RunError(f"Ray did not start ({word or 'its host ended'})")
         yield word
     finally:
         host.stdin.close()
