@@ -32,6 +32,9 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         wait_for(lambda: not list(path.iterdir()), seconds=20)
         assert processes_of(path) == []
     finally:
+        for pid in processes_of(path):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
         shutil.rmtree(path)
 
 

@@ -360,8 +360,10 @@ def test_all_of_the_cluster_listens_on_loopback_and_its_files_are_closed(cluster
     remembered = cluster.remembered()
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(f"http://{remembered['dashboard']}/api/jobs/", timeout=10)
-    pids = sessions(*(int(line.split()[0]) for line in remembered["nodes"].splitlines()))
-    assert set(map(int, with_mark(remembered["mark"]))) <= set(pids)
+    leaders = [int(line.split()[0]) for line in remembered["nodes"].splitlines()]
+    # Ray starts workers, and ends them, between the two looks.
+    wait_for(lambda: set(map(int, with_mark(remembered["mark"]))) <= set(sessions(*leaders)))
+    pids = sessions(*leaders)
     ports = {port for _, port in listening(pids)}
     for address in (remembered["dashboard"], cluster.environment["RAY_ADDRESS"]):
         assert int(address.rpartition(":")[2]) in ports
