@@ -28,7 +28,7 @@ class RunError(InputError):
 
 
 class StorageError(OSError):
-    """A file of a run could not be written; the error has its name."""
+    """A file of a run could not be read or written; the error has its name."""
 
 
 def one_line(text: str, most: int) -> str:

@@ -24,6 +24,8 @@ from _environment import command
 from ffnet import scratch
 from ffnet.errors import InputError, RunError
 from ffnet.flags import add_flags, given, override
+from ffnet.relevance import relevant
+from ffnet.results import storage
 from ffnet.results.hold import Hold, held
 from ffnet.results.layout import RunFolder
 from ffnet.signals import held_back
@@ -39,14 +41,15 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> int:
     """Parse, validate, run, summarise."""
     flags = _parser().parse_args(argv)
-    values = override({"name": name_of(flags.study), **read_study(flags.study)}, flags, Study)
-    recorded = is_of_run(flags.study)
-    study = validated(Study, values, flags.study, given(flags, Study), recorded)
-
     if flags.resume and not flags.out:
         raise InputError("--resume needs --out with the folder of the run")
     if flags.retry_failed and not flags.resume:
         raise InputError("--retry-failed goes with --resume: a new study has no failed trials")
+    values, recorded = read_study(flags.study), is_of_run(flags.study)
+    if flags.resume and _holds_a_study(flags.out):  # it may be older than a rule
+        values, recorded = relevant(values), True
+    values = override({"name": name_of(flags.study), **values}, flags, Study)
+    study = validated(Study, values, flags.study, given(flags, Study), recorded)
 
     from ffnet.data.load import load
 
@@ -58,6 +61,13 @@ def main(argv: list[str]) -> int:
     out = flags.out or f"runs/{study.name}-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
     with held(RunFolder.at(out)) as hold:
         return _run(flags, study, data, hold, address)
+
+
+def _holds_a_study(place: str) -> bool:
+    """Whether a study was begun there."""
+    folder = RunFolder.at(place)
+    storage.knock(folder.place)
+    return folder.has_study()
 
 
 def _run(
@@ -107,11 +117,17 @@ def _folder(
     folder: RunFolder, flags: argparse.Namespace, study: Study, data: "DataSet"
 ) -> "tuple[RunFolder, Past]":
     """The run's folder with its study.json, and what the study did there before."""
-    from ffnet.results import provenance, storage
+    from ffnet.results import provenance, rescue
     from ffnet.tuning import past
 
-    if flags.resume and folder.has_study():
+    saved = rescue.found(folder)
+    if flags.resume and (saved or folder.has_study()):
         return folder, past.read(folder, study, data, flags.retry_failed)
+    if saved:
+        raise InputError(
+            f"{folder}: tables of a run there are saved in {saved}: take them back with --resume, "
+            f"move them away, or name a new folder with --out"
+        )
     if folder.has_study() and folder.begun() and past.is_same(folder, study):
         raise InputError(
             f"{folder} holds this same study: add --resume to go on with it, or name a new folder"
@@ -158,8 +174,8 @@ def _summarise(study: Study, recorder: "Recorder", folder: "RunFolder", seconds:
         return os.EX_TEMPFAIL
     if recorder.unwritable:
         raise RunError(
-            f"the run could not be written: {recorder.unwritable}; its tables are whole; make "
-            f"room, and go on with --resume"
+            f"the run could not be read or written: {recorder.unwritable}; its tables are whole; "
+            f"mend that, and go on with --resume"
         )
     finished = counts["done"] + counts["pruned"]
     return 0 if finished and counts["failed"] <= study.budget.max_failed else 1

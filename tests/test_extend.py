@@ -15,7 +15,7 @@ from ffnet.results import provenance, recorded, storage
 from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
 from ffnet.study import Data, Study
-from ffnet.tuning import past
+from ffnet.tuning import driver, past
 from ffnet.tuning.search import StudySearch
 from ffnet.validation import validated
 
@@ -191,6 +191,29 @@ def test_a_study_json_without_the_fields_that_are_newer_is_the_same_study(
     assert past.read(folder, of, digits).left(of) == 0
     with pytest.raises(InputError, match=r"another study: tuning.metric is 'val_accuracy' there"):
         past.read(folder, study(tuning={"scheduler": "none", "metric": "val_loss"}), digits)
+
+
+def test_a_study_file_that_is_older_than_a_rule_goes_on_but_does_not_begin(
+    digits: DataSet, tmp_path: Path, call: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text(
+        '[data]\ndataset = "digits"\n[tuning]\nscheduler = "none"\ngrace_epochs = 3.0\n'
+        "[budget]\ntrials = 5\nepochs = 4\n[space]\nlearning_rate = {uniform = [0.01, 1.0]}\n"
+    )
+    begun(study(), digits, tmp_path / "run")
+    seen: list[Study] = []
+
+    def take(*given: Any) -> None:
+        seen.append(given[0])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(driver, "run_study", take)
+    done = call("tune", file, "--out", tmp_path / "new", "--resume")
+    assert "grace_epochs has an effect only with" in done.stderr
+    done = call("tune", file, "--out", tmp_path / "run", "--resume", "--trials", "6")
+    assert done.stderr == ""
+    assert [of.trials for of in seen] == [6]
 
 
 def test_reports_of_which_the_rows_do_not_know_are_judged_again(tmp_path: Path) -> None:

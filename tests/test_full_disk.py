@@ -2,6 +2,8 @@
 
 import errno
 import io
+import json
+import math
 import os
 import shutil
 import subprocess
@@ -23,6 +25,7 @@ from ffnet.results import rescue, storage, tables
 from ffnet.results.hold import Hold, held
 from ffnet.results.layout import RunFolder
 from ffnet.study import Study
+from ffnet.training.checkpoints import KEPT_REPORTS
 from ffnet.tuning import driver
 from ffnet.tuning import recorder as recording
 from ffnet.tuning.losses import Losses
@@ -162,12 +165,10 @@ def test_rows_that_cannot_be_written_at_the_end_are_saved_and_taken_back(
         disk.make_room()
     elif fault is read_only:
         disk.make_writable()
-    else:
-        (disk.path / "run").mkdir()
-        shutil.copy(saved / "study.json", disk.path / "run")
     assert rescue.take_back(hold.folder) == RunFolder(str(saved))
     assert tables.read(hold.folder.trials) == rows
     assert len(tables.read(hold.folder.epochs)) == 2
+    assert json.loads((disk.path / "run" / "study.json").read_text())["started_at"] == NOW
     assert not saved.exists()
     assert rescue.take_back(hold.folder) is None
 
@@ -184,6 +185,26 @@ def test_saved_tables_are_not_taken_back_into_a_run_that_went_on(
     storage.write_json(hold.folder.study, document)
     assert rescue.take_back(hold.folder) is None
     assert len(list((own_state / "ffnet" / "saved").iterdir())) == 1
+
+
+def test_what_a_driver_saves_that_another_has_followed_is_said_to_stay_there(
+    disk: Disk, hold: Hold
+) -> None:
+    recorder, _ = begun(hold)
+    hold.lost = True
+    document = {"study": {}, "data": {}, "versions": {}, "started_at": NOW, "resumed": [{}]}
+    storage.write_json(hold.folder.study, document)
+    with pytest.raises(RunError, match="not taken back, as another driver has the run since"):
+        recorder.finish()
+    assert rescue.found(hold.folder) is None
+
+
+@pytest.mark.parametrize("name", ["ä" * 127, "x" * 255, "試験" * 40])
+def test_a_run_with_a_long_name_finds_a_place_too(name: str, own_state: Path) -> None:
+    run = RunFolder(f"/gone/{name}")
+    with pytest.raises(RunError, match="saved in"):
+        raise rescue.save(run, lambda folder: storage.write_json(folder.study, {}), "gone")
+    assert rescue.found(run)
 
 
 def test_where_the_first_place_cannot_be_written_another_is_taken(
@@ -213,8 +234,20 @@ def test_a_place_of_another_user_is_not_taken(tmp_path: Path) -> None:
     folder = tmp_path / "ffnet-0" / "saved" / "run"
     (tmp_path / "ffnet-0").mkdir()
     os.chown(tmp_path / "ffnet-0", 65534, 65534)
-    with pytest.raises(PermissionError, match="belongs to another user"):
+    with pytest.raises(PermissionError, match="can be written by another user"):
         rescue._make_private(folder)
+
+
+def test_a_place_where_others_can_write_is_neither_taken_nor_read(
+    tmp_path: Path, own_state: Path
+) -> None:
+    run = RunFolder(str(tmp_path / "run"))
+    raised = rescue.save(run, lambda folder: storage.write_json(folder.study, {}), "gone")
+    assert "saved in" in str(raised)
+    (own_state / "ffnet" / "saved").chmod(0o777)
+    assert rescue.found(run) is None
+    with pytest.raises(PermissionError, match="can be written by another user"):
+        rescue._make_private(own_state / "ffnet" / "saved" / "run")
 
 
 # --- while a study runs --------------------------------------------------------------------------
@@ -234,6 +267,18 @@ def test_tables_that_cannot_be_written_for_a_while_do_not_end_a_study(
     recorder.on_step_end()
     assert tables.read(hold.folder.trials)[0]["epochs"] == 2.0
     assert recorder._failing_since is None
+
+
+def test_no_trial_reports_more_than_its_checkpoint_holds_before_the_tables_are_written(
+    disk: Disk, hold: Hold
+) -> None:
+    recorder, trial = begun(hold)
+    recorder._write_again_at = math.inf  # the tables take so long that they are written seldom
+    for step in range(10, 10 + 3 * KEPT_REPORTS):
+        recorder.on_trial_result(trial, REPORT | {"step": step})
+        recorder.on_step_end()
+        recorder._write_again_at = math.inf
+        assert step + 2 - len(tables.read(hold.folder.epochs)) - 10 < KEPT_REPORTS
 
 
 def test_tables_that_cannot_be_written_for_long_end_it(
@@ -342,3 +387,20 @@ def test_a_run_whose_only_rows_are_saved_elsewhere_is_kept_for_resume(
     assert "its tables are saved in" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert (disk.path / "run" / "study.json").exists()
+    disk.make_room()
+    for remove in (False, True):  # the run's folder may have gone altogether
+        if remove:
+            shutil.rmtree(disk.path / "run")
+        done = call("tune", small_study, "--out", disk.path / "run")
+        assert done.returncode == 2
+        assert "are saved in" in done.stderr
+        assert "take them back with --resume, move them away" in done.stderr
+    seen: list[Past] = []
+
+    def take(*given: Any) -> NoReturn:
+        seen.append(given[4])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(driver, "run_study", take)
+    call("tune", small_study, "--out", disk.path / "run", "--resume")
+    assert [row["trial"] for row in seen[0].trials] == [0]

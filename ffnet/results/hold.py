@@ -100,6 +100,11 @@ def _namespace() -> str:
     return str(Path("/proc/self/ns/pid").readlink())
 
 
+def _now() -> float:
+    """Seconds by a clock that goes on while the machine is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def _ticks(pid: int) -> int | None:
     """When a process began; None when there is none, or it has ended."""
     try:
@@ -125,7 +130,7 @@ class Hold:
             _Objects(folder) if storage.is_remote(folder.place) else _LockedFile(folder)
         )
         self._mark.take()
-        self._beaten = time.monotonic()
+        self._beaten = _now()
         self._ended, self._busy = threading.Event(), threading.Lock()
         threading.Thread(target=self._beat_on, daemon=True).start()
 
@@ -142,7 +147,7 @@ class Hold:
             RunError: it is not.
         """
         long = 0.0 if isinstance(self._mark, _LockedFile) else DEAD_AFTER / 2
-        if time.monotonic() - self._beaten > long:
+        if _now() - self._beaten > long:
             self._beat()
         if self.lost:
             raise RunError(
@@ -160,7 +165,7 @@ class Hold:
                 return
             try:
                 self.lost = not self._mark.renew()
-                self._beaten = time.monotonic()
+                self._beaten = _now()
             except OSError:  # the store does not answer: the next beat may come through
                 pass
 

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from platformdirs import user_state_path
 
@@ -44,6 +45,8 @@ def save(
             write(folder)
         except OSError:
             continue
+        if _is_of_another(run, folder):
+            then = "they are not taken back, as another driver has the run since"
         return RunError(
             f"{run}: could not be written ({reason}); its tables are saved in {folder}; {then}"
         )
@@ -52,26 +55,35 @@ def save(
     )
 
 
+def found(run: RunFolder) -> RunFolder | None:
+    """Where tables of a run are saved; None when there are none, or another driver has the run."""
+    for folder in _places(run):
+        if _is_saved(folder) and not _is_of_another(run, folder):
+            return folder
+    return None
+
+
 def take_back(run: RunFolder) -> RunFolder | None:
     """Bring saved tables back into their run; returns where they were, None when there are none.
 
+    A run whose folder was removed gets its study.json back, too.
+
     Raises OSError when the run cannot be written still.
     """
-    for folder in _places(run):
-        if not _same_state(run, folder):
-            continue
-        for name in ("epochs.parquet", "trials.parquet"):
+    folder = found(run)
+    if folder:
+        for name in ("epochs.parquet", "trials.parquet", "study.json"):
             content = (Path(folder.place) / name).read_bytes()
             with storage.File(storage.below(run.place, name)).replacing(sync=True) as file:
                 file.write(content)
         shutil.rmtree(folder.place, ignore_errors=True)
-        return folder
-    return None
+    return folder
 
 
 def _places(run: RunFolder) -> Iterator[RunFolder]:
     """Where a run's tables may be saved, the best place first."""
-    name = f"{run.name[:100]}-{hashlib.sha256(run.place.encode()).hexdigest()[:12]}"
+    beginning = run.name.encode()[:100].decode(errors="ignore")  # a name has 255 bytes at most
+    name = f"{beginning}-{hashlib.sha256(run.place.encode()).hexdigest()[:12]}"
     roots = [user_state_path("ffnet"), Path("/var/tmp"), Path("/dev/shm")]  # noqa: S108 - private
     with suppress(OSError):
         roots.insert(1, Path(tempfile.gettempdir()))
@@ -81,27 +93,48 @@ def _places(run: RunFolder) -> Iterator[RunFolder]:
 
 
 def _make_private(folder: Path) -> None:
-    """Make a folder for this user alone; raise OSError when another user has it already."""
+    """Make a folder for this user alone; raise OSError when others can write there."""
     for part in (folder.parent.parent, folder.parent, folder):
         part.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _is_private(part):
-            raise PermissionError(f"{part} belongs to another user")
+            raise PermissionError(f"{part} can be written by another user")
+    folder.chmod(0o700)
 
 
 def _is_private(folder: Path) -> bool:
     about = folder.lstat()
-    return stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid()
+    own = about.st_uid == os.getuid() and not about.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return stat.S_ISDIR(about.st_mode) and own
 
 
-def _same_state(run: RunFolder, saved: RunFolder) -> bool:
-    """Whether tables were saved by the driver that was the run's last."""
-    parts = Path(saved.place)
+def _is_saved(folder: RunFolder) -> bool:
+    """Whether this user's tables lie in one of the places."""
+    place = Path(folder.place)
     try:
-        if not all(map(_is_private, (parts.parent.parent, parts.parent, parts))):
-            return False
-        with run.study.open() as now, saved.study.open() as then:
-            documents = json.loads(now.read()), json.loads(then.read())
-        states = [(d.get("started_at"), len(d.get("resumed", []))) for d in documents]
-    except (OSError, ValueError, AttributeError, TypeError):
+        parts = (place.parent.parent, place.parent, place)
+        return all(map(_is_private, parts)) and folder.study.exists()
+    except OSError:
         return False
-    return states[0] == states[1]
+
+
+def _is_of_another(run: RunFolder, saved: RunFolder) -> bool:
+    """Whether another driver than the one that saved the tables has begun or gone on in the run.
+
+    A run that cannot be read has had no other driver.
+    """
+    try:
+        with run.study.open() as file:
+            now = file.read()
+        with saved.study.open() as file:
+            return bool(_state(now) != _state(file.read()))
+    except OSError:
+        return False
+
+
+def _state(content: bytes) -> Any:
+    """What of a study.json is new each time that a driver takes the run."""
+    try:
+        document = json.loads(content)
+        return document["started_at"], len(document.get("resumed", []))
+    except (ValueError, LookupError, AttributeError, TypeError):
+        return content

@@ -27,7 +27,7 @@ from ffnet.results.storage import File
 Reports = list[dict[str, Any]]
 Array = npt.NDArray[Any]
 
-KEPT_REPORTS = 100  # more than a table misses: it is written every second or so
+KEPT_REPORTS = 200  # more than a table ever lacks
 FIRST_LINE = re.compile(rb"ffnet checkpoint 2, CRC-32 ([0-9a-f]{8}), ([0-9]{20}) bytes\n")
 LINE_BYTES = len(b"ffnet checkpoint 2, CRC-32 01234567, 01234567890123456789 bytes\n")
 NPY = b"\x93NUMPY"

@@ -82,7 +82,7 @@ def read(folder: RunFolder, study: Study, data: DataSet, retry_failed: bool = Fa
     Raises:
         InputError: the run is of another study or of other data, or cannot take more.
     """
-    document = recorded.document(folder)
+    document = recorded.document(rescue.found(folder) or folder)
     before = validated(Study, document["study"], str(folder.study), recorded=True)
     changed = {p: (old, new) for p, old, new in _differences(before.resolved(), study.resolved())}
     for place, (old, new) in changed.items():

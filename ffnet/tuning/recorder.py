@@ -15,10 +15,12 @@ from ffnet.results.hold import Hold
 from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
 from ffnet.study import Study
+from ffnet.training.checkpoints import KEPT_REPORTS
 from ffnet.tuning.losses import Losses
 from ffnet.tuning.past import Past
 
 SHARE = 0.05  # of the driver's time that writing tables may take
+MOST_UNWRITTEN = KEPT_REPORTS // 2  # reports of a trial: after a kill they come from a checkpoint
 FAILING_SECONDS = 60.0  # for which tables that cannot be written do not end a study
 KEPT_CHECKPOINTS = 5  # of ended trials: the best
 PLACE = ("node", "worker", "worker_memory")  # columns of both tables, or of trials.parquet
@@ -64,6 +66,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self._notes: dict[int, str] = {}
         self._ended: list[int] = []  # trials whose checkpoint before the last may go
         self._changed, self._write_again_at = True, 0.0
+        self._unwritten: Counter[int] = Counter()  # reports by trial
         try:
             with folder.study.open() as file:
                 self._document = file.read()
@@ -76,8 +79,9 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         return Counter(row["status"] for row in self.rows.values())
 
     def best(self, most: int) -> list[Row]:
-        """The best trials by the study's metric at its best epoch."""
-        return self._ranked(self.rows.values())[:most]
+        """The best trials by the study's metric at its best epoch, with every column."""
+        empty = dict.fromkeys(tables.TRIALS.names)
+        return [empty | row for row in self._ranked(self.rows.values())[:most]]
 
     def epochs_run(self) -> float:
         """Epochs trained by all trials so far."""
@@ -138,7 +142,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     def end_unwritable(self, reason: str) -> None:
         """End the study: what its trials do cannot be kept."""
         self.unwritable = self.unwritable or reason
-        self.stopping = self.stopping or f"the run could not be written: {reason}"
+        self.stopping = self.stopping or f"the run could not be read or written: {reason}"
 
     def _failed(self, error: OSError) -> None:
         """Try again later; after so long, end the study."""
@@ -170,6 +174,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             report[name] = datetime.fromisoformat(result[name])
         self._reports[row["trial"], result["step"]] = report
         self._undecided.pop((row["trial"], result["step"]), None)
+        self._unwritten[row["trial"]] += 1
         tables.note_score(row, result)
 
     def on_trial_complete(self, trial: Any, **_: Any) -> None:
@@ -194,7 +199,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
 
     def on_step_end(self, **_: Any) -> None:
         """Write what changed, as often as the share of time for it allows."""
-        if self._changed and time.monotonic() >= self._write_again_at:
+        if self._changed and self._is_time():
             try:
                 self.flush()
                 self._failing_since = None
@@ -202,6 +207,12 @@ class Recorder(tune.Callback):  # type: ignore[misc]
                 self._failed(error)
             except RunError as error:  # another driver has the run
                 self.stopping = self.stopping or str(error)
+
+    def _is_time(self) -> bool:
+        if time.monotonic() >= self._write_again_at:
+            return True
+        many = max(self._unwritten.values(), default=0) >= MOST_UNWRITTEN
+        return many and not self._failing_since
 
     def finish(self) -> None:
         """End what still runs, and write the tables for the last time.
@@ -229,6 +240,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self._hold.check()
         begun = time.monotonic()
         self._write(self._folder)
+        self._unwritten.clear()
         try:
             self._drop_checkpoints()
         except OSError as error:  # the next time
