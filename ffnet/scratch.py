@@ -86,6 +86,15 @@ def folder(where: Path | None = None) -> Iterator[Path]:
         os.close(lock)
 
 
+def clear_killed() -> None:
+    """Clear what killed processes of this user left, wherever a process could have put it."""
+    places = {os.environ.get("RAY_TMPDIR")}
+    with suppress(OSError):  # no place that can be written
+        places.add(tempfile.gettempdir())
+    for place in filter(None, places):
+        clear_dead(Path(place))
+
+
 def clear_dead(where: Path) -> None:
     """Remove the folders, with their processes, whose makers are dead."""
     for path in where.glob(f"{PREFIX}*"):

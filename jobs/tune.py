@@ -57,6 +57,7 @@ def main(argv: list[str]) -> int:
     if address in ("", "local", None):  # "local" is Ray's word for a Ray of one's own
         address = None
         scratch.base()  # refuse a place for Ray's files before anything is written
+    scratch.clear_killed()  # also when nothing is left to train
     data = load(study.data)
     out = flags.out or f"runs/{study.name}-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
     with held(RunFolder.at(out)) as hold:

@@ -216,6 +216,23 @@ def test_a_study_file_that_is_older_than_a_rule_goes_on_but_does_not_begin(
     assert [of.trials for of in seen] == [6]
 
 
+def test_a_resume_with_nothing_left_to_train_clears_what_a_killed_driver_left(
+    digits: DataSet, tmp_path: Path, call: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun(study(), digits, tmp_path / "run")
+    left = [tmp_path / place / "ffnet-run-abcdefgh" for place in ("rays", "temporary")]
+    for folder in left:
+        folder.mkdir(parents=True)
+        (folder / "lock").touch()
+        (folder / "ray.log").touch()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "rays"))
+    done = call("tune", tmp_path / "run" / "study.json", "--out", tmp_path / "run", "--resume")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "nothing is left to train" in done.stdout
+    assert not any(folder.exists() for folder in left)
+
+
 def test_reports_of_which_the_rows_do_not_know_are_judged_again(tmp_path: Path) -> None:
     of = study(scheduler="asha")
     rows = [
