@@ -42,14 +42,14 @@ def redirected(to: Path, *descriptors: int) -> Iterator[None]:
 
 
 @contextmanager
-def screen() -> Iterator[TextIO]:
-    """The standard output as it is now, which later redirections do not touch.
+def screen(number: int = 1) -> Iterator[TextIO]:
+    """The standard output (1) or errors (2) as they are now; later redirections do not touch it.
 
     What cannot be written there is dropped: no study ends because nobody reads its progress.
     """
     _flush()
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    raw = _Forgiving(os.dup(1), None)
+    raw = _Forgiving(os.dup(number), None)
     with _stream(raw, encoding=encoding, errors="backslashreplace") as file:
         yield file
 

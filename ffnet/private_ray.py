@@ -5,10 +5,11 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import ray
 from ray._common.tls_utils import add_port_to_grpc_server
@@ -43,6 +44,8 @@ OTHERS = (
 
 UMASK = "FFNET_UMASK"
 
+RAY_DIED = "processes of Ray were killed, perhaps for want of memory"
+
 
 def set_defaults(settings: dict[str, str]) -> None:
     """Put settings into the environment where it has none."""
@@ -50,7 +53,9 @@ def set_defaults(settings: dict[str, str]) -> None:
 
 
 @contextmanager
-def private_ray(cpus: int | None = None, log_to_driver: bool = True) -> Iterator[None]:
+def private_ray(
+    cpus: int | None = None, log_to_driver: bool = True, on_death: Callable[[], None] | None = None
+) -> Iterator[None]:
     """Start Ray, reachable on loopback only and with a token of its own; it ends with the block.
 
     All that Ray writes lies in one temporary folder that is closed to other users.
@@ -58,12 +63,14 @@ def private_ray(cpus: int | None = None, log_to_driver: bool = True) -> Iterator
     Args:
         cpus: CPUs of Ray; None for all of this machine.
         log_to_driver: whether what workers print is printed here too.
+        on_death: called in a thread when a process that Ray needs was killed. After it this process
+            ends with exit status 1: Ray would end it a little later without a word.
 
     Raises:
         InputError: Ray has no place for its files.
         RunError: Ray did not start.
     """
-    with scratch.folder() as folder, _environment(folder), _host(folder, cpus) as address:
+    with scratch.folder() as folder, _environment(folder), _host(folder, cpus, on_death) as address:
         try:
             with _loopback():
                 connect(address, log_to_driver)
@@ -107,7 +114,7 @@ def _read_environment() -> None:
 
 
 @contextmanager
-def _host(folder: Path, cpus: int | None) -> Iterator[str]:
+def _host(folder: Path, cpus: int | None, on_death: Callable[[], None] | None) -> Iterator[str]:
     """Ray's processes, held by a process of their own; yields the address of the head."""
     umask = os.umask(0)
     os.umask(umask)
@@ -138,11 +145,44 @@ def _host(folder: Path, cpus: int | None) -> Iterator[str]:
         state, _, word = host.stdout.readline().strip().partition(" ")
         if state != "up":
             raise RunError(f"Ray did not start ({word or 'its host ended'})")
-        yield word
+        with _watched(host.stdout, folder, on_death or _say_that_ray_died):
+            yield word
     finally:
         host.stdin.close()
-        host.stdout.close()
         host.wait()
+        host.stdout.close()
+
+
+@contextmanager
+def _watched(host: IO[str], folder: Path, on_death: Callable[[], None]) -> Iterator[None]:
+    """End this process when Ray's host ends during the block: see `private_ray`.
+
+    Args:
+        host: the host's standard output, which ends with it.
+        folder: of all that is Ray's.
+        on_death: what to do before.
+    """
+    ends = threading.Event()
+
+    def watch() -> None:
+        host.read()
+        if ends.is_set():
+            return
+        try:
+            on_death()
+        finally:
+            scratch.clear(folder)
+            os._exit(RunError.exit_status)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        ends.set()
+
+
+def _say_that_ray_died() -> None:
+    print(f"error: {RAY_DIED}", file=sys.stderr, flush=True)
 
 
 @contextmanager

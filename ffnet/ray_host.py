@@ -7,13 +7,17 @@ Here are the private parts of Ray that a private Ray needs; `ray.init` has no ar
 """
 
 import os
+import select
 import signal
 import sys
 import threading
 import traceback
 from pathlib import Path
+from typing import Any
 
 LOOPBACK = "127.0.0.1"
+NEEDED = ("gcs_server", "raylet")  # what Ray cannot do without
+LOOK_SECONDS = 0.5  # between looks whether it is there
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
@@ -28,22 +32,24 @@ def main(folder: Path, cpus: int | None) -> None:
     (folder / "host").write_text(str(os.getpid()))
     for number in ENDING:
         signal.signal(number, lambda *_: None)
-    end = threading.Thread(target=_end_with_driver, args=(folder,))
+    nodes: list[Any] = []
+    end = threading.Thread(target=_end, args=(folder, nodes))
     end.start()
     try:
-        print("up", _start(folder, cpus), flush=True)
+        nodes.append(_start(folder, cpus))
+        print("up", nodes[0].address, flush=True)
     except Exception as error:
         traceback.print_exc()
         print("error", " ".join(str(error).split()), flush=True)
     end.join()
 
 
-def _start(folder: Path, cpus: int | None) -> str:
-    """Start Ray's processes; returns the address of the head."""
+def _start(folder: Path, cpus: int | None) -> Any:
+    """Start Ray's processes; returns Ray's object for them."""
     from ray._private.node import Node
     from ray._private.parameter import RayParams
 
-    node = Node(
+    return Node(
         RayParams(
             node_ip_address=LOOPBACK,  # all of Ray's servers then listen there alone
             num_cpus=cpus,
@@ -59,15 +65,17 @@ def _start(folder: Path, cpus: int | None) -> str:
         head=True,
         shutdown_at_exit=False,
     )
-    return str(node.address)
 
 
-def _end_with_driver(folder: Path) -> None:
-    """Wait for the driver's end, then take all away. No process of Ray has anything to save.
+def _end(folder: Path, nodes: list[Any]) -> None:
+    """Wait for the end of the driver, or of a process that Ray cannot do without; then take all
+    away. No process of Ray has anything to save.
 
     This process becomes a new program for it, so that it starts no more of Ray meanwhile.
     """
-    sys.stdin.read()
+    while not select.select([sys.stdin], [], [], LOOK_SECONDS)[0]:
+        if any(kind in NEEDED for node in nodes for kind, _ in node.dead_processes()):
+            break
     program = [sys.executable, "-P", __file__, "clear", str(folder)]
     os.execv(program[0], program)  # noqa: S606
 

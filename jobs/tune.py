@@ -99,9 +99,11 @@ def _run(
 def _say_what_goes_on(past: "Past", folder: RunFolder, study: Study) -> None:
     """What --resume finds, in one line or two."""
     if not past.left(study):
+        failed = any(row["status"] == "failed" for row in past.trials)
+        retry = ", --retry-failed tries failed trials again" if failed else ""
         print(
             f"nothing is left to train: all {study.trials} trials have ended. More --trials or "
-            f"--epochs extend the study, --retry-failed tries failed trials again"
+            f"--epochs extend the study{retry}"
         )
         return
     print(f"going on after {len(past.trials) - len(past.unfinished(study))} trials that have ended")
@@ -161,8 +163,10 @@ def _summarise(study: Study, recorder: "Recorder", folder: "RunFolder", seconds:
     from ffnet.results.text import render, shown
 
     counts = recorder.counts()
-    print(f"\n{render(recorder.best(5), shown(study.resolved()), 'table')}\n")
-    print(f"{counts.total()} trials: {', '.join(f'{n} {s}' for s, n in counts.items())}")
+    if best := recorder.best(5):
+        print(f"\n{render(best, shown(study.resolved()), 'table')}")
+    states = ", ".join(f"{n} {s}" for s, n in counts.items()) or "none began"
+    print(f"\n{counts.total()} trials: {states}")
     print(f"{recorder.epochs_run():g} epochs in {seconds:.1f} s")
     if recorder.stopping:
         print(f"ended early: {recorder.stopping}")

@@ -236,4 +236,4 @@ def judged(study: Study, rows: list[Row], reports: list[Row]) -> Past:
         [{k: v for k, v in row.items() if v is not None} for row in table]
         for table in (rows, reports)
     )
-    return Past(rows, pasts._judged(study, rows, reports))
+    return Past(rows, pasts._judged(Past(rows), study, reports))

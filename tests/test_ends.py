@@ -17,6 +17,7 @@ import pytest
 
 from conftest import command_line, rows_of, unpruned_study, wait_for
 from ffnet import output
+from ffnet.private_ray import RAY_DIED
 from ffnet.results.hold import held
 from ffnet.results.layout import RunFolder
 
@@ -186,6 +187,35 @@ def test_signals_at_any_moment(
             hold.folder.begin()
     else:
         assert not out.exists()  # it had not begun
+
+
+def child(name: str) -> int:
+    """The process of the private Ray whose program has this name."""
+    mark = f"FFNET_SCRATCH={os.environ['RAY_TMPDIR']}/".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            program = (process / "cmdline").read_bytes().split(b"\0")[:3]
+            ours = mark in (process / "environ").read_bytes()
+            if ours and any(word.endswith(f"/{name}".encode()) for word in program):
+                return int(process.name)
+    raise AssertionError(name)
+
+
+@pytest.mark.parametrize("name", ["gcs_server", "ray_host.py"])
+def test_when_a_process_of_ray_is_killed_the_rows_are_written_and_a_line_says_so(
+    name: str, place: Path, long_study: Path, tmp_path: Path
+) -> None:
+    driver = start(long_study, tmp_path / "run")
+    wait_for(lambda: trains(tmp_path / "run"))
+    os.kill(child(name), signal.SIGKILL)
+    _, errors = driver.communicate(timeout=30)
+    assert driver.returncode == 1
+    assert errors.startswith("error: processes of Ray were killed, perhaps for want of memory; the")
+    assert errors.endswith("go on with --resume\n")
+    assert len(errors.splitlines()) == 1
+    rows = rows_of(tmp_path / "run")
+    assert {row["status"] for row in rows} == {"stopped"}
+    assert {row["reason"] for row in rows} == {RAY_DIED}
 
 
 def test_a_signal_while_a_study_ends_changes_nothing(

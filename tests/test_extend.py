@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,9 @@ from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
 from ffnet.study import Data, Study
 from ffnet.tuning import driver, past
+from ffnet.tuning.losses import Losses
+from ffnet.tuning.progress import describe
+from ffnet.tuning.recorder import Recorder
 from ffnet.tuning.search import StudySearch
 from ffnet.validation import validated
 
@@ -240,9 +244,45 @@ def test_reports_of_which_the_rows_do_not_know_are_judged_again(tmp_path: Path) 
         {"trial": 1, "status": "pruned", "epochs": 1.0, "seed": 0, "learning_rate": 0.1},
     ]
     reports = [{"trial": n, "epoch": e} for n, e in ((0, 1.0), (0, 2.0), (1, 1.0), (2, 1.0))]
-    known = past._judged(of, rows, reports)
+    known = past._judged(past.Past(rows), of, reports)
     assert [(r["trial"], r["epoch"]) for r in known] == [(0, 1.0), (1, 1.0)]
     assert StudySearch(of, past.Past(rows, known)).suggest("x")
+
+
+@pytest.mark.parametrize(("status", "retry"), [("done", False), ("failed", True)])
+def test_so_are_those_of_an_extension_that_was_killed_between_the_two_tables(
+    status: str, retry: bool
+) -> None:
+    of = study(epochs=4)
+    row = {"trial": 0, "status": status, "epochs": 3.0, "seed": 0, "learning_rate": 0.1}
+    reports = [{"trial": 0, "epoch": e} for e in (1.0, 2.0, 3.0, 4.0)]
+    known = past._judged(past.Past([row], retry_failed=retry), of, reports)
+    assert [report["epoch"] for report in known] == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(("report_steps", "allowed"), [(7, False), (10, True), (None, True)])
+def test_more_epochs_need_a_last_report_that_a_longer_training_makes_too(
+    report_steps: int | None, allowed: bool, digits: DataSet, tmp_path: Path
+) -> None:
+    training = {"batch_size": 64, "report_steps": report_steps}  # 20 steps an epoch
+    begun(study(epochs=2, training=training), digits, tmp_path)
+    longer = study(epochs=3, training=training)
+    folder = RunFolder.at(tmp_path)
+    if allowed:
+        assert past.read(folder, longer, digits).left(longer) == 5
+    else:
+        with pytest.raises(InputError, match=r"trial 0 ended at step 40, report_steps 7; start a"):
+            past.read(folder, longer, digits)
+
+
+def test_trials_that_go_on_are_not_shown_as_ended(digits: DataSet, tmp_path: Path) -> None:
+    begun(study(epochs=2), digits, tmp_path)
+    longer, folder = study(epochs=4, trials=6), RunFolder.at(tmp_path)
+    hold: Any = SimpleNamespace(check=lambda: None)
+    before = past.read(folder, longer, digits)
+    line = describe(longer, Recorder(longer, folder, Losses(), before, hold), 10.0)
+    assert line.startswith("0/6 trials")
+    assert "left" not in line
 
 
 def test_a_study_that_was_finished_takes_more_trials_and_epochs(

@@ -142,7 +142,7 @@ def removed(disk: Disk) -> None:
     [
         (full, "No space left on device"),
         (read_only, "Read-only file system"),
-        (removed, "was removed, or taken over"),
+        (removed, "was removed, moved, or taken over"),
     ],
 )
 def test_rows_that_cannot_be_written_at_the_end_are_saved_and_taken_back(
@@ -184,6 +184,7 @@ def test_saved_tables_are_not_taken_back_into_a_run_that_went_on(
     document = {"study": {}, "data": {}, "versions": {}, "started_at": NOW, "resumed": [{}]}
     storage.write_json(hold.folder.study, document)
     assert rescue.take_back(hold.folder) is None
+    assert rescue.followed(hold.folder)
     assert len(list((own_state / "ffnet" / "saved").iterdir())) == 1
 
 
@@ -197,6 +198,18 @@ def test_what_a_driver_saves_that_another_has_followed_is_said_to_stay_there(
     with pytest.raises(RunError, match="not taken back, as another driver has the run since"):
         recorder.finish()
     assert rescue.found(hold.folder) is None
+
+
+def test_what_is_saved_is_found_by_every_name_of_the_folder(
+    tmp_path: Path, own_state: Path
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    run = RunFolder.at(tmp_path / "link" / "run")
+    with pytest.raises(RunError, match="saved in"):
+        raise rescue.save(run, lambda folder: storage.write_json(folder.study, {}), "gone")
+    assert rescue.found(RunFolder.at(tmp_path / "real" / "run"))
+    assert rescue.found(RunFolder.at(tmp_path / "link" / ".." / "real" / "run"))
 
 
 @pytest.mark.parametrize("name", ["ä" * 127, "x" * 255, "試験" * 40])

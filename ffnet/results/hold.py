@@ -151,8 +151,8 @@ class Hold:
             self._beat()
         if self.lost:
             raise RunError(
-                f"{self.folder} was removed, or taken over by another driver while this one did "
-                f"not answer: this one ends and writes nothing more"
+                f"{self.folder} was removed, moved, or taken over by another driver while this one "
+                f"did not answer: this one ends and writes nothing more"
             )
 
     def _beat_on(self) -> None:

@@ -63,6 +63,14 @@ def found(run: RunFolder) -> RunFolder | None:
     return None
 
 
+def followed(run: RunFolder) -> RunFolder | None:
+    """Where tables of a run are saved that another driver has gone on without; None if nowhere."""
+    for folder in _places(run):
+        if _is_saved(folder) and _is_of_another(run, folder):
+            return folder
+    return None
+
+
 def take_back(run: RunFolder) -> RunFolder | None:
     """Bring saved tables back into their run; returns where they were, None when there are none.
 
@@ -83,7 +91,9 @@ def take_back(run: RunFolder) -> RunFolder | None:
 def _places(run: RunFolder) -> Iterator[RunFolder]:
     """Where a run's tables may be saved, the best place first."""
     beginning = run.name.encode()[:100].decode(errors="ignore")  # a name has 255 bytes at most
-    name = f"{beginning}-{hashlib.sha256(run.place.encode()).hexdigest()[:12]}"
+    # A folder has several names where there are links; the URI of a store has one.
+    place = run.place if storage.is_remote(run.place) else os.path.realpath(run.place)
+    name = f"{beginning}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:12]}"
     roots = [user_state_path("ffnet"), Path("/var/tmp"), Path("/dev/shm")]  # noqa: S108 - private
     with suppress(OSError):
         roots.insert(1, Path(tempfile.gettempdir()))

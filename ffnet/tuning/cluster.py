@@ -5,7 +5,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,7 +34,12 @@ PATIENCE = 60.0  # seconds for an autoscaler to start, look, and begin to start 
 
 
 @contextmanager
-def connected(address: str | None, resources: Resources, concurrency: int | None) -> Iterator[int]:
+def connected(
+    address: str | None,
+    resources: Resources,
+    concurrency: int | None,
+    on_death: Callable[[], None] | None = None,
+) -> Iterator[int]:
     """Connect to Ray; yields how many trials run at a time.
 
     Args:
@@ -43,6 +48,7 @@ def connected(address: str | None, resources: Resources, concurrency: int | None
             Rays and users of the machine are not touched.
         resources: what a trial holds.
         concurrency: trials at a time at most; None for as many as the resources hold.
+        on_death: see `private_ray`.
 
     On a cluster that grows, Ray Tune is given as many as `concurrency`, or GROWING: those for which
     there is no node yet wait, and for them the cluster's autoscaler starts nodes, up to its own
@@ -54,7 +60,7 @@ def connected(address: str | None, resources: Resources, concurrency: int | None
     """
     set_defaults(SETTINGS | TUNE)
     if address is None:
-        with private_ray(_own_cpus(resources, concurrency)):
+        with private_ray(_own_cpus(resources, concurrency), on_death=on_death):
             yield _slots(resources, concurrency, grows=False)
         return
     try:

@@ -8,14 +8,15 @@ import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
 from ffnet import output
 from ffnet.data.dataset import DataSet
-from ffnet.errors import InputError
+from ffnet.errors import InputError, RunError
+from ffnet.private_ray import RAY_DIED
 from ffnet.results import storage
 from ffnet.results.hold import Hold
 from ffnet.results.layout import RunFolder
@@ -136,8 +137,14 @@ def run_study(
         Signals() as signals,
         folder.log() as log,
         output.screen() as screen,
+        output.screen(2) as errors,
         output.redirected(log, 1, 2),
-        cluster.connected(address, study.resources, study.budget.concurrency) as slots,
+        cluster.connected(
+            address,
+            study.resources,
+            study.budget.concurrency,
+            lambda: _keep_after_death(signals.recorder, errors),
+        ) as slots,
     ):
         _check_learns(study, slots)
         shared.check(folder)
@@ -162,6 +169,19 @@ def run_study(
             progress.close()
             recorder.finish()
     return recorder
+
+
+def _keep_after_death(recorder: Recorder | None, errors: TextIO) -> None:
+    """Ray was killed, and this process ends with it: write the tables, and say what there is."""
+    what = f"{RAY_DIED}; no trial had begun"
+    if recorder:
+        recorder.stopping = recorder.stopping or RAY_DIED
+        try:
+            recorder.finish()
+            what = f"{RAY_DIED}; the tables are whole: go on with --resume"
+        except RunError as error:
+            what = str(error)
+    print(f"error: {what}", file=errors, flush=True)
 
 
 def _check_learns(study: Study, slots: int) -> None:

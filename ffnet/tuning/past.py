@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from ffnet.results.storage import File
 from ffnet.results.tables import Row
 from ffnet.space import Values
 from ffnet.study import Study
+from ffnet.training.points import report_points, steps_per_epoch
 from ffnet.validation import validated
 
 UNFINISHED = ("running", "stopped")
@@ -95,13 +96,17 @@ def read(folder: RunFolder, study: Study, data: DataSet, retry_failed: bool = Fa
     provenance.check_data(document["data"], data, str(folder))
     if saved := rescue.take_back(folder):
         print(f"tables that were saved in {saved} are back in the run")
+    elif saved := rescue.followed(folder):
+        print(f"tables in {saved} are not taken back, as another driver has had the run since")
     rows, reports = _rows(folder.trials), _rows(folder.epochs)
-    judged = _judged(study, rows, reports)
+    past = Past(rows, retry_failed=retry_failed)
+    _check_last_reports(past, study, len(data.train))
+    judged = _judged(past, study, reports)
     now = {"at": datetime.now(UTC).isoformat(), "commit": provenance.commit(), "changed": changed}
     document |= {"study": study.resolved(), "resumed": [*document.get("resumed", []), now]}
     keys = {(report["trial"], report["step"]) for report in judged}
     undecided = [r for r in reports if (r["trial"], r["step"]) not in keys]
-    return Past(rows, judged, retry_failed, document, undecided)
+    return replace(past, reports=judged, document=document, undecided=undecided)
 
 
 def is_same(folder: RunFolder, study: Study) -> bool:
@@ -160,7 +165,31 @@ def _rows(table: File) -> list[Row]:
     return [{k: v for k, v in row.items() if v is not None} for row in tables.read(table)]
 
 
-def _judged(study: Study, rows: list[Row], reports: list[Row]) -> list[Row]:
+def _check_last_reports(past: Past, study: Study, examples: int) -> None:
+    """Refuse more epochs for trials whose last report a longer training would not make.
+
+    The next report after it would then tell of another part of the training than the table says.
+
+    Args:
+        past: what the study did.
+        study: the study with more epochs.
+        examples: of the training part.
+
+    Raises:
+        InputError: naming the trial, its last step and `report_steps`.
+    """
+    for config in past.unfinished(study):
+        row = next(row for row in past.trials if row["trial"] == config.number)
+        step = round(row["epochs"] * steps_per_epoch(config, examples))
+        if row["status"] == "done" and step not in report_points(config, examples):
+            raise InputError(
+                f"more epochs need trials whose last report a longer training makes too. "
+                f"Given: trial {row['trial']} ended at step {step}, report_steps "
+                f"{config.training.report_steps}; start a new study"
+            )
+
+
+def _judged(past: Past, study: Study, reports: list[Row]) -> list[Row]:
     """The reports that the trials' rows know of.
 
     epochs.parquet is written first. After a kill between the two it holds reports of which nobody
@@ -170,7 +199,7 @@ def _judged(study: Study, rows: list[Row], reports: list[Row]) -> list[Row]:
     if study.tuning.scheduler == "pbt":
         return reports
     until = {
-        row["trial"]: row["epochs"] if row["status"] in UNFINISHED else math.inf for row in rows
+        row["trial"]: row["epochs"] if past.goes_on(row, study) else math.inf for row in past.trials
     }
     return [report for report in reports if report["epoch"] <= until.get(report["trial"], -1)]
 

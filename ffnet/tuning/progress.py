@@ -63,7 +63,8 @@ class Progress(tune.Callback):  # type: ignore[misc]
 def describe(study: Study, recorder: Recorder, seconds: float) -> str:
     """One line: trials by status, the best so far, epochs a second, time left."""
     counts = recorder.counts()
-    ended = counts.total() - counts["running"]
+    ended = counts.total() - counts["running"] - len(recorder.waiting)
+    now = ended - recorder.ended_before
     states = ", ".join(f"{n} {status}" for status, n in counts.items())
     parts = [f"{ended}/{study.trials} trials ({states or 'starting'})"]
     for best in recorder.best(1):
@@ -71,8 +72,8 @@ def describe(study: Study, recorder: Recorder, seconds: float) -> str:
         parts.append(f"best {metric} {best[f'best_{metric}']:.4f} (trial {best['trial']})")
     parts.append(f"{recorder.epochs_run() / seconds:.2f} epochs/s")
     parts.append(f"{_clock(seconds)} gone")
-    if ended:
-        parts.append(f"about {_clock(seconds / ended * (study.trials - ended))} left")
+    if now:
+        parts.append(f"about {_clock(seconds / now * (study.trials - ended))} left")
     return " · ".join(parts)
 
 

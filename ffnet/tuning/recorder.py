@@ -34,6 +34,8 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         stopping: why the study ends early, once it does.
         interrupted: whether a signal is why.
         unwritable: what keeps the run's folder from being written, when that ends the study.
+        waiting: trials with a row that have still to go on.
+        ended_before: how many trials had ended before.
     """
 
     def __init__(
@@ -53,6 +55,8 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self.stopping: str | None = None
         self.interrupted = False
         self.unwritable: str | None = None
+        self.waiting = {row["trial"] for row in past.trials if past.goes_on(row, study)}
+        self.ended_before = len(past.trials) - len(self.waiting)
         self._failing_since: float | None = None
         self._study, self._folder, self._losses = study, folder, losses
         self._reports = {(report["trial"], report["step"]): report for report in past.reports}
@@ -90,6 +94,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     def on_trial_start(self, trial: Any, **_: Any) -> None:
         """A worker has the trial, for the first time or again."""
         config = TrialConfig.model_validate(trial.config["trial"])
+        self.waiting.discard(config.number)
         row = self.rows.get(config.number) or self._begin(config, trial.config["sampled_at"])
         row |= config.hyperparameters()  # PBT may have changed them
         row["parent"] = trial.config.get("parent", row.get("parent"))
@@ -220,7 +225,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         Raises:
             RunError: they could not be written into the run's folder; it says where they are.
         """
-        for row in self.rows.values():
+        for row in [*self.rows.values()]:
             if row["status"] == "running":
                 self._end(row, "stopped", self.stopping or "the study ended with an error")
         try:
@@ -252,7 +257,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         # Reports first: a kill between the two must not leave a trial that ended without them.
         reports = self._reports | self._undecided
         tables.write(folder.epochs, reports.values(), tables.EPOCHS)
-        tables.write(folder.trials, self.rows.values(), tables.TRIALS)
+        tables.write(folder.trials, [*self.rows.values()], tables.TRIALS)
 
     def _row(self, trial: Any) -> Row:
         return self.rows[trial.config["trial"]["number"]]
