@@ -44,6 +44,9 @@ OTHERS = (
 
 UMASK = "FFNET_UMASK"
 
+OnDeath = Callable[[str], None]
+"""Called with the reason when Ray is dead."""
+
 RAY_DIED = "processes of Ray were killed, perhaps for want of memory"
 
 
@@ -54,7 +57,7 @@ def set_defaults(settings: dict[str, str]) -> None:
 
 @contextmanager
 def private_ray(
-    cpus: int | None = None, log_to_driver: bool = True, on_death: Callable[[], None] | None = None
+    cpus: int | None = None, log_to_driver: bool = True, on_death: OnDeath | None = None
 ) -> Iterator[None]:
     """Start Ray, reachable on loopback only and with a token of its own; it ends with the block.
 
@@ -114,7 +117,7 @@ def _read_environment() -> None:
 
 
 @contextmanager
-def _host(folder: Path, cpus: int | None, on_death: Callable[[], None] | None) -> Iterator[str]:
+def _host(folder: Path, cpus: int | None, on_death: OnDeath | None) -> Iterator[str]:
     """Ray's processes, held by a process of their own; yields the address of the head."""
     umask = os.umask(0)
     os.umask(umask)
@@ -145,7 +148,7 @@ def _host(folder: Path, cpus: int | None, on_death: Callable[[], None] | None) -
         state, _, word = host.stdout.readline().strip().partition(" ")
         if state != "up":
             raise RunError(f"Ray did not start ({word or 'its host ended'})")
-        with _watched(host.stdout, folder, on_death or _say_that_ray_died):
+        with _watched(host.stdout, folder, on_death or _say):
             yield word
     finally:
         host.stdin.close()
@@ -154,7 +157,7 @@ def _host(folder: Path, cpus: int | None, on_death: Callable[[], None] | None) -
 
 
 @contextmanager
-def _watched(host: IO[str], folder: Path, on_death: Callable[[], None]) -> Iterator[None]:
+def _watched(host: IO[str], folder: Path, on_death: OnDeath) -> Iterator[None]:
     """End this process when Ray's host ends during the block: see `private_ray`.
 
     Args:
@@ -169,7 +172,7 @@ def _watched(host: IO[str], folder: Path, on_death: Callable[[], None]) -> Itera
         if ends.is_set():
             return
         try:
-            on_death()
+            on_death(RAY_DIED)
         finally:
             scratch.clear(folder)
             os._exit(RunError.exit_status)
@@ -181,8 +184,8 @@ def _watched(host: IO[str], folder: Path, on_death: Callable[[], None]) -> Itera
         ends.set()
 
 
-def _say_that_ray_died() -> None:
-    print(f"error: {RAY_DIED}", file=sys.stderr, flush=True)
+def _say(reason: str) -> None:
+    print(f"error: {reason}", file=sys.stderr, flush=True)
 
 
 @contextmanager

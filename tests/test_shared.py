@@ -64,3 +64,25 @@ def test_a_folder_that_both_see_is_not(
     flags = ["--address", cluster.address, "--out", tmp_path / "run"]
     done = job("tune", small_study, *flags, env=os.environ | cluster.environment)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_head_that_does_not_answer_for_long_ends_the_driver_with_its_reason() -> None:
+    code = """
+import socket, time
+from ffnet.tuning import cluster
+cluster.LOOK_SECONDS, cluster.HEAD_SECONDS = 0.05, 0.5
+head = socket.create_server(("127.0.0.1", 0))
+address = f"127.0.0.1:{head.getsockname()[1]}"
+with cluster._watched(address, lambda reason: print(reason, flush=True)):
+    time.sleep(1.5)
+    print("it answers", flush=True)
+    head.close()
+    time.sleep(60)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    first, second = done.stdout.splitlines()
+    assert first == "it answers"
+    assert second.startswith("the cluster's head, 127.0.0.1:")

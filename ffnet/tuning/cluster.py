@@ -4,9 +4,10 @@ import json
 import math
 import os
 import socket
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
@@ -14,8 +15,8 @@ from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
 from ray.experimental.internal_kv import internal_kv_get_gcs_client
 from ray.util.placement_group import placement_group, remove_placement_group
 
-from ffnet.errors import InputError
-from ffnet.private_ray import SETTINGS, connect, private_ray, set_defaults
+from ffnet.errors import InputError, RunError
+from ffnet.private_ray import SETTINGS, OnDeath, connect, private_ray, set_defaults
 from ffnet.study import Resources
 
 TUNE = {
@@ -30,6 +31,9 @@ TUNE = {
 GROWING = 200
 """Trials at a time, running or waiting for nodes, on a cluster that grows with those that wait."""
 
+LOOK_SECONDS = 5.0  # between looks whether the cluster's head answers
+HEAD_SECONDS = 45.0  # for which it may be away; after 60 Ray ends this process without a word
+
 PATIENCE = 60.0  # seconds for an autoscaler to start, look, and begin to start a node
 
 
@@ -38,7 +42,7 @@ def connected(
     address: str | None,
     resources: Resources,
     concurrency: int | None,
-    on_death: Callable[[], None] | None = None,
+    on_death: OnDeath = lambda _: None,
 ) -> Iterator[int]:
     """Connect to Ray; yields how many trials run at a time.
 
@@ -48,7 +52,8 @@ def connected(
             Rays and users of the machine are not touched.
         resources: what a trial holds.
         concurrency: trials at a time at most; None for as many as the resources hold.
-        on_death: see `private_ray`.
+        on_death: called in a thread, with the reason, when Ray is dead. After it this process ends
+            with exit status 1: Ray would end it a little later without a word.
 
     On a cluster that grows, Ray Tune is given as many as `concurrency`, or GROWING: those for which
     there is no node yet wait, and for them the cluster's autoscaler starts nodes, up to its own
@@ -72,9 +77,32 @@ def connected(
             f"address must be a running Ray cluster. Given: {address} ({reason})"
         ) from None
     try:
-        yield _slots(resources, concurrency, grows=_grows())
+        with _watched(ray.get_runtime_context().gcs_address, on_death):
+            yield _slots(resources, concurrency, grows=_grows())
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _watched(head: str, on_death: OnDeath) -> Iterator[None]:
+    """End this process when the cluster's head does not answer for long during the block."""
+    ends = threading.Event()
+
+    def watch() -> None:
+        answered = time.monotonic()
+        while not ends.wait(LOOK_SECONDS):
+            with suppress(OSError):
+                _knock(head)
+                answered = time.monotonic()
+            if time.monotonic() - answered > HEAD_SECONDS:
+                on_death(f"the cluster's head, {head}, has not answered for {HEAD_SECONDS:.0f} s")
+                os._exit(RunError.exit_status)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        ends.set()
 
 
 def _knock(address: str) -> None:

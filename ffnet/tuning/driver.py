@@ -16,7 +16,6 @@ from ray.tune.schedulers import TrialScheduler
 from ffnet import output
 from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError, RunError
-from ffnet.private_ray import RAY_DIED
 from ffnet.results import storage
 from ffnet.results.hold import Hold
 from ffnet.results.layout import RunFolder
@@ -143,7 +142,7 @@ def run_study(
             address,
             study.resources,
             study.budget.concurrency,
-            lambda: _keep_after_death(signals.recorder, errors),
+            lambda reason: _keep_after_death(signals.recorder, reason, errors),
         ) as slots,
     ):
         _check_learns(study, slots)
@@ -171,14 +170,14 @@ def run_study(
     return recorder
 
 
-def _keep_after_death(recorder: Recorder | None, errors: TextIO) -> None:
-    """Ray was killed, and this process ends with it: write the tables, and say what there is."""
-    what = f"{RAY_DIED}; no trial had begun"
+def _keep_after_death(recorder: Recorder | None, reason: str, errors: TextIO) -> None:
+    """Ray is dead, and this process ends with it: write the tables, and say what there is."""
+    what = f"{reason}; no trial had begun"
     if recorder:
-        recorder.stopping = recorder.stopping or RAY_DIED
+        recorder.stopping = recorder.stopping or reason
         try:
             recorder.finish()
-            what = f"{RAY_DIED}; the tables are whole: go on with --resume"
+            what = f"{reason}; the tables are whole: go on with --resume"
         except RunError as error:
             what = str(error)
     print(f"error: {what}", file=errors, flush=True)
