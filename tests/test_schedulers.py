@@ -254,6 +254,17 @@ def test_a_trial_begun_again_neither_counts_twice_nor_competes_with_itself(sched
     assert tell(judge, 5, 1.0, 0.1) == "STOP"
 
 
+@pytest.mark.parametrize("scheduler", ["asha", "median"])
+def test_of_a_trial_that_comes_again_at_its_end_every_report_is_known(scheduler: str) -> None:
+    judge = make_scheduler(study(scheduler))
+    for number in range(4):  # Tune asks no decision of a last result
+        earlier = [{"epoch": float(e), "val_accuracy": 0.9} for e in range(1, 9)]
+        trial: Any = FakeTrial("x", {"trial": {"number": number}})
+        last = {"epoch": 9.0, "val_accuracy": 0.9, "again": True, "earlier": earlier}
+        judge.on_trial_complete(MagicMock(), trial, last)
+    assert tell(judge, 4, 1.0, 0.1) == "STOP"
+
+
 @pytest.mark.parametrize(
     ("scheduler", "training", "tuning", "possible"),
     [

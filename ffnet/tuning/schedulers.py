@@ -82,8 +82,9 @@ class Judge(FIFOScheduler):  # type: ignore[misc]
         return str(TrialScheduler.STOP if weak else TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: Values) -> None:
-        """A trial's last report, of which Tune asks no decision."""
-        self.note(trial.config["trial"]["number"], result)
+        """A trial's last report, of which Tune asks no decision, and those that come with it."""
+        for report in (*result.get("earlier", ()), result):
+            self.note(trial.config["trial"]["number"], report)
 
     def _score(self, report: Values) -> float:
         """The metric, higher is better; NaN where a report has none."""
