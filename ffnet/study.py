@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time
 from functools import cached_property
+from random import Random
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -311,13 +312,13 @@ class Study(Spec):
                 ) from None
 
     def _checked_samples(self) -> Iterable[Values]:
-        """The study's own trials where they are not too many, else an even share of the grid."""
+        """The study's own trials where they are not too many, else some from all over the grid."""
         least, most = CHECKED_SAMPLES
         if self.tuning.search != "grid":
             return map(self.sample, range(min(most, max(least, self.trials))))
         size = self.grid().size
-        numbers = range(size) if size <= most else (size * i // most for i in range(most))
-        return (self.grid()[number] for number in numbers)
+        numbers = Random(0).sample(range(size), min(most, size))
+        return (self.grid()[number] for number in sorted(numbers))
 
     @property
     def trials(self) -> int:

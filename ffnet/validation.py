@@ -18,6 +18,7 @@ from ffnet.space import RECORDED, Domain, Spec, Values
 
 M = TypeVar("M", bound=Spec)
 
+SECTIONS = {"data", "net", "training", "space", "tuning", "budget", "resources"}
 MOST_BYTES = 2**24  # of a study's file
 MOST_LEVELS = 20  # tables and lists inside one another
 MOST_NAME = 100  # bytes of a name that is made from a file's name
@@ -196,6 +197,9 @@ def study_of_json(text: bytes) -> Values:
     study = document.get("study")
     if not isinstance(study, dict):
         raise ValueError(f"needs an object `study`. Given: {shown(study)}")
+    for section in SECTIONS & study.keys():
+        if not isinstance(study[section], dict):
+            raise ValueError(f"{section} must be a table. Given: {shown(study[section])}")
     return relevant(study)  # every field is written out, also those that had no effect
 
 

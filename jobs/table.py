@@ -26,8 +26,8 @@ def main(argv: list[str]) -> int:
     if not folder.trials.exists():
         raise InputError(f"{folder} has no table yet: its study has not written one")
     study = read_study(str(folder.study))
-    tuning, columns = tuning_of(study), _columns(flags.columns, study)
-    sort = (flags.sort or f"best_{tuning.metric}").strip().removeprefix("-")
+    tuning, columns = tuning_of(study, str(folder.study)), _columns(flags.columns, study)
+    sort = (flags.sort or f"best_{tuning.metric}").strip().removeprefix("-").strip()
     wanted = dict.fromkeys([*columns, sort, "trial", "status"])
     rows = [row for row in tables.read(folder.trials, list(wanted)) if row["status"] in statuses]
     if flags.sort:

@@ -226,18 +226,22 @@ def _train_again(flags: argparse.Namespace) -> int:
     row = recorded.trial(tables.read(folder.trials), flags.trial)
     _needs_no_parent(row)
     config = recorded.config(document["study"], row)
+    reports = sorted(
+        (r for r in tables.read(folder.epochs) if r["trial"] == config.number),
+        key=lambda r: r["step"],
+    )
+    if not reports:
+        raise InputError(
+            f"trial {config.number} made no report (status {row['status']}): nothing to compare"
+        )
     place = {name: getattr(flags, name) for name in MOVED if getattr(flags, name) is not None}
     data = load(validated(Data, document["study"]["data"] | place, str(folder.study), list(place)))
     provenance.check_data(document["data"], data, "the run")
     if "normalized_in" not in document["data"] and data.dtype != "uint8":
         print("the run standardised its features in float32, now float64: last digits may differ")
-    reports = sorted(
-        (r for r in tables.read(folder.epochs) if r["trial"] == config.number),
-        key=lambda r: r["step"],
-    )
     print(data.describe())
     trainer = _trainer(data, config, document["threads"], flags.device)
-    first = bool(reports) and reports[0]["step"] == 1
+    first = reports[0]["step"] == 1
     again = itertools.islice(_reports(trainer, config, first), len(reports))
     for report, expected in zip(again, reports, strict=True):
         _print_report(report)

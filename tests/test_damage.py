@@ -241,3 +241,11 @@ def test_every_job_refuses_a_damaged_run_in_one_line(run: RunFolder, call: Job, 
         assert done.returncode == 2, (damage, done.stdout)
         assert str(copy) in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_trial_without_a_report_cannot_be_trained_again(run: RunFolder, call: Job) -> None:
+    tables.write(run.trials, [row(0), row(1, status="failed")], tables.TRIALS)
+    tables.write(run.epochs, [report(0, 10)], tables.EPOCHS)
+    done = call("train", "--from", run.place, "--trial", 1)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "trial 1 made no report (status failed): nothing to compare" in done.stderr

@@ -123,6 +123,16 @@ def test_a_contradiction_in_a_large_grid_is_found_where_it_is_common() -> None:
     assert "contradicts itself: momentum is" in refusal(space, **GRID)
 
 
+def test_a_contradiction_in_a_large_grid_is_found_whatever_its_step() -> None:
+    space = {
+        "batch_size": {"choice": list(range(1, 101))},
+        "learning_rate": {"choice": [(n + 1) / 1000 for n in range(50)]},
+        "momentum": {"choice": [0.1, 0.5, 0.6, 0.7, 0.8]},
+        "optimizer": {"choice": ["sgd", "adam"]},  # an even step of 50 finds sgd alone
+    }
+    assert "contradicts itself: momentum is" in refusal(space, **GRID)
+
+
 # --- alternatives that cannot be drawn ---------------------------------------------------------
 
 SGD, ADAM = {"optimizer": "sgd"}, {"optimizer": "adam"}

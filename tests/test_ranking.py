@@ -150,12 +150,32 @@ def test_the_board_shows_the_best_value_of_the_metric(run: RunFolder) -> None:
     assert shown == pytest.approx({0: 0.5, 1: 0.2, 2: 0.2, 3: 0.1})
 
 
+@pytest.mark.parametrize("value", [["a"], [1], [], 7, "text", None, True])
+def test_a_section_that_is_no_table_is_refused_with_the_runs_path(
+    run: RunFolder, call: Job, value: Any
+) -> None:
+    for section in ("data", "net", "training", "space", "tuning", "budget", "resources"):
+        storage.write_json(run.study, {"study": {section: value}})
+        done = call("table", run.place)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"{run.study}: " in done.stderr
+        assert f"{section} must be a table. Given: {value!r}" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_study_without_a_section_has_the_defaults(run: RunFolder, call: Job) -> None:
+    storage.write_json(run.study, {"study": {}})
+    assert "best_val_accuracy" in call("table", run.place).stdout
+
+
 @pytest.mark.parametrize("metric", ["val_f1", 3, None, ["val_loss"]])
 def test_a_metric_that_nobody_knows_is_one_line(run: RunFolder, call: Job, metric: Any) -> None:
     storage.write_json(run.study, {"study": {"tuning": {"metric": metric}}})
     done = call("table", run.place)
     assert done.returncode == 2
-    assert "study.json: tuning.metric: input should be 'val_accuracy' or 'val_loss'" in done.stderr
+    assert (
+        f"{run.study}: tuning.metric: input should be 'val_accuracy' or 'val_loss'" in done.stderr
+    )
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -10,11 +10,12 @@ from unittest.mock import MagicMock
 import pytest
 from mini_tune import Checkpoints, FakeTrial, MiniTune, judged
 
+from ffnet.data.load import load
 from ffnet.errors import InputError
 from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
-from ffnet.study import Study
-from ffnet.tuning.checks import check_reports
+from ffnet.study import Data, Study
+from ffnet.tuning.checks import check_memory, check_reports
 from ffnet.tuning.past import Past
 from ffnet.tuning.schedulers import Asha, Median, make_scheduler, replay
 from ffnet.validation import validated
@@ -291,3 +292,24 @@ def test_a_scheduler_that_could_stop_nothing_is_refused(
     of = validated(Study, values, "test")  # 1,000 examples in batches of 64: 16 steps an epoch
     with nullcontext() if possible else pytest.raises(InputError, match="none would report"):
         check_reports(of, examples=1000)
+
+
+def test_a_grid_whose_first_trials_report_late_is_accepted() -> None:
+    rates = [(n + 1) / 1000 for n in range(64)]
+    values = {
+        "space": {"batch_size": {"choice": [512, 32]}, "learning_rate": {"choice": rates}},
+        "training": {"report_steps": 100}, "tuning": {"search": "grid"}, "budget": {"epochs": 8},
+    }  # fmt: skip
+    check_reports(validated(Study, values, "test"), examples=5000)
+
+
+def test_a_grid_whose_first_trials_are_too_large_is_accepted() -> None:
+    rates = [(n + 1) / 1000 for n in range(64)]
+    values: dict[str, Any] = {
+        "space": {"hidden_sizes": {"choice": [10**12, 32]}, "learning_rate": {"choice": rates}},
+        "tuning": {"search": "grid"}, "budget": {"epochs": 8},
+    }  # fmt: skip
+    check_memory(validated(Study, values, "test"), load(Data()))
+    values["space"]["hidden_sizes"]["choice"] = [10**12, 10**11]
+    with pytest.raises(InputError, match="must fit into the memory"):
+        check_memory(validated(Study, values, "test"), load(Data()))

@@ -18,11 +18,12 @@ from ffnet.validation import explain
 UNSOUND = ("diverged", "failed")
 
 
-def tuning_of(study: Mapping[str, Any]) -> Tuning:
+def tuning_of(study: Mapping[str, Any], source: str = "study.json") -> Tuning:
     """What a run is judged by: its metric, and whether a higher one is better.
 
     Args:
         study: its section of study.json; one net alone has no tuning.
+        source: the file's place, for the message of an error.
 
     Raises:
         InputError: the metric is none that ffnet knows.
@@ -32,7 +33,7 @@ def tuning_of(study: Mapping[str, Any]) -> Tuning:
     try:
         return Tuning.model_validate(given)
     except ValidationError as error:
-        raise InputError(f"study.json: tuning.{explain(error)}") from None
+        raise InputError(f"{source}: tuning.{explain(error)}") from None
 
 
 def best_first(rows: Iterable[Row], tuning: Tuning, prefix: str = "best_") -> list[Row]:

@@ -57,7 +57,7 @@ MOST_TEXTS = 20  # different ones that the dashboard offers one by one; else a s
 
 def convert(run: RunFolder) -> None:
     """Bring a run's event files up to its tables. Raises InputError when one cannot be read."""
-    tuning = tuning_of(read_study(str(run.study)))
+    tuning = tuning_of(read_study(str(run.study)), str(run.study))
     write_run(run.tensorboard, tables.read(run.trials), tables.read(run.epochs), tuning)
 
 

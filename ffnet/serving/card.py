@@ -83,7 +83,7 @@ def choose(run: RunFolder, trial: str | None) -> Choice:
     rows = tables.read(run.trials)
     usable = _reports_of_weights(run, rows, trial)
     if trial is None:
-        tuning = ranking.tuning_of(document["study"])
+        tuning = ranking.tuning_of(document["study"], str(run.study))
         report, why = _best(usable, tuning)
         note = _not_the_first(rows, usable, report, tuning)
     else:

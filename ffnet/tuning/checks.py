@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from itertools import islice
+from random import Random
 
 from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError
@@ -52,8 +52,10 @@ def check_memory(study: Study, data: DataSet) -> None:
 
 
 def looked_at(study: Study) -> Iterator[TrialConfig]:
-    """Some of a study's configurations: its first, which for TPE are those of a random search."""
-    return (sample(study, number) for number in islice(range(study.trials), LOOKED_AT))
+    """Some configurations from all over a study, for TPE of a random search: always the same."""
+    numbers = range(study.trials)
+    some = Random(0).sample(numbers, min(LOOKED_AT, len(numbers)))
+    return (sample(study, number) for number in sorted(some))
 
 
 def _is_judged(config: TrialConfig, examples: int, least: float) -> bool:
