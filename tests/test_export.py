@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -259,6 +260,29 @@ def test_each_export_is_a_further_version(nets: Path, tmp_path: Path) -> None:
     assert json.loads((out / "card.json").read_text())["run"] == "functional"
     assert {path.name for path in out.iterdir()} == {"1", "2", "card.json", "notes"}
     assert (out / "2").stat().st_mode & 0o777 == (out / "notes").stat().st_mode & 0o777
+
+
+def test_of_two_exports_at_once_neither_is_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ffnet.serving import export as exporting
+
+    rename = Path.rename
+    others: list[Path] = []
+
+    def other_first(made: Path, to: Path) -> Path:
+        if not others:
+            others.append(to)
+            to.mkdir()
+            (to / "saved_model.pb").write_text("the other's")
+        return rename(made, to)
+
+    monkeypatch.setattr(Path, "rename", other_first)
+    net: Any = SimpleNamespace(save=lambda path: path.mkdir())
+    made = exporting._publish(net, {"trial": 3}, tmp_path / "model")
+    assert made["version"] == 2
+    assert (tmp_path / "model" / "1" / "saved_model.pb").read_text() == "the other's"
+    assert json.loads((tmp_path / "model" / "card.json").read_text()) == made
 
 
 def test_what_cannot_be_exported_is_one_line(call: Job, study: RunFolder, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -500,6 +501,22 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not out.exists()
+
+
+@pytest.mark.parametrize("flags", [["--address", "local"], []])
+def test_rays_word_for_a_ray_of_ones_own_is_understood(
+    call: Job, small_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str]
+) -> None:
+    addresses = []
+
+    def run_study(*given: Any) -> NoReturn:
+        addresses.append(given[3])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ffnet.tuning.driver.run_study", run_study)
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    call("tune", small_study, "--out", tmp_path / "run", *flags)
+    assert addresses == [None]
 
 
 def test_gpus_that_no_node_has_are_one_line(job: Job, small_study: Path, tmp_path: Path) -> None:
