@@ -54,11 +54,20 @@ def gappy(values: Any, gap: Any = None) -> list[Any]:
     return [gap if i in GAPS else value for i, value in enumerate(values)]
 
 
+def one_hot(dtype: Any, width: int = 3) -> Any:
+    return np.eye(width, dtype=dtype)[LABELS]
+
+
 WORDS = [["ant", "bee", "cow"][i] for i in LABELS]
 WITH_GAPS = {
     "text": lambda: pa.array(gappy(WORDS)),
     "large text": lambda: pa.array(gappy(WORDS), pa.large_string()),
     "empty text": lambda: pa.array(gappy(WORDS, "")),
+    "None as text": lambda: pa.array(gappy(WORDS, "None")),
+    "NA as text": lambda: pa.array(gappy(WORDS, "<NA>")),
+    "NaT as bytes": lambda: pa.array(gappy([w.encode() for w in WORDS], b"NaT")),
+    "category of None": lambda: pa.array(gappy(WORDS, "None")).dictionary_encode(),
+    "text views": lambda: pa.array(gappy(WORDS), pa.string_view()),
     "nan as text": lambda: pa.array(gappy(WORDS, "nan")),
     "bytes": lambda: pa.array(gappy([w.encode() for w in WORDS]), pa.binary()),
     "dictionary": lambda: pa.array(gappy(WORDS)).dictionary_encode(),
@@ -70,7 +79,12 @@ WITH_GAPS = {
     "float NaN": lambda: pa.array(gappy(LABELS.tolist(), np.nan), pa.float64(), from_pandas=False),
     "float32 NaN": lambda: pa.array(np.array(gappy(LABELS.tolist(), np.nan), np.float32)),
     "decimal": lambda: pa.array(gappy(LABELS.tolist())).cast(pa.decimal128(20, 0)),
-    "one-hot": lambda: pa.array(gappy(np.eye(3, dtype=int)[LABELS].tolist())),
+    "one-hot": lambda: pa.array(gappy(one_hot(int).tolist())),
+    "one-hot of nulls": lambda: pa.array(gappy(one_hot(int).tolist(), [None] * 3)),
+    "one-hot of NaN": lambda: pa.array(gappy(one_hot(float).tolist(), [np.nan] * 3)),
+    "one-hot large": lambda: pa.array(gappy(one_hot(int).tolist()), pa.large_list(pa.int8())),
+    "one-hot fixed": lambda: pa.array(gappy(one_hot(bool).tolist()), pa.list_(pa.bool_(), 3)),
+    "lists of one": lambda: pa.array(gappy([[w] for w in WORDS], [None])),
     "pandas Int64": lambda: pa.array(pd.array(gappy(LABELS.tolist()), dtype="Int64")),
     "pandas boolean": lambda: pa.array(pd.array(gappy((LABELS == 1).tolist()), dtype="boolean")),
     "pandas string": lambda: pa.array(pd.array(gappy(WORDS), dtype="string")),
@@ -101,6 +115,8 @@ def test_missing_labels_are_refused_or_left_out(tmp_path: Path, kind: str) -> No
         np.array(gappy(WORDS, "")),
         np.array(gappy(WORDS, np.nan)),  # NumPy writes the text nan
         np.array(gappy([w.encode() for w in WORDS], b"")),
+        np.array(gappy(WORDS)).astype(str),  # NumPy writes the text None
+        np.array(gappy(one_hot(float).tolist(), [np.nan] * 3)),
     ],
 )
 def test_missing_labels_in_arrays_are_refused_or_left_out(tmp_path: Path, y: Any) -> None:
@@ -177,14 +193,66 @@ def test_a_label_whose_meaning_is_certain_is_a_class(
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, bool])
 def test_one_hot_labels_are_classes(tmp_path: Path, dtype: Any) -> None:
-    one_hot = np.eye(3, dtype=dtype)[LABELS]
-    assert_classes(loaded(archive(tmp_path, one_hot)), LABELS)
-    assert_classes(loaded(table(tmp_path, pa.array(one_hot.tolist()))), LABELS)
-    one_hot[7] = 1
-    for path in (archive(tmp_path, one_hot), table(tmp_path, pa.array(one_hot.tolist()))):
-        assert "or one-hot rows with a single 1. Given: labels of (60, 3)" in refusal(path)
-    one_hot[7] = 0
-    assert "one-hot rows with a single 1" in refusal(archive(tmp_path, one_hot))
+    y = one_hot(dtype)
+    assert_classes(loaded(archive(tmp_path, y)), LABELS)
+    assert_classes(loaded(table(tmp_path, pa.array(y.tolist()))), LABELS)
+    for wrong in (1, 0):
+        y[7] = wrong
+        for path in (archive(tmp_path, y), table(tmp_path, pa.array(y.tolist()))):
+            message = refusal(path, drop_unlabelled=True)
+            assert "or one-hot rows with a single 1. Given: labels of (60, 3), row 7" in message
+
+
+def test_a_one_hot_row_that_is_half_missing_is_refused_by_its_row(tmp_path: Path) -> None:
+    y = gappy(one_hot(int).tolist())  # whole nulls stand before it
+    y[9] = [1, 0, None]
+    message = refusal(table(tmp_path, pa.array(y)), drop_unlabelled=True)
+    assert "row 9 (counted from 0) has 1.0, 0.0, nan" in message
+
+
+def test_lists_of_labels_of_different_lengths_are_refused_by_their_row(tmp_path: Path) -> None:
+    y = gappy(one_hot(int).tolist())
+    y[9] = [1, 0]
+    message = refusal(table(tmp_path, pa.array(y)))
+    assert "must have one length. Given: 3 values in row 0 and 2 in row 9" in message
+    assert "complete" not in message
+
+
+@pytest.mark.parametrize(
+    ("train", "other", "words"),
+    [
+        (one_hot(int), one_hot(int, 4), ("one-hot rows of width 3", "one-hot rows of width 4")),
+        (one_hot(int), LABELS, ("one-hot rows of width 3", "whole numbers")),
+        (LABELS[:, None], one_hot(float), ("whole numbers", "one-hot rows of width 3")),
+        (np.array(WORDS), one_hot(bool), ("text", "one-hot rows of width 3")),
+    ],
+)
+def test_one_hot_labels_of_two_widths_or_beside_others_are_refused(
+    tmp_path: Path, train: Any, other: Any, words: tuple[str, str]
+) -> None:
+    message = refusal(archive(tmp_path, train, x_val=X, y_val=other))
+    assert f"Given: {words[0]} in " in message
+    assert f"array y, {words[1]} in " in message
+    assert "array y_val; write them in one way" in message
+    (tmp_path / "own.npz").unlink()
+    for second in ("train-1", "test"):
+        table(tmp_path, pa.array(train.tolist()), "train-0")
+        path = table(tmp_path, pa.array(other.tolist()), second)
+        message = refusal(tmp_path)
+        assert all(f"{form} in " in message for form in words)
+        assert f"{second}.parquet" in message
+        path.unlink()
+
+
+@pytest.mark.parametrize("label", ["a\0", "\0a", "a\n", "a\x1b[31m", "a\x85"])
+def test_labels_with_control_characters_are_refused(tmp_path: Path, label: str) -> None:
+    y = [label if i == 7 else word for i, word in enumerate(["a", "b"] * (N // 2))]
+    for values in (pa.array(y), pa.array([v.encode() for v in y]), pa.array(y).dictionary_encode()):
+        message = refusal(table(tmp_path, values))
+        assert "labels must have no control characters" in message
+        assert f"Given: {label!r}" in message
+    if not label.endswith("\0"):  # NumPy does not keep that
+        assert f"Given: {label!r}" in refusal(archive(tmp_path, np.array(y)))
 
 
 @pytest.mark.parametrize(

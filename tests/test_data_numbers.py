@@ -122,7 +122,7 @@ def test_nested_lists_are_images_and_columns_of_bytes_are_not(tmp_path: Path) ->
     assert data.example_shape == (2,)
     lists = pa.array([[1] * (1 + i % 2) for i in range(N)])
     message = refusal(write(tmp_path / "own.parquet", values=lists))
-    assert "column values must have one length. Given: 1, 2" in message
+    assert "column values must have one length. Given: 1 and, in row 1" in message
 
 
 def test_pixels_alone_are_scaled_to_one(tmp_path: Path) -> None:

@@ -207,6 +207,36 @@ def test_gaps_in_lists_are_refused_by_column_and_row(tmp_path: Path, inner: Any,
     assert "row 7 (counted from 0)" in message
 
 
+@pytest.mark.parametrize("kind", [pa.list_, pa.large_list])
+def test_lists_of_lists_are_read_and_a_fault_in_them_is_told_by_its_row(
+    tmp_path: Path, kind: Any
+) -> None:
+    pixels = RANDOM.integers(0, 256, (N, 2, 3), dtype=np.uint8)
+    nested = pa.array(pixels.tolist(), kind(kind(pa.uint8())))
+    data = loaded(write(tmp_path / "own.parquet", values=nested))
+    parts = [part.x for part in (data.train, data.validation, data.test) if part]
+    assert sorted(np.concatenate(parts).tolist()) == sorted(pixels.tolist())
+    for wrong, words in (
+        ([[1, 2, 3], None], "the first in row 7 (counted from 0)"),
+        ([[1, 2, 3], [4, None, 6]], "the first in row 7 (counted from 0)"),
+        ([[1, 2, 3], [4, 5]], "must have one length. Given: 3 and, in row 7 (counted from 0), 2"),
+        ([[1, 2, 3]], "must have one length. Given: 2 and, in row 7 (counted from 0), 1"),
+    ):
+        values = pixels.tolist()
+        values[7] = wrong
+        array = pa.array(values, kind(kind(pa.uint8())))
+        assert words in refusal(write(tmp_path / "own.parquet", values=array))
+
+
+@pytest.mark.parametrize("kind", [pa.list_view, pa.large_list_view])
+def test_views_of_lists_are_refused(tmp_path: Path, kind: Any) -> None:
+    """PyArrow 26 casts them to lists whose last offset is missing."""
+    views = pa.array([[1, 0], [0, 1]] * (N // 2), kind(pa.int64()))
+    assert "Given: values (" in refusal(write(tmp_path / "own.parquet", values=views))
+    assert "list_view<" in refusal(tmp_path / "own.parquet")
+    assert "list_view<" in refusal(write(tmp_path / "own.parquet", label=views))
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_gaps_in_arrays_and_lists_of_floats_are_refused(tmp_path: Path, value: float) -> None:
     x = RANDOM.normal(size=(N, 2, 3))

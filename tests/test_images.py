@@ -141,6 +141,28 @@ def test_a_colour_image_in_one_file_makes_all_files_of_the_set_colour(tmp_path: 
     assert (test == COLOUR).all()
 
 
+BYTES = {
+    "binary": pa.binary(),
+    "large": pa.large_binary(),
+    "view": pa.binary_view(),
+    "dictionary": pa.dictionary(pa.int32(), pa.binary()),
+    "struct": pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+    "struct of view": pa.struct([("bytes", pa.binary_view())]),
+}
+
+
+@pytest.mark.parametrize("kind", BYTES)
+def test_images_are_read_from_bytes_of_any_type(tmp_path: Path, kind: str) -> None:
+    images: list[Any] = [saved(image) for image in (GREY, 255 - GREY, GREY)]
+    if "struct" in kind:
+        images = [{"bytes": image} for image in images]
+    table = pa.table({"picture": pa.array(images, BYTES[kind]), "label": [0, 1, 0]})
+    pq.write_table(table, tmp_path / "own.parquet")
+    raw = formats.read(tmp_path / "own.parquet")
+    assert raw
+    assert (raw.parts["train"][0] == np.stack([GREY, 255 - GREY, GREY])).all()
+
+
 def test_colour_images_that_look_grey_stay_colour() -> None:
     assert decoded(saved(np.stack([GREY] * 3, axis=-1))).shape == (1, 4, 6, 3)
 

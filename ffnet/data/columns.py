@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,9 +160,18 @@ def class_names(schema: pa.Schema, label: str, path: Path) -> tuple[str, ...] | 
         not isinstance(names, list)
         or not all(isinstance(name, str) for name in names)
         or not 0 < len(set(names)) == len(names) <= MOST_CLASSES
+        or any(map(has_control, names))
     ):
-        raise InputError(f"{path}: class names in its metadata must be different texts")
+        raise InputError(
+            f"{path}: class names in its metadata must be different texts without control "
+            f"characters"
+        )
     return tuple(names)
+
+
+def has_control(text: str) -> bool:
+    """Whether a control character stands in a text, as a line break or NUL is."""
+    return any(unicodedata.category(character) == "Cc" for character in text)
 
 
 def same_classes(named: Mapping[Path, tuple[str, ...] | None]) -> tuple[str, ...] | None:
@@ -182,10 +192,30 @@ def _value_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
+def stored(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column's values as such: not as a dictionary's, not as an extension's, no text as views.
+
+    Views of lists stay: PyArrow 26 casts them to lists whose last offset is missing.
+    """
+    kind = column.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return stored(pa.chunked_array([c.storage for c in column.chunks], type=kind.storage_type))
+    if pa.types.is_dictionary(kind):
+        return stored(column.cast(kind.value_type))
+    if pa.types.is_string_view(kind):
+        return column.cast(pa.large_string())
+    if pa.types.is_binary_view(kind):
+        return column.cast(pa.large_binary())
+    return column
+
+
 def _is_encoded(kind: pa.DataType) -> bool:
+    kind = _value_type(kind)
     if pa.types.is_struct(kind):
         return any(field.name == "bytes" for field in kind)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    return bool(
+        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+    )
 
 
 def is_list(kind: pa.DataType) -> bool:

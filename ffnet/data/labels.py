@@ -1,6 +1,6 @@
 """Labels as they stand in files: which are missing, what they are, and which class each means."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,12 +9,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ffnet.data.columns import has_control, is_list, is_number, stored
 from ffnet.data.raw import listed
 from ffnet.errors import InputError
 
 Array = npt.NDArray[Any]
 
-GAPS = ("", "nan", "NaN", "NaT", "<NA>")
+GAPS = ("", "nan", "NaN", "NaT", "<NA>", "None")
 """What pandas and NumPy make of a missing label when they turn labels into text."""
 LONGEST = 200
 """Characters of a label."""
@@ -28,16 +29,24 @@ class Labels:
     Attributes:
         values: the labels that are there, [M]: int64, bool or text.
         there: which of the rows have a label, bool [N], M of them true.
+        width: the classes of one-hot rows; None: the labels are plain.
     """
 
     values: Array
     there: Array
+    width: int | None = None
 
     def without(self, missing: Array) -> "Labels":
         """The same, with some of the labels [M] being missing after all."""
         there = self.there.copy()
         there[there] = ~missing
-        return Labels(self.values[~missing], there)
+        return Labels(self.values[~missing], there, self.width)
+
+    def form(self) -> str:
+        """What the labels are, in words: all files of a set must have the same."""
+        if self.width is not None:
+            return f"one-hot rows of width {self.width}"
+        return KINDS[self.values.dtype.kind]
 
 
 def from_array(y: Array, where: str) -> Labels:
@@ -66,19 +75,39 @@ def from_array(y: Array, where: str) -> Labels:
 
 def from_column(column: pa.ChunkedArray, where: str) -> Labels:
     """The labels of a column of Arrow: as `from_array`, nulls are missing labels."""
+    column = stored(column)
+    if is_list(column.type):
+        return _from_lists(column, where)
     there = np.array(pc.is_valid(column), bool)
     column = column.drop_null()
-    if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
-        values: Array = np.array(column.to_pylist())
-        if values.ndim != 2 and len(column):
-            raise InputError(f"{where}: needs one label for each example. Given: {column.type}")
-    elif pa.types.is_nested(column.type) or pa.types.is_temporal(column.type):
+    if pa.types.is_nested(column.type) or pa.types.is_temporal(column.type):
         raise InputError(f"{where}: labels must be {_kinds()}. Given: {column.type}")
-    else:
-        values = column.to_numpy()
-    found = from_array(values, where)
+    found = from_array(column.to_numpy(), where)
     there[there] = found.there
     return Labels(found.values, there)
+
+
+def _from_lists(column: pa.ChunkedArray, where: str) -> Labels:
+    """The labels of a column of lists: one-hot rows, or lists of one label each."""
+    lengths = pc.list_value_length(column).to_numpy()
+    rows = np.flatnonzero(np.asarray(pc.is_valid(column)))
+    if not len(rows):
+        return Labels(np.empty(0, np.int64), np.zeros(len(column), bool))
+    width = int(lengths[rows[0]])
+    other = rows[lengths[rows] != width]
+    if len(other):
+        raise InputError(
+            f"{where}: all lists of labels must have one length. Given: {width} values in row "
+            f"{rows[0]} and {lengths[other[0]]:.0f} in row {other[0]} (counted from 0)"
+        )
+    if width == 1:
+        return from_column(pc.list_element(column, 0), where)
+    values = stored(pa.chunked_array([column.drop_null().combine_chunks().flatten()]))
+    if not is_number(values.type):
+        raise InputError(f"{where}: needs one label for each example. Given: {column.type}")
+    y = np.full((len(column), width), np.nan)  # a null list is a row of gaps
+    y[rows] = values.cast(pa.float64(), safe=False).to_numpy().reshape(len(rows), width)
+    return from_array(y, where)
 
 
 def refuse_missing(labels: Labels, where: str) -> None:
@@ -88,22 +117,23 @@ def refuse_missing(labels: Labels, where: str) -> None:
         raise InputError(
             f"{where}: each row needs a label. Given: {len(missing):,} of {len(labels.there):,} "
             f"rows without, the first is row {missing[0]} (counted from 0); add the labels, or "
-            f"leave these rows out with --drop-unlabelled true"
+            f"leave these rows out with --drop-unlabelled true (the texts {', '.join(GAPS[1:])} "
+            f"count as missing: give such a class another name)"
         )
 
 
-def of_one_kind(columns: Mapping[str, Array]) -> None:
-    """Raise InputError if two columns of labels are of different kinds.
+def of_one_kind(columns: Mapping[str, Labels]) -> None:
+    """Raise InputError if two columns of labels are of different kinds or one-hot widths.
 
     Args:
         columns: what to call each column → its labels.
     """
-    kinds = {where: y.dtype.kind for where, y in columns.items() if len(y)}
-    if len(set(kinds.values())) > 1:
-        (first, one), (other, another) = list({kind: w for w, kind in kinds.items()}.items())[:2]
+    forms = {where: found.form() for where, found in columns.items() if len(found.values)}
+    if len(set(forms.values())) > 1:
+        (first, one), (other, another) = list({form: w for w, form in forms.items()}.items())[:2]
         raise InputError(
-            f"labels must be of one kind everywhere. Given: {KINDS[first]} in {one}, "
-            f"{KINDS[other]} in {another}; write them in one way"
+            f"labels must be of one kind everywhere. Given: {first} in {one}, {other} in "
+            f"{another}; write them in one way"
         )
 
 
@@ -113,7 +143,7 @@ def numbered(
     """Labels as numbers 0 to classes - 1, and the class names.
 
     Args:
-        parts: the labels of each part, "train" among them.
+        parts: the labels of each part, all of one kind, "train" among them.
         names: the class names where they are known; whole numbers are then positions in it.
             None: the classes are the labels of "train", in their order, each its own name.
         where: the file, for messages.
@@ -121,7 +151,6 @@ def numbered(
     Raises:
         InputError: fewer than two classes, nearly as many as examples, or a label that is none.
     """
-    of_one_kind({f"{where} ({part})": y for part, y in parts.items()})
     parts = {p: y.astype(np.str_) if y.dtype.kind == "b" else y for p, y in parts.items()}
     train = parts["train"]
     if names is not None and train.dtype.kind == "i":
@@ -165,13 +194,17 @@ def _refuse_no_classes(classes: Array, train: Array, where: str) -> None:
 
 
 def _one_hot(y: Array, where: str) -> Labels:
-    """Rows of zeros with a single 1 say which class it is, and nothing else does."""
-    if y.dtype.kind not in "biuf" or not ((y == 0) | (y == 1)).all() or (y.sum(axis=1) != 1).any():
-        raise InputError(
-            f"{where}: needs one label for each example, or one-hot rows with a single 1. Given: "
-            f"labels of {y.shape}"
-        )
-    return Labels(y.argmax(axis=1).astype(np.int64), np.ones(len(y), bool))
+    """Rows of zeros with a single 1 say which class it is; rows of NaN alone have no label."""
+    given = f"Given: labels of {y.shape}"
+    rule = f"{where}: needs one label for each example, or one-hot rows with a single 1"
+    if y.dtype.kind not in "biuf" or not y.size:
+        raise InputError(f"{rule}. {given}")
+    there = ~(y != y).all(axis=1)
+    wrong = there & ~(((y == 0) | (y == 1)).all(axis=1) & ((y == 1).sum(axis=1) == 1))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InputError(f"{rule}. {given}, row {row} (counted from 0) has {listed(y[row])}")
+    return Labels(y[there].argmax(axis=1).astype(np.int64), there, y.shape[1])
 
 
 def _plain(y: Array, where: str) -> Array:
@@ -222,6 +255,7 @@ def _of_objects(y: Array, where: str) -> Array:
 
 def _texts(y: list[str], where: str) -> Array:
     _refuse_long(max(map(len, y), default=0), where)
+    _refuse_control(y, where)  # before NumPy drops a NUL at the end, which may merge two labels
     return np.array(y, dtype=np.str_)
 
 
@@ -232,6 +266,7 @@ def _of_characters(y: Array, where: str) -> Array:
     if ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))).any():
         raise InputError(f"{where}: labels must be text. Given: numbers that are no characters")
     _refuse_long(np.strings.str_len(y).max(initial=0), where)
+    _refuse_control(y.tolist(), where)
     return y
 
 
@@ -239,6 +274,15 @@ def _refuse_long(longest: int, where: str) -> None:
     if longest > LONGEST:
         raise InputError(
             f"{where}: labels must have up to {LONGEST} characters. Given: one of {longest:,}"
+        )
+
+
+def _refuse_control(y: Iterable[str], where: str) -> None:
+    wrong = [label for label in sorted(set(y)) if has_control(label)]
+    if wrong:
+        raise InputError(
+            f"{where}: labels must have no control characters, as a line break or NUL is. Given: "
+            f"{listed(map(repr, wrong))}; strip them"
         )
 
 

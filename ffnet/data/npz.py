@@ -40,14 +40,16 @@ def read(path: Path, data: Data) -> Raw:
             refuse_beyond_memory(
                 path, sum(members[n].file_size for n in (*examples.values(), *targets.values()))
             )
-            parts, unlabelled = {}, {}
+            parts, unlabelled, kinds = {}, {}, {}
             for part, name in examples.items():
                 x = _array(archive, members[name], path)
                 y = _array(archive, members[targets[part]], path)
-                found = labels.from_array(y, f"{path}, array {targets[part]}")
+                array = f"{path}, array {targets[part]}"
+                found = kinds[array] = labels.from_array(y, array)
                 x = _labelled(x, found, path, part, data.drop_unlabelled)
                 parts[part] = (_numbers(x, f"{path}, array {name}"), found.values)
                 unlabelled[part] = int((~found.there).sum())
+    labels.of_one_kind(kinds)
     used = {*examples.values(), *targets.values()}
     return Raw(
         parts,

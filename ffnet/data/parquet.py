@@ -24,6 +24,7 @@ from ffnet.data.columns import (
     read_schema,
     refuse_other_columns,
     same_classes,
+    stored,
 )
 from ffnet.data.labels import Labels
 from ffnet.data.raw import Array, Raw, listed, reading
@@ -55,7 +56,7 @@ def read(files: Mapping[str, list[Path]], data: Data) -> Raw:
         examples[path], found[path] = _read_file(
             path, schema, layout, classes, data.drop_unlabelled
         )
-    labels.of_one_kind({str(path): labelled.values for path, labelled in found.items()})
+    labels.of_one_kind({str(path): labelled for path, labelled in found.items()})
     if layout.image and any(x.ndim == 4 for x in examples.values()):  # one in colour: all are
         examples = {p: x if x.ndim == 4 else images.in_colour(x) for p, x in examples.items()}
     parts, unlabelled = {}, {}
@@ -91,7 +92,7 @@ def _read_file(
     with reading(path, "Parquet"), pq.ParquetFile(path) as file:
         used = [layout.target, *filter(None, [layout.pixels]), *layout.features]
         table = file.read(columns=used)
-        found = labels.from_column(_stored(table[layout.target]), where)
+        found = labels.from_column(table[layout.target], where)
         if classes and found.values.dtype.kind == "i":  # the hub's mark of a missing label
             found = found.without(found.values == -1)
         if not drop:
@@ -101,21 +102,12 @@ def _read_file(
             x = _images(path, layout.image)
             return x if rows is None else x[found.there], found
         if rows is not None:
-            table = table.filter(rows)
+            table = table.drop_columns(layout.target).filter(rows)
         if len(table) == 0:
             raise InputError(f"{path}: has no examples with a label; leave the file out")
         if layout.pixels:
             return _lists(table[layout.pixels], layout.pixels, schema, path), found
         return _columns(table, layout.features, path), found
-
-
-def _stored(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column's values as such: not as a dictionary's, not as an extension's."""
-    if isinstance(column.type, pa.BaseExtensionType):
-        return _stored(
-            pa.chunked_array([c.storage for c in column.chunks], type=column.type.storage_type)
-        )
-    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
 def _images(path: Path, column: str) -> Array:
@@ -129,15 +121,15 @@ def _images(path: Path, column: str) -> Array:
 def _encoded(file: pq.ParquetFile, column: str) -> Iterator[bytes | None]:
     """The bytes of each image, few at a time: one that stands in many rows is stored once."""
     for batch in file.iter_batches(IMAGES_AT_ONCE, columns=[column]):
-        values = batch.column(0)
-        yield from (
-            values.field("bytes") if pa.types.is_struct(values.type) else values
-        ).to_pylist()
+        values = stored(pa.chunked_array([batch.column(0)]))
+        if pa.types.is_struct(values.type):
+            values = pc.struct_field(values, "bytes")
+        yield from values.to_pylist()
 
 
 def _columns(table: pa.Table, names: Iterable[str], path: Path) -> Array:
     """Columns of numbers as features [N, columns]: uint8 if all columns are, else floats."""
-    columns = {name: _stored(table[name]) for name in names}
+    columns = {name: stored(table[name]) for name in names}
     for name, column in columns.items():
         _refuse_nulls(column, name, path)
     if all(column.type == pa.uint8() for column in columns.values()):
@@ -158,9 +150,10 @@ def _floats(column: pa.ChunkedArray, name: str, path: Path) -> Array:
     return features.as_floats(column.to_numpy()[:, None], str(path), [name])[:, 0]
 
 
-def _refuse_nulls(column: pa.ChunkedArray, name: str, path: Path) -> None:
+def _refuse_nulls(column: pa.ChunkedArray, name: str, path: Path, inside: int = 1) -> None:
+    """Refuse a column, of which each row has so many values, for its first null."""
     if column.null_count:
-        row = pc.index(pc.is_null(column), True).as_py()
+        row = pc.index(pc.is_null(column), True).as_py() // inside
         raise InputError(
             f"{path}: each row needs all its features. Given: {column.null_count:,} missing values "
             f"in column {listed([name])}, the first in row {row} (counted from 0); fill such gaps "
@@ -170,19 +163,23 @@ def _refuse_nulls(column: pa.ChunkedArray, name: str, path: Path) -> None:
 
 def _lists(column: pa.ChunkedArray, name: str, schema: pa.Schema, path: Path) -> Array:
     """Lists of numbers of one length, or lists of such lists, as [N, ...]."""
-    column = _stored(column)
     shape = [len(column)]
-    values: Any = column.combine_chunks()
+    values: Any = stored(column).combine_chunks()
     while is_list(values.type):
-        _refuse_nulls(pa.chunked_array([values]), name, path)
-        lengths = pc.list_value_length(values).unique().to_pylist()
-        if len(lengths) != 1 or not lengths[0]:
+        inside = math.prod(shape[1:])  # such lists in one row
+        _refuse_nulls(pa.chunked_array([values]), name, path, inside)
+        lengths = pc.list_value_length(values).to_numpy(zero_copy_only=False)
+        other = np.flatnonzero(lengths != lengths[:1])
+        if len(other):
             raise InputError(
                 f"{path}: all lists in column {listed([name])} must have one length. Given: "
-                f"{listed(sorted(lengths)) or 'none'}"
+                f"{lengths[0]} and, in row {other[0] // inside} (counted from 0), "
+                f"{lengths[other[0]]}"
             )
-        shape.append(lengths[0])
-        values = _stored(pa.chunked_array([values.flatten()])).combine_chunks()
+        if not lengths[:1].any():
+            raise InputError(f"{path}: lists in column {listed([name])} must hold numbers")
+        shape.append(int(lengths[0]))
+        values = stored(pa.chunked_array([values.flatten()])).combine_chunks()
     if not is_number(values.type) or pa.types.is_decimal(values.type):
         raise InputError(f"{path}: column {listed([name])} must list numbers. Given: {values.type}")
     if values.null_count:
