@@ -88,6 +88,55 @@ def test_row_numbers_that_a_csv_file_kept_are_refused(tmp_path: Path) -> None:
     frames()["shuffled"].to_csv(tmp_path / "own.csv")
     pd.read_csv(tmp_path / "own.csv").to_parquet(tmp_path / "own.parquet")
     assert "must have a name. Given: Unnamed: 0, as pandas" in refusal(tmp_path / "own.parquet")
+    twice = pd.read_csv(tmp_path / "own.csv").rename(columns={"Unnamed: 0": "Unnamed: 0.1"})
+    twice.to_parquet(tmp_path / "own.parquet")
+    assert "must have a name. Given: Unnamed: 0.1, as" in refusal(tmp_path / "own.parquet")
+
+
+@pytest.mark.parametrize("name", ["two", "shuffled"])
+def test_an_index_that_became_a_column_is_refused(tmp_path: Path, name: str) -> None:
+    frame = frames()[name].rename_axis([None, None] if name == "two" else None).reset_index()
+    column = "level_0, each" if name == "two" else "index, each"
+    path = tmp_path / "own.parquet"
+    frame.to_parquet(path)
+    message = refusal(path)
+    assert f"must not be the number of the row. Given: column {column}" in message
+    assert message.endswith("drop this column, or rename it if it is a feature")
+    frame.rename(columns={"index": "age", "level_0": "age", "level_1": "size"}).to_parquet(path)
+    assert "age" in (loaded(path).columns or ())
+
+
+@pytest.mark.parametrize("kind", [pa.int8(), pa.uint64(), pa.float32(), pa.decimal128(21, 1)])
+@pytest.mark.parametrize("start", [0, 1])
+def test_row_numbers_over_parts_and_files_are_refused(
+    tmp_path: Path, kind: Any, start: int
+) -> None:
+    def numbers(order: Any) -> pa.Array:
+        return pa.array((order + start).tolist()).cast(kind)
+
+    order, half = RANDOM.permutation(N), N // 2
+    for second in ("test", "train-2"):  # one numbering of all, then one of each
+        for of_files in ((order[:half], order[half:]), (np.arange(half), np.arange(half)[::-1])):
+            for name, of_file in zip(("train-1", second), of_files, strict=True):
+                columns: dict[str, Any] = {"a": RANDOM.normal(size=half), "b": None}
+                columns |= {"label": LABELS[:half], "index": numbers(of_file)}
+                write(tmp_path / f"{name}.parquet", **columns)
+            assert "Given: column index" in refusal(tmp_path)
+        (tmp_path / f"{second}.parquet").unlink()
+
+
+def test_row_numbers_count_the_rows_that_have_no_label_too(tmp_path: Path) -> None:
+    labels = pa.array([None if i == 7 else i % 3 for i in range(N)])
+    path = write(tmp_path / "own.parquet", index=np.arange(N), label=labels)
+    assert "Given: column index" in refusal(path, drop_unlabelled=True)
+
+
+def test_an_index_of_something_else_is_a_feature(tmp_path: Path) -> None:
+    for values in (LABELS * 10, np.arange(N) + 0.5, np.where(np.arange(N) == 7, 8, np.arange(N))):
+        path = write(tmp_path / "own.parquet", index=values)
+        assert loaded(path).columns == ("a", "b", "index")
+    path = write(tmp_path / "own.parquet", index=with_gap("nan"))
+    assert "missing value, in column index at row 7" in refusal(path)
 
 
 def test_a_folders_name_adds_no_column(tmp_path: Path) -> None:

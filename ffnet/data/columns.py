@@ -3,11 +3,13 @@
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -17,6 +19,9 @@ from ffnet.errors import InputError
 LABELS = ("label", "labels", "y", "target", "class")
 ENCODED = ("img", "image")
 MOST_CLASSES = 100_000
+UNNAMED = re.compile(r"Unnamed: \d+.*")
+ROW_NUMBERS = re.compile(r"index|level_\d+", re.I)
+"""What pandas calls an index without a name when `reset_index` makes a column of it."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ def find_layout(schema: pa.Schema, path: Path, target: str | None) -> Layout:
         return Layout(target, image=image, unused=tuple(n for n in rest if n != image))
     if len(lists) == 1:
         return Layout(target, pixels=lists[0], unused=tuple(n for n in rest if n != lists[0]))
-    unnamed = [name for name in rest if re.fullmatch(r"Unnamed: \d+", name)]
+    unnamed = [name for name in rest if UNNAMED.fullmatch(name)]
     if unnamed:
         raise InputError(
             f"{path}: a feature must have a name. Given: {listed(unnamed)}, as pandas calls the "
@@ -135,6 +140,34 @@ def refuse_other_columns(layout: Layout, schema: pa.Schema, path: Path, first: P
         kind = _value_type(schema.field(name).type)
         if not is_number(kind):
             raise InputError(f"{path}: column {listed([name])} must hold numbers. Given: {kind}")
+
+
+def refuse_row_numbers(layout: Layout, files: Sequence[Path]) -> None:
+    """A column that pandas made of an index, and that numbers the rows, is no feature.
+
+    It tells in what order the rows stood before they were shuffled, which may tell the class. It is
+    known by its name and by its values: 0 to N - 1, or 1 to N, each once, in each file or in all.
+    """
+    for name in filter(ROW_NUMBERS.fullmatch, layout.features):
+        of_files = [_numbers(path, name) for path in files]
+        if all(map(_is_numbering, of_files)) or _is_numbering(np.concatenate(of_files)):
+            raise InputError(
+                f"{files[0]}: a feature must not be the number of the row. Given: column "
+                f"{listed([name])}, each number once, as pandas keeps an index; drop this column, "
+                f"or rename it if it is a feature"
+            )
+
+
+def _numbers(path: Path, name: str) -> npt.NDArray[np.float64]:
+    """A column of numbers; gaps are NaN."""
+    with reading(path, "Parquet"), pq.ParquetFile(path) as file:
+        column = stored(file.read(columns=[name])[name])
+        return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), np.float64)
+
+
+def _is_numbering(values: npt.NDArray[np.float64]) -> bool:
+    first = values.min(initial=np.inf)
+    return first in (0, 1) and bool((np.sort(values) == np.arange(len(values)) + first).all())
 
 
 def metadata_json(schema: pa.Schema, key: bytes, path: Path) -> Any:

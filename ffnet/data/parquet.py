@@ -23,6 +23,7 @@ from ffnet.data.columns import (
     metadata_json,
     read_schema,
     refuse_other_columns,
+    refuse_row_numbers,
     same_classes,
     stored,
 )
@@ -49,6 +50,7 @@ def read(files: Mapping[str, list[Path]], data: Data) -> Raw:
     layout = find_layout(schemas[first], first, data.target)
     for path, schema in schemas.items():
         refuse_other_columns(layout, schema, path, first)
+    refuse_row_numbers(layout, tuple(schemas))
     classes = same_classes({p: class_names(s, layout.target, p) for p, s in schemas.items()})
     examples: dict[Path, Array] = {}
     found: dict[Path, Labels] = {}
