@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
     data = load(study.data)
     out = flags.out or f"runs/{study.name}-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
     with held(RunFolder.at(out)) as hold:
-        return _run(flags, study, data, hold, address)
+        return _run(flags, study, data, hold, address, argv)
 
 
 def _holds_a_study(place: str) -> bool:
@@ -72,7 +72,12 @@ def _holds_a_study(place: str) -> bool:
 
 
 def _run(
-    flags: argparse.Namespace, study: Study, data: "DataSet", hold: Hold, address: str | None
+    flags: argparse.Namespace,
+    study: Study,
+    data: "DataSet",
+    hold: Hold,
+    address: str | None,
+    argv: list[str],
 ) -> int:
     """Run the study in a folder that this process holds."""
     folder, past = _folder(hold.folder, flags, study, data)
@@ -93,7 +98,10 @@ def _run(
     except BaseException:
         folder.discard()
         raise
-    return _summarise(study, recorder, folder, time.monotonic() - begun)
+    _summarise(study, recorder, folder, time.monotonic() - begun)
+    if recorder.interrupted:
+        print(f"go on:   {shlex.join(_resuming(argv, folder))}")
+    return _end(study, recorder)
 
 
 def _say_what_goes_on(past: "Past", folder: RunFolder, study: Study) -> None:
@@ -159,7 +167,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _summarise(study: Study, recorder: "Recorder", folder: "RunFolder", seconds: float) -> int:
+def _resuming(argv: list[str], folder: RunFolder) -> list[str]:
+    """The command that goes on with the study."""
+    words = [_near(sys.executable), _near(Path(__file__)), *argv]
+    if not any(word.partition("=")[0] == "--out" for word in argv):
+        words += ["--out", _near(folder.place)]
+    return words if "--resume" in argv else [*words, "--resume"]
+
+
+def _summarise(study: Study, recorder: "Recorder", folder: "RunFolder", seconds: float) -> None:
     from ffnet.results.text import render, shown
 
     counts = recorder.counts()
@@ -175,6 +191,10 @@ def _summarise(study: Study, recorder: "Recorder", folder: "RunFolder", seconds:
     print(f"results: {folder}")
     command_line = [_near(sys.executable), _near(Path(__file__).with_name("table.py"))]
     print(f"next:    {shlex.join([*command_line, _near(folder.place)])}")
+
+
+def _end(study: Study, recorder: "Recorder") -> int:
+    """The exit status; raises RunError when the run could not be written."""
     if recorder.interrupted:
         return os.EX_TEMPFAIL
     if recorder.unwritable:
@@ -182,6 +202,7 @@ def _summarise(study: Study, recorder: "Recorder", folder: "RunFolder", seconds:
             f"the run could not be read or written: {recorder.unwritable}; its tables are whole; "
             f"mend that, and go on with --resume"
         )
+    counts = recorder.counts()
     finished = counts["done"] + counts["pruned"]
     return 0 if finished and counts["failed"] <= study.budget.max_failed else 1
 

@@ -350,7 +350,10 @@ def test_a_signal_stops_the_study_in_order(
     finally:
         driver.kill()
     assert driver.returncode == os.EX_TEMPFAIL
+    assert "stopping: trials save their state; another signal ends the study now" in printed
     assert f"ended early: stopped by {sign.name}" in printed
+    (resume,) = (line for line in printed.splitlines() if line.startswith("go on:"))
+    assert shlex.split(resume)[-3:] == ["--out", str(out), "--resume"]
     assert {(r["status"], r["reason"]) for r in rows_of(out)} == {
         ("stopped", f"stopped by {sign.name}")
     }

@@ -35,11 +35,15 @@ class Progress(tune.Callback):  # type: ignore[misc]
         )
         self._begun = time.monotonic()
         self._shown = self._begun
+        self._stopping = False
         if self._console.is_terminal:
             self._live.start()
 
     def on_step_end(self, **_: Any) -> None:
-        """Show the state, when it is time to."""
+        """Show the state, when it is time to; at once that a signal stops the study."""
+        if self._recorder.interrupted and not self._stopping:
+            self._stopping = True
+            self.say("stopping: trials save their state; another signal ends the study now")
         live, now = self._console.is_terminal, time.monotonic()
         if now - self._shown < (LIVE_SECONDS if live else PLAIN_SECONDS):
             return
