@@ -6,9 +6,18 @@ flag. Neither TensorFlow nor Ray is imported here.
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    model_validator,
+)
 
-from ffnet.space import MOST_LAYERS, Spec, Values, as_sizes
+from ffnet.space import MOST_LAYERS, Spec, Values, as_sizes, is_new
 
 PositiveInt = Annotated[int, Field(ge=1, lt=2**63, strict=True)]
 Count = Annotated[int, Field(ge=1, lt=2**31, strict=True)]
@@ -21,10 +30,32 @@ def _sizes(value: object) -> object:
     return as_sizes(value)
 
 
+SMALLEST, LARGEST = (float(each) for each in (np.finfo("f4").tiny, np.finfo("f4").max))
+
+
+def _fits_float32(value: float, info: ValidationInfo) -> float:
+    """A number that stays what it is when training takes it as float32."""
+    if is_new(info) and value and not SMALLEST <= abs(value) <= LARGEST:
+        raise ValueError(
+            f"must be a number that float32 holds, from {SMALLEST:.3g} to {LARGEST:.3g}. "
+            f"Given: {value!r}"
+        )
+    return value
+
+
+def _is_share_in_float32(value: float, info: ValidationInfo) -> float:
+    if is_new(info) and np.float32(value) == 1:
+        raise ValueError(f"must be below 1, and float32 makes 1 of it. Given: {value!r}")
+    return value
+
+
 HiddenSizes = Annotated[
     tuple[PositiveInt, ...], BeforeValidator(_sizes), Field(max_length=MOST_LAYERS)
 ]
-Rate = Annotated[float, Field(ge=0, lt=1)]
+NotNegative = Annotated[float, Field(ge=0), AfterValidator(_fits_float32)]
+Positive = Annotated[float, Field(gt=0), AfterValidator(_fits_float32)]
+Share = Annotated[Positive, Field(lt=1), AfterValidator(_is_share_in_float32)]
+Rate = Annotated[NotNegative, Field(lt=1), AfterValidator(_is_share_in_float32)]
 Rates = Annotated[
     Annotated[Rate, Tag("all")] | Annotated[tuple[Rate, ...], Tag("each")],
     Discriminator(lambda value: "each" if isinstance(value, list | tuple) else "all"),
@@ -93,33 +124,28 @@ class Training(Spec):
     optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = Field(
         "sgd", description="how gradients change weights"
     )
-    learning_rate: float = Field(0.01, gt=0, description="step size, > 0")
-    momentum: float | None = Field(
+    learning_rate: Positive = Field(0.01, description="step size, > 0")
+    momentum: Share | None = Field(
         None,
-        gt=0,
-        lt=1,
         description="momentum, above 0 and below 1; only with optimizer sgd or rmsprop",
     )
     nesterov: bool = Field(False, description="Nesterov's momentum; only with optimizer sgd")
-    weight_decay: float = Field(
+    weight_decay: NotNegative = Field(
         0.0,
-        ge=0,
         description="L2 penalty: weight_decay times w is added to the gradient of w; "
         "with adamw it decays the weights themselves",
     )
     schedule: Literal["constant", "cosine", "step"] = Field(
         "constant", description="how the learning rate changes; cosine falls to 0 at the last epoch"
     )
-    warmup_epochs: float = Field(
-        0.0, ge=0, description="epochs over which the learning rate rises linearly from 0"
+    warmup_epochs: NotNegative = Field(
+        0.0, description="epochs over which the learning rate rises linearly from 0"
     )
-    step_epochs: float | None = Field(
-        None, gt=0, description="with schedule step: epochs between falls of the learning rate"
+    step_epochs: Positive | None = Field(
+        None, description="with schedule step: epochs between falls of the learning rate"
     )
-    step_factor: float | None = Field(
+    step_factor: Share | None = Field(
         None,
-        gt=0,
-        lt=1,
         description="with schedule step: the learning rate is multiplied by this at each "
         "fall [0.1]",
     )

@@ -28,13 +28,18 @@ Suggest = Callable[[str, "Domain"], Any]
 PERTURB, RESAMPLE = (0.8, 1.2), 0.25  # of population-based training: Jaderberg et al., 2017
 
 
-RECORDED = {"recorded": True}
-"""Context of a validation that reads what an earlier version may have accepted."""
+RECORDED, NEW = {"recorded": True}, {"recorded": False}
+"""Context of a validation: of what an earlier version may have accepted, or of what is new."""
 
 
 def is_recorded(info: ValidationInfo) -> bool:
     """Whether a study is read that was run already, and is not refused for what did no harm."""
     return bool((info.context or {}).get("recorded"))
+
+
+def is_new(info: ValidationInfo) -> bool:
+    """Whether a person gives it now: it is not of a run, and ffnet itself does not join it."""
+    return (info.context or {}).get("recorded") is False
 
 
 class Spec(BaseModel):

@@ -25,7 +25,7 @@ from pydantic import (
 from ffnet import relevance
 from ffnet.netspec import MUTABLE, TUNABLE, Count, NetSpec, PositiveInt, Training, TrialConfig
 from ffnet.outcomes import OF_LAYERS, Grid, Outcomes, why_never_drawn
-from ffnet.space import SearchSpace, Spec, Values, is_recorded, same
+from ffnet.space import NEW, RECORDED, SearchSpace, Spec, Values, is_recorded, same
 from ffnet.validation import explain, unknown_key
 
 CHECKED_SAMPLES = 64, 1000  # at least and at most: to find contradictions before a study starts
@@ -379,7 +379,8 @@ class Study(Spec):
 def _check_drawn(name: str, value: Any, where: str, recorded: bool) -> None:
     """Refuse a value that the field cannot have, or has only once it is converted."""
     try:
-        becomes = getattr(TUNABLE[name].model_validate({name: value}), name)
+        context = RECORDED if recorded else NEW
+        becomes = getattr(TUNABLE[name].model_validate({name: value}, context=context), name)
     except ValidationError as error:
         raise ValueError(where + explain(error)) from None
     if recorded:

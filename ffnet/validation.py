@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from ffnet.errors import InputError, one_line
 from ffnet.relevance import relevant
 from ffnet.results.storage import File, checked, is_remote, knock
-from ffnet.space import RECORDED, Domain, Spec, Values
+from ffnet.space import NEW, RECORDED, Domain, Spec, Values
 
 M = TypeVar("M", bound=Spec)
 
@@ -117,7 +117,7 @@ def validated(
     except ValueError as error:
         raise InputError(f"{source}: {error}") from None
     try:
-        return model.model_validate(values, context=RECORDED if recorded else None)
+        return model.model_validate(values, context=RECORDED if recorded else NEW)
     except ValidationError as error:
         where, message = _first(error, model)
         fields = [str(part) for part in error.errors()[0]["loc"]]

@@ -62,8 +62,10 @@ def _train_one(flags: argparse.Namespace) -> int:
     one = validated(OneNet, override(values, flags, OneNet), source, given(flags, OneNet))
 
     from ffnet.data.load import load
+    from ffnet.training import memory
 
     data, config = load(one.data), one.trial_config()
+    memory.check(config, data)
     if not flags.out:
         return _train(flags, one, data, config, None)
     with held(RunFolder.at(flags.out)) as hold:
@@ -220,6 +222,7 @@ def _train_again(flags: argparse.Namespace) -> int:
     """Train a trial of a run again, and say whether each of its reports came out the same."""
     from ffnet.data.load import load
     from ffnet.results import provenance, recorded, tables
+    from ffnet.training import memory
 
     folder = RunFolder.existing(flags.run)
     document = recorded.document(folder)
@@ -237,6 +240,7 @@ def _train_again(flags: argparse.Namespace) -> int:
     place = {name: getattr(flags, name) for name in MOVED if getattr(flags, name) is not None}
     data = load(validated(Data, document["study"]["data"] | place, str(folder.study), list(place)))
     provenance.check_data(document["data"], data, "the run")
+    memory.check(config, data)
     if "normalized_in" not in document["data"] and data.dtype != "uint8":
         print("the run standardised its features in float32, now float64: last digits may differ")
     print(data.describe())

@@ -131,3 +131,43 @@ def test_every_hyperparameter_has_a_typed_column() -> None:
     from ffnet.results.tables import HYPERPARAMETERS
 
     assert set(HYPERPARAMETERS) == set(TUNABLE)
+
+
+# --- numbers that float32 cannot hold ----------------------------------------------------------
+
+NUMBERS = [
+    ("learning_rate", 1e300), ("learning_rate", 1e-320), ("learning_rate", 1e39),
+    ("weight_decay", 1e39), ("weight_decay", 1e-39), ("momentum", 1e-39),
+    ("momentum", 0.99999999), ("dropout", 0.99999999), ("dropout", [0.99999999]),
+    ("warmup_epochs", 1e-320), ("step_epochs", 1e-320), ("step_epochs", 1e39),
+    ("step_factor", 1e-320), ("step_factor", 0.99999999),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), NUMBERS)
+def test_a_number_that_float32_cannot_hold_is_refused_in_section_and_space(
+    name: str, value: Any
+) -> None:
+    section = "net" if name == "dropout" else "training"
+    known = {"step_epochs": 1.0} if name == "step_factor" else {}
+    schedule = {"schedule": "step", **known} if name.startswith("step") else {}
+    of = {"training": schedule}
+    of = {**of, section: {**of.get(section, {}), name: value}}
+    assert "float32" in refusal(**of)
+    space = {name: {"choice": [value, [0.5] if isinstance(value, list) else 0.5]}}
+    assert "float32" in refusal(space=space, training=schedule)
+    with pytest.raises(InputError, match="float32"):
+        validated(OneNet, of, "test")
+
+
+def test_a_bound_that_float32_cannot_hold_is_refused_unless_a_run_has_it() -> None:
+    space = {"learning_rate": {"log_uniform": [1e-320, 1e300]}}
+    assert "space.learning_rate: must be a number that float32 holds" in refusal(space=space)
+    run = validated(Study, {"space": space, "training": {"momentum": 1e-320}}, "x", recorded=True)
+    drawn = run.sample(0)
+    assert run.trial_config(0, drawn, 0).training.learning_rate == drawn["learning_rate"]
+
+
+def test_numbers_at_the_ends_of_float32_are_accepted() -> None:
+    study(space={"learning_rate": {"log_uniform": [1.2e-38, 3.4e38]}}, net={"dropout": 0.0})
+    study(training={"momentum": 0.9999999, "weight_decay": 0})

@@ -72,6 +72,15 @@ def test_flags_override_the_preset(job: Job, blobs: Path) -> None:
         ),
         (["--epochs", "many"], "error: --epochs: input should be a valid integer. Given: 'many'"),
         (["--validation", "5000"], "validation must leave examples"),
+        (
+            ["--learning-rate", "1e300"],
+            "error: --learning-rate: must be a number that float32 holds, from 1.18e-38 to 3.4e+38",
+        ),
+        (
+            ["--hidden-sizes", "[9000000000000]"],
+            "must fit into the memory of a node. Given: hidden_sizes [9000000000000]",
+        ),
+        (["--hidden-sizes", "9223372036854775807"], "must fit into the memory of a node"),
     ],
 )
 def test_bad_flags_are_one_line(call: Job, flags: list[str], words: str) -> None:
