@@ -66,6 +66,21 @@ def test_whole_numbers_that_float64_would_round_are_refused(tmp_path: Path) -> N
     assert f"Given: {2**63 + 1} at row 0; subtract" in refusal(tmp_path / "own.npz")
 
 
+@pytest.mark.skipif(
+    np.finfo(np.longdouble).nmant <= 52, reason="long double is no more than double here"
+)
+@pytest.mark.parametrize("scale", ["1", "1e-4000", "1e4000"])
+def test_long_doubles_that_float64_would_round_are_refused(tmp_path: Path, scale: str) -> None:
+    x = np.ones((N, 3), np.longdouble)
+    x[7, 1] = (1 + np.longdouble(2) ** -60) * np.longdouble(scale)
+    savez(tmp_path / "own.npz", x=x, y=LABELS)
+    message = refusal(tmp_path / "own.npz")
+    assert "features must be numbers that float64 holds. Given: 1.00" in message
+    assert "at row 7; save them as float64" in message
+    savez(tmp_path / "own.npz", x=LABELS[:, None], y=LABELS + x[:, 1] * np.longdouble(2) ** -60)
+    assert "labels must be classes" in refusal(tmp_path / "own.npz")
+
+
 def test_decimals_are_read_or_refused(tmp_path: Path) -> None:
     cents = pa.array([Decimal(i) / 100 for i in range(N)], pa.decimal128(12, 2))
     data = loaded(write(tmp_path / "own.parquet", a=cents, b=None))

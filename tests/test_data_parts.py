@@ -1,6 +1,9 @@
 """Parts: those that files give are used, and metadata of any shape are read or refused."""
 
 import json
+import os
+import socket
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +115,34 @@ def test_a_folder_of_several_kinds_or_of_copies_is_refused(tmp_path: Path) -> No
     (tmp_path / "test.parquet").unlink()
     write(tmp_path / "data" / "train.parquet")
     assert "in one place. Given: " in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["own.npz", "own.parquet", "own.tar.gz", "a/own.npz", "a/train-0.parquet",
+     "a/train-images-idx3-ubyte", "a/train-labels-idx1-ubyte.gz", "a/data_batch_1"],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["pipe", "socket", "link to a device"])
+def test_what_is_no_regular_file_is_refused_and_never_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: str
+) -> None:
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path)  # a socket's path must be short
+    if "idx" in name:
+        labels = struct.pack(">HBBI", 0, 8, 1, 3) + b"abc"  # read as images too
+        for other in ("images-idx3-ubyte", "labels-idx1-ubyte.gz"):
+            Path(f"a/train-{other}").write_bytes(labels)
+        Path(name).unlink()
+    elif "/train" in name:  # files of one size are compared first
+        Path("a/train-1.parquet").touch()
+    if kind == "pipe":
+        os.mkfifo(name)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(name)
+    else:
+        Path(name).symlink_to("/dev/zero")
+    assert "must be a regular file" in refusal(name.split("/")[0])
 
 
 # --- metadata ------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ffnet.data import pickled
+from ffnet.data.raw import refuse_irregular
 
 TRAIN = tuple(f"data_batch_{i}" for i in range(1, 6))
 FILES = (*TRAIN, "test_batch")
@@ -36,6 +37,7 @@ def read(path: Path) -> dict[str, Batch]:
 
     Raises:
         ValueError, OSError, EOFError, zlib.error: not such batches, or damaged.
+        InputError: a batch is no regular file.
     """
     batches: dict[str, Batch] = {}
     for name, content in _from_tar(path) if path.is_file() else _from_folder(path):
@@ -55,7 +57,8 @@ def read(path: Path) -> dict[str, Batch]:
 def _from_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
     for name in FILES:
         path = folder / name
-        if path.is_file():  # no device, which has no end
+        if path.exists():
+            refuse_irregular(path)
             _check_size(name, path.stat().st_size)
             yield name, path.read_bytes()
 

@@ -36,11 +36,11 @@ def as_floats(x: Array, where: str, columns: Sequence[str] | None = None) -> Arr
     if x.dtype.kind not in "biuf":
         raise InputError(f"{where}: features must be numbers. Given: {listed([x.dtype])}")
     small = x.dtype.itemsize <= (4 if x.dtype.kind == "f" else 2)
-    floats = x.astype(np.float32 if small else np.float64, copy=False)
-    if x.dtype.kind in "iu" and not small:
-        _refuse_rounded(x, floats, where)
-    elif x.dtype.kind == "f":
-        _refuse_gaps(floats, where, columns)
+    with np.errstate(over="ignore", under="ignore"):  # of a long double: refused below
+        floats = x.astype(np.float32 if small else np.float64, copy=False)
+    if x.dtype.kind == "f":
+        _refuse_gaps(x, where, columns)
+    _refuse_rounded(x, floats, where)
     return floats
 
 
@@ -53,16 +53,26 @@ def fits_float32(x: Array) -> bool:
 
 
 def _refuse_rounded(x: Array, floats: Array, where: str) -> None:
-    """Whole numbers beyond 2^53 are refused if float64 rounds them: it may merge two of them."""
-    if x.itemsize < 8 or x.size == 0 or max(int(x.max()), -int(x.min())) <= 2**53:
+    """Numbers that float64 rounds are refused: it may merge two of them."""
+    for at in _rounded(x, floats):
+        whole = x.dtype.kind in "iu"
+        way = "subtract a constant from the whole column" if whole else "save them as float64"
+        raise InputError(
+            f"{where}: features must be numbers that float64 holds. Given: {x.flat[at]!s} at row "
+            f"{at // (x.size // len(x))}; {way}"
+        )
+
+
+def _rounded(x: Array, floats: Array) -> Iterator[int]:
+    """Where float64 does not hold a number: whole ones beyond 2^53, and long doubles."""
+    if x.size == 0 or x.itemsize < 8:
         return
-    for row, (value, rounded) in enumerate(zip(x.flat, floats.flat, strict=True)):
-        if int(value) != int(rounded):
-            row //= x.size // len(x)
-            raise InputError(
-                f"{where}: features must be numbers that float64 holds. Given: {value} at row "
-                f"{row}; subtract a constant from the whole column"
-            )
+    if x.dtype.kind == "f":
+        yield from map(int, np.flatnonzero(x != floats) if x.itemsize > 8 else ())
+    elif max(int(x.max()), -int(x.min())) > 2**53:
+        for at, (value, rounded) in enumerate(zip(x.flat, floats.flat, strict=True)):
+            if int(value) != int(rounded):
+                yield at
 
 
 def _refuse_gaps(x: Array, where: str, columns: Sequence[str] | None) -> None:

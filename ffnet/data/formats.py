@@ -147,7 +147,8 @@ def _refuse_copies(files: list[Path]) -> None:
     sizes = [file.stat().st_size for file in files]
     for file, size in zip(files, sizes, strict=True):
         if sizes.count(size) > 1:
-            other = seen.setdefault((size, cache.file_digest(file)), file)
+            with reading(file, "Parquet"):
+                other = seen.setdefault((size, cache.file_digest(file)), file)
             if other is not file:
                 raise InputError(
                     f"{file}: must not hold the same as another file. Given: a copy of "

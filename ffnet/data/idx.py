@@ -42,7 +42,7 @@ def find(folder: Path) -> dict[str, tuple[Path, Path]]:
     found: dict[tuple[str, str], Path] = {}
     for path in matching(folder, "*"):
         match = _NAME.fullmatch(path.name)
-        if not match or not path.is_file():  # Kaggle's copy has folders of these names too
+        if not match or path.is_dir():  # Kaggle's copy has folders of these names too
             continue
         key = _WORDS[match["part"].lower()], match["what"].lower()
         if key in found:

@@ -218,12 +218,11 @@ def _plain(y: Array, where: str) -> Array:
     if y.dtype.kind == "S":
         return _decoded(y.tolist(), where)
     if y.dtype.kind == "f":
-        y = y.astype(np.float64)
         fractions = y[y != np.rint(y)]
-        if len(fractions) or (len(y) and abs(y).max() >= 2**53):
+        if len(fractions) or (len(y) and float(abs(y).max()) >= 2**53):
             shown = fractions[0] if len(fractions) else abs(y).max()
             raise InputError(
-                f"{where}: labels must be classes: {_kinds()}. Given: the number {shown}; ffnet "
+                f"{where}: labels must be classes: {_kinds()}. Given: the number {shown!s}; ffnet "
                 f"classifies, it predicts no quantities"
             )
     elif y.dtype.kind == "u" and len(y) and y.max() > np.iinfo(np.int64).max:

@@ -50,9 +50,19 @@ class Raw:
         return hashlib.sha256("".join(map(cache.file_digest, self.files)).encode()).hexdigest()
 
 
+def refuse_irregular(path: Path) -> None:
+    """Raise InputError for a pipe, a socket or a device: to open it may wait, or have no end."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(
+            f"{path}: must be a regular file. Given: a pipe, a socket or a device; copy its "
+            f"content to a file"
+        )
+
+
 @contextmanager
 def reading(path: Path, kind: str) -> Iterator[None]:
     """Turns whatever a damaged file raises into one InputError."""
+    refuse_irregular(path)
     try:
         yield
     except InputError:
