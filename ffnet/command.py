@@ -6,6 +6,8 @@ import io
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ffnet import output, signals
@@ -101,6 +103,13 @@ class _Parser(argparse.ArgumentParser):
         return f"unknown flag {name}{hint}"
 
 
+def not_blank(text: str, kind: Callable[[str], Any] = str) -> Any:
+    """A flag's value. Raises argparse.ArgumentTypeError when it is empty."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"needs a value, or leave it out. Given: {text!r}")
+    return kind(text)
+
+
 def parser(doc: str | None) -> argparse.ArgumentParser:
     """A parser that shows a job's docstring, its commands included."""
     made = _Parser(
@@ -108,5 +117,7 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    for kind in (None, Path):  # of all that is given as text, the study's fields included
+        made.register("type", kind, partial(not_blank, kind=kind or str))
     made.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return made

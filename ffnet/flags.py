@@ -13,7 +13,7 @@ from ffnet.netspec import TUNABLE
 from ffnet.relevance import BESIDE, relevant
 from ffnet.space import SearchSpace, Values, same
 
-OTHERS = {other for other, _ in BESIDE.values()}
+OTHERS = {beside.other for beside in BESIDE.values()}
 """Fields on whose value it depends whether others have an effect."""
 
 

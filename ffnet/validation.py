@@ -17,6 +17,7 @@ from ffnet.results.storage import File, checked, is_remote, knock
 from ffnet.space import NEW, RECORDED, Domain, Spec, Values
 
 M = TypeVar("M", bound=Spec)
+Place = tuple[str, ...]
 
 SECTIONS = {"data", "net", "training", "space", "tuning", "budget", "resources"}
 MOST_BYTES = 2**24  # of a study's file
@@ -112,54 +113,62 @@ def validated(
     Raises:
         InputError: in one line: the source, or the flag; the rule; the value received.
     """
-    try:
-        _check_tree(values)
-    except ValueError as error:
-        raise InputError(f"{source}: {error}") from None
+    if odd := _odd_leaf(values):
+        place, message = odd
+        raise _refusal(source, flags, place, _short(".".join(map(_short, place))), message)
     try:
         return model.model_validate(values, context=RECORDED if recorded else NEW)
     except ValidationError as error:
         where, message = _first(error, model)
-        fields = [str(part) for part in error.errors()[0]["loc"]]
-        if flag := next((field for field in fields if field in flags), None):
-            raise InputError(f"{_flag(flag)}: {message}") from None
-        if where:
-            raise InputError(f"{source}: {where}: {message}") from None
-        given = f" with {', '.join(map(_flag, flags))}" if flags and not fields else ""
-        raise InputError(f"{source}{_short(given)}: {message}") from None
+        place = tuple(str(part) for part in error.errors()[0]["loc"])
+        raise _refusal(source, flags, place, where, message) from None
+
+
+def _refusal(
+    source: str, flags: Collection[str], place: Place, where: str, message: str
+) -> InputError:
+    """The error that names the flag where the field was given by one, else source and place."""
+    if flag := next((field for field in place if field in flags), None):
+        return InputError(f"{_flag(flag)}: {message}")
+    if where:
+        return InputError(f"{source}: {where}: {message}")
+    given = f" with {', '.join(map(_flag, flags))}" if flags and not place else ""
+    return InputError(f"{source}{_short(given)}: {message}")
 
 
 def _flag(field: str) -> str:
     return "--" + field.replace("_", "-")
 
 
-def _check_tree(values: Any) -> None:
-    """Refuse what no study holds, before anything looks at it closely.
+def _odd_leaf(values: Any) -> tuple[Place, str] | None:
+    """What no study holds, found before anything looks at it closely: its place, and the rule.
 
-    Raises:
-        ValueError: too many levels, an integer beyond 64 bits, a text with control characters.
+    It is too many levels, an integer beyond 64 bits or a text with control characters.
     """
-    level = [values]
+    level: list[tuple[Place, Any]] = [((), values)]
     for _ in range(MOST_LEVELS):
-        inner: list[Any] = []
-        for value in level:
+        inner: list[tuple[Place, Any]] = []
+        for place, value in level:
             if isinstance(value, dict):
-                inner += [*value.keys(), *value.values()]
+                inner += [(place, key) for key in value]
+                inner += [((*place, str(key)), each) for key, each in value.items()]
             elif isinstance(value, list | tuple):
-                inner += value
-            else:
-                _check_leaf(value)
+                inner += [(place, each) for each in value]
+            elif message := _why_odd(value):
+                return place, message
         if not inner:
-            return
+            return None
         level = inner
-    raise ValueError(f"tables and lists may stand in one another {MOST_LEVELS} deep at most")
+    deep = f"tables and lists may stand in one another {MOST_LEVELS} deep at most"
+    return level[0][0][:2], deep
 
 
-def _check_leaf(value: Any) -> None:
+def _why_odd(value: Any) -> str | None:
     if isinstance(value, int) and value.bit_length() > 63:
-        raise ValueError(f"an integer must fit in 64 bits. Given: {value.bit_length()} bits")
+        return f"an integer must fit in 64 bits. Given: {value.bit_length()} bits"
     if isinstance(value, str) and re.search("[\x00-\x1f\x7f-\x9f\ud800-\udfff]", value):
-        raise ValueError(f"a text must have no control characters. Given: {shown(value)}")
+        return f"a text must have no control characters. Given: {shown(value)}"
+    return None
 
 
 # --- files -------------------------------------------------------------------------------------

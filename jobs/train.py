@@ -24,9 +24,10 @@ from ffnet.errors import InputError, StorageError
 from ffnet.flags import add_flags, given, override
 from ffnet.netspec import TrialConfig
 from ffnet.output import redirected
+from ffnet.relevance import relevant
 from ffnet.results.hold import held
 from ffnet.results.layout import RunFolder
-from ffnet.study import Data, OneNet, Tuning
+from ffnet.study import OneNet, Tuning
 from ffnet.validation import read_toml, validated
 
 if TYPE_CHECKING:
@@ -238,7 +239,8 @@ def _train_again(flags: argparse.Namespace) -> int:
             f"trial {config.number} made no report (status {row['status']}): nothing to compare"
         )
     place = {name: getattr(flags, name) for name in MOVED if getattr(flags, name) is not None}
-    data = load(validated(Data, document["study"]["data"] | place, str(folder.study), list(place)))
+    moved = relevant({"data": document["study"]["data"] | place}, place)
+    data = load(validated(OneNet, moved, str(folder.study), list(place)).data)
     provenance.check_data(document["data"], data, "the run")
     memory.check(config, data)
     if "normalized_in" not in document["data"] and data.dtype != "uint8":

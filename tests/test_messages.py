@@ -215,6 +215,15 @@ def test_a_flags_value_of_any_shape_is_one_line(call: Job, value: str) -> None:
         (["tune", "x.toml", "--name", "a b"],
          "--name: needs letters, digits, '_', '.' or '-', and no other. Given: 'a b'"),
         (["train", "--epochs", "1e3"], "--epochs: input should be a valid integer. Given: 1000.0"),
+        (["train", "--seed", "9" * 23], "--seed: an integer must fit in 64 bits. Given: 77 bits"),
+        (["tune", "x.toml", "--hidden-sizes", "{choice = [%s]}" % ("9" * 23)],
+         "--hidden-sizes: an integer must fit in 64 bits. Given: 77 bits"),
+        (["train", "--dataset", "a\x1bb"],
+         "--dataset: a text must have no control characters. Given: 'a\\x1bb'"),
+        (["tune", "x.toml", "--name", "a\nb"],
+         "--name: a text must have no control characters. Given: 'a\\nb'"),
+        (["train", "--dataset", "~nobody-has-this-name/x.npz"],
+         "~ must be the folder of a user that there is. Given: ~nobody-has-this-name/x.npz"),
     ],
 )  # fmt: skip
 def test_what_is_often_mistyped_is_answered_plainly(
@@ -222,6 +231,38 @@ def test_what_is_often_mistyped_is_answered_plainly(
 ) -> None:
     (tmp_path / "x.toml").write_text(TOML)
     assert call(*words, cwd=tmp_path).stderr == f"error: {message}\n"
+
+
+EMPTY = {
+    "tune": ["STUDY.toml", "--out", "--address", "--name", "--data-dir", "--target", "--search"],
+    "train": ["--preset", "--from", "--trial", "--out", "--save-figures", "--tensorboard",
+              "--dataset", "--learning-rate", "--seed"],
+    "table": ["run", "--sort", "--top", "--status", "--columns", "--format"],
+    "export": ["run", "--trial", "--out"],
+    "board": ["run", "--host", "--port"],
+    "serve": ["model_dir", "--name", "--host", "--port"],
+    "submit": ["--address"],
+    "bench": ["--dataset", "--data-dir"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("job", EMPTY)
+def test_an_empty_value_is_refused_and_is_not_the_default(call: Job, job: str) -> None:
+    for flag in EMPTY[job]:
+        for text in ("", " "):
+            place = ["sweep"] if job == "bench" else ["list"] if job == "submit" else ["x"]
+            words = [*([] if job == "train" else place), f"{flag}={text}"]
+            done = call(job, *(words if flag.startswith("--") else [text]))
+            assert (done.returncode, done.stdout) == (2, "")
+            assert f"Given: {text!r}" in done.stderr or flag in done.stderr
+            assert "needs a value" in done.stderr or "invalid int value" in done.stderr
+            assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_odd_text_of_a_file_is_said_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text('[data]\ndataset = "a\\u001bb"\n' + TOML)
+    assert refused(path).startswith("study.toml: data.dataset: a text must have no control")
 
 
 def test_help_says_what_one_types(call: Job) -> None:

@@ -93,6 +93,12 @@ def test_data_that_are_not_sent_are_refused(here: Path, words: list[str], messag
     assert message in str(refused.value)
 
 
+@pytest.mark.parametrize("words", [["--out", ""], ["--out="], ["--dataset", " "], [""]])
+def test_an_empty_value_does_not_mean_this_folder(here: Path, words: list[str]) -> None:
+    with pytest.raises(InputError, match="needs a value, or leave it out"):
+        made(here, "tune", *words)
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -113,6 +113,8 @@ def test_the_table_shows_and_follows_the_studys_metric(run: RunFolder, call: Job
     assert [line.split()[0] for line in lines[2:]] == ["1", "2", "0", "3", "4"]
     by_accuracy = call("table", run.place, "--sort", "-best_val_accuracy", "--columns", "trial")
     assert by_accuracy.stdout.split()[2:] == ["3", "2", "1", "0", "4"]
+    blanks = call("table", run.place, "--sort", " - best_val_accuracy ", "--columns", "trial")
+    assert blanks.stdout == by_accuracy.stdout
 
 
 def test_summary_progress_and_checkpoints_follow_the_table(run: RunFolder) -> None:
@@ -208,7 +210,9 @@ def test_blanks_and_a_dash_in_what_is_sorted_and_listed(run: RunFolder, call: Jo
         "0", "1", "2", "3", "4",
     ]  # fmt: skip
     assert call("table", run.place, "--columns", " , ").stderr.startswith("error: --columns needs")
-    assert call("table", run.place, "--status", "").stderr.startswith("error: --status needs")
+    assert call("table", run.place, "--status", "").stderr.startswith(
+        "error: argument --status: needs"
+    )
     assert call("table", run.place, "--sort").stderr.startswith("error: argument --sort")
 
 

@@ -10,7 +10,8 @@ from conftest import Job
 from ffnet import command
 from ffnet.errors import InputError
 from ffnet.flags import add_flags, given, override
-from ffnet.results import recorded, storage
+from ffnet.relevance import relevant
+from ffnet.results import recorded, storage, tables
 from ffnet.results.layout import RunFolder
 from ffnet.study import OneNet, Study
 from ffnet.validation import read_study, validated
@@ -115,6 +116,51 @@ def test_a_run_of_before_is_read_although_its_study_would_be_refused_now(
     assert of.resolved() == validated(Study, read, "x", recorded=True).resolved() == read
     with pytest.raises(InputError):
         validated(Study, read_study(str(run.study)), "x")
+
+
+@pytest.mark.parametrize("dataset", [None, "digits", "/data/x.npz", "~/x.npz"])
+def test_a_data_folder_without_effect_is_refused(dataset: str | None) -> None:
+    named = {} if dataset is None else {"dataset": dataset}
+    words = "data_dir has an effect only with dataset that is a relative path, or a name"
+    assert words in refusal({"data": named | {"data_dir": "/data"}})
+    message = refusal({"data": named}, "--data-dir", "/data")
+    assert words in message
+    assert f"--data-dir: {words}" in message
+    assert message.endswith(f"Given: data_dir /data, dataset {dataset or 'digits'}")
+    with pytest.raises(InputError, match="data_dir has an effect only with"):
+        validated(OneNet, {"data": named | {"data_dir": "/data"}}, "x")
+    # In a file: a flag that takes its effect away takes it out.
+    file = {"data": {"dataset": "mnist", "data_dir": "/data"}}
+    assert study(file).data.data_dir == "/data"
+    if dataset:
+        assert study(file, "--dataset", dataset).data.data_dir is None
+        path_of_before = {"data": {"dataset": dataset, "data_dir": "/data"}}
+        assert relevant(path_of_before) == {"data": {"dataset": dataset}}
+
+
+def test_a_data_folder_of_names_and_relative_paths_is_accepted() -> None:
+    for dataset in ("mnist", "sub/x.npz", "digits.npz"):
+        of = study({"data": {"dataset": dataset, "data_dir": "/data"}})
+        assert of.data.data_dir == "/data"
+
+
+def test_a_trial_of_a_named_set_refuses_a_data_folder_beside_a_whole_path(
+    run: RunFolder, call: Job
+) -> None:
+    values = {"seed": 0, "epochs": 1, "data": {"dataset": "digits"}, "net": {}, "training": {}}
+    document = {"study": values, "data": {"sha256": "0"}, "versions": {}}
+    storage.write_json(run.study, document)
+    tables.write(run.trials, [{"trial": 0, "status": "done", "seed": 0}], tables.TRIALS)
+    report = {"trial": 0, "step": 1, "epoch": 1.0, "val_loss": 1.0}
+    tables.write(run.epochs, [report], tables.EPOCHS)
+    done = call("train", "--from", run.place, "--trial", 0, "--data-dir", "/data")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "study.json with --data-dir: data_dir has an effect only with dataset" in done.stderr
+    # A folder that the run had does not count beside a whole path.
+    values["data"] = {"dataset": "mnist", "data_dir": "/nowhere"}
+    storage.write_json(run.study, document)
+    done = call("train", "--from", run.place, "--trial", 0, "--dataset", "/nowhere/mnist.npz")
+    assert "dataset '/nowhere/mnist.npz' is neither a path" in done.stderr
 
 
 def test_one_net_refuses_a_seed_of_no_split() -> None:

@@ -138,7 +138,7 @@ def _find(data: Data) -> Raw:
 
 def _own(data: Data) -> Raw:
     """A user's own set, by a path of its own or below the data folder."""
-    path = Path(data.dataset).expanduser()
+    path = _expanded(data.dataset)
     # A relative path below $FFNET_DATA may also be meant from here, one below --data-dir may not.
     places = [path] if data.data_dir is None else []
     if data.data_dir is not None or not path.is_absolute():
@@ -161,6 +161,13 @@ def _own(data: Data) -> Raw:
     return raw
 
 
+def _expanded(place: str) -> Path:
+    try:
+        return Path(place).expanduser()
+    except RuntimeError:
+        raise InputError(f"~ must be the folder of a user that there is. Given: {place}") from None
+
+
 def _named_root(data: Data) -> Path | None:
     """The data folder that the user named: data_dir, else $FFNET_DATA. No other is searched."""
     field, named = "data_dir", data.data_dir
@@ -168,7 +175,7 @@ def _named_root(data: Data) -> Path | None:
         field, named = "FFNET_DATA", os.environ.get("FFNET_DATA") or None
     if named is None:
         return None
-    root = Path(named).expanduser()
+    root = _expanded(named)
     if not root.is_dir():
         raise InputError(f"{field} must be a folder. Given: {named}")
     return root

@@ -52,6 +52,8 @@ def settle(job: str, arguments: list[str], here: Path, copied: Callable[[Path], 
     settled, sent = list(arguments), dict[str, Path]()
     given: dict[str, str] = {}
     for index, flag, value in _values(arguments):
+        if not value.strip():  # below it would mean this folder
+            raise InputError(f"{flag or job}: needs a value, or leave it out. Given: {value!r}")
         means = value
         if flag in WRITTEN:
             means = _from_here(value, here)

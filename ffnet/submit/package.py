@@ -6,6 +6,7 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 
+from ffnet.command import not_blank
 from ffnet.errors import InputError
 from ffnet.submit.named import Named, settle
 from ffnet.validation import did_you_mean, name_of
@@ -113,7 +114,7 @@ def _with_server(word: str) -> str:
 
 def _split_out(arguments: list[str]) -> tuple[str | None, list[str]]:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--out")
+    parser.add_argument("--out", type=not_blank)
     try:
         flags, rest = parser.parse_known_args(arguments)
     except argparse.ArgumentError as error:
