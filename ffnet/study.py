@@ -26,7 +26,7 @@ from ffnet import relevance
 from ffnet.netspec import MUTABLE, TUNABLE, Count, NetSpec, PositiveInt, Training, TrialConfig
 from ffnet.outcomes import OF_LAYERS, Grid, Outcomes, why_never_drawn
 from ffnet.space import NEW, RECORDED, SearchSpace, Spec, Values, is_recorded, same
-from ffnet.validation import explain, unknown_key
+from ffnet.validation import explain, shown, unknown_key
 
 CHECKED_SAMPLES = 64, 1000  # at least and at most: to find contradictions before a study starts
 MOST_TRIALS = 2**31 - 1  # the tables' column
@@ -229,6 +229,8 @@ class Study(Spec):
             for probe in domain.probes():
                 _check_drawn(name, probe, "space.", recorded)
             for asked, value in (domain.when or {}).items():
+                if not recorded:
+                    _refuse_two_meanings(name, asked, value)
                 for one in value if isinstance(value, list) else [value]:
                     _check_drawn(asked, one, f"space.{name}.when.", recorded)
         if all(domain.kind == "fixed" for _, domain in self.space.leaves()):
@@ -245,9 +247,11 @@ class Study(Spec):
     def _check_search(self) -> None:
         if self.tuning.search != "grid":
             return
-        for name, domain in self.space.leaves():
-            if domain.kind not in ("fixed", "choice"):
-                raise ValueError(f"grid search needs {name} as a choice. Given: {domain.kind}")
+        for name, domain in self.space.items():
+            for leaf in domain.leaves():
+                finite = leaf.kind in ("fixed", "choice")
+                if leaf is not domain.depth and not finite:
+                    raise ValueError(f"grid search needs {name} as a choice. Given: {leaf.kind}")
         size = self.grid().size
         if size > MOST_TRIALS:
             raise ValueError(
@@ -307,8 +311,8 @@ class Study(Spec):
                 self.trial_config(0, sample, 0)
             except ValidationError as error:
                 raise ValueError(
-                    f"a configuration of [space] contradicts itself: {explain(error)}; give a "
-                    f'domain a condition, e.g. when = {{optimizer = "sgd"}}'
+                    f"a configuration of [space] contradicts itself: {explain(error)}; a condition "
+                    f'keeps apart what does not go together, e.g. when = {{optimizer = "sgd"}}'
                 ) from None
 
     def _checked_samples(self) -> Iterable[Values]:
@@ -374,6 +378,17 @@ class Study(Spec):
         for section in ("net", "training"):
             whole[section] = {k: v for k, v in whole[section].items() if k not in whole["space"]}
         return whole
+
+
+def _refuse_two_meanings(name: str, asked: str, value: Any) -> None:
+    """Refuse a list in `when` that could be values to choose from, or one value for each layer."""
+    flat = isinstance(value, list) and not any(isinstance(one, list | tuple) for one in value)
+    if flat and asked in OF_LAYERS and len(value) > 1:
+        alone = [[one] for one in value] if asked == "hidden_sizes" else "each in a condition alone"
+        raise ValueError(
+            f"space.{name}.when.{asked} = {shown(value)} could mean one net with a value for each "
+            f"layer, or any of these values: write {shown([value])} for the net, or {alone}"
+        )
 
 
 def _check_drawn(name: str, value: Any, where: str, recorded: bool) -> None:

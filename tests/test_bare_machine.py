@@ -239,3 +239,20 @@ tune.main([{str(small_study)!r}, "--out", {str(tmp_path / "run")!r}])
     )  # fmt: skip
     assert "RuntimeError: crashed" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("words", [["table", "runs/x"], ["tune", "{study}"], ["export", "runs/x"]])
+def test_a_working_directory_that_is_gone_is_one_line(
+    words: list[str], small_study: Path, tmp_path: Path
+) -> None:
+    name, *rest = [word.format(study=small_study) for word in words]
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = 'rmdir "$0"; exec "$@"'
+    done = subprocess.run(
+        ["sh", "-c", script, str(gone), *command_line(name, *rest)],
+        cwd=gone, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "a relative path needs a working directory" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -134,3 +134,13 @@ def test_text_that_is_none_is_refused(tmp_path: Path, code: int) -> None:
     y.view(np.uint32)[7] = code
     message = refusal(savez(tmp_path / "own.npz", x=np.zeros((N, 2)), y=y))
     assert "labels must be text. Given: numbers that are no characters" in message
+
+
+def test_bytes_beside_floats_are_refused(tmp_path: Path) -> None:
+    x = np.arange(40, dtype=np.uint8).reshape(20, 2)
+    y = np.arange(20) % 2
+    path = tmp_path / "own.npz"
+    np.savez(path, x_train=x / np.float32(255), y_train=y, x_val=x, y_val=y)
+    assert "Given: x_val of uint8 and x_train of float32; save both in the same" in refusal(path)
+    np.savez(path, x_train=x, y_train=y, x_val=x.astype(np.int64), y_val=y)
+    assert loaded(path).features == 2

@@ -89,6 +89,15 @@ def test_point_n_of_a_grid_is_the_nth_that_can_be_drawn(space: Any) -> None:
     assert set(counts.values()) == {1}
 
 
+def test_a_range_of_depths_is_a_choice_of_them_in_a_grid() -> None:
+    of_range, of_choice = (
+        study({"hidden_sizes": {"each": {"choice": [4, 8]}, "depth": depth}}, **GRID)
+        for depth in ({"integer": [1, 3]}, {"choice": [1, 2, 3]})
+    )
+    assert list(of_range.grid()) == list(of_choice.grid())
+    assert of_range.trials == 2 + 4 + 8
+
+
 def test_a_grid_of_a_million_points_starts_at_once_and_the_last_point_is_as_near_as_the_first() -> (
     None
 ):
@@ -163,9 +172,16 @@ SGD, ADAM = {"optimizer": "sgd"}, {"optimizer": "adam"}
          "when learning_rate = 0.05 ("),
         ({"batch_size": {"integer": [1, 9]},
           "momentum": {"uniform": [0.1, 0.9], "when": {"batch_size": [10, 11]}}}, "[10, 11]"),
-        # A list in `when` names values: 8 or 4, not the net 8-4.
+        # A list of lists in `when` names nets: of a layer of 8 or of 4, not the net 8-4.
         ({"hidden_sizes": {"choice": [[8, 4], 16]},
-          "momentum": {"uniform": [0.1, 0.9], "when": {"hidden_sizes": [8, 4]}}}, "one must hold"),
+          "momentum": {"uniform": [0.1, 0.9], "when": {"hidden_sizes": [[8], [4]]}}},
+         "one must hold"),
+        ({"hidden_sizes": {"choice": [[64, 32], [64]]},
+          "learning_rate": [{"fixed": 0.5, "when": {"hidden_sizes": [64, 32]}}, {"fixed": 0.001}]},
+         "or any of these values: write [[64, 32]] for the net, or [[64], [32]]"),
+        ({"dropout": {"choice": [0.1, 0.2]},
+          "learning_rate": [{"fixed": 0.5, "when": {"dropout": [0.1, 0.2]}}, {"fixed": 0.001}]},
+         "could mean one net with a value for each layer, or any of these values"),
         ({"hidden_sizes": {"each": {"choice": [4, 8]}, "depth": {"choice": [1, 2]}},
           "momentum": {"uniform": [0.1, 0.9], "when": {"hidden_sizes": [[4, 8, 4]]}}}, "never"),
         # The condition of what is asked for never holds with it.

@@ -40,16 +40,18 @@ def read(path: Path, data: Data) -> Raw:
             refuse_beyond_memory(
                 path, sum(members[n].file_size for n in (*examples.values(), *targets.values()))
             )
-            parts, unlabelled, kinds = {}, {}, {}
+            parts, unlabelled, kinds, dtypes = {}, {}, {}, {}
             for part, name in examples.items():
                 x = _array(archive, members[name], path)
                 y = _array(archive, members[targets[part]], path)
+                dtypes[name] = x.dtype
                 array = f"{path}, array {targets[part]}"
                 found = kinds[array] = labels.from_array(y, array)
                 x = _labelled(x, found, path, part, data.drop_unlabelled)
                 parts[part] = (_numbers(x, f"{path}, array {name}"), found.values)
                 unlabelled[part] = int((~found.there).sum())
     labels.of_one_kind(kinds)
+    _refuse_two_scales(dtypes, path)
     used = {*examples.values(), *targets.values()}
     return Raw(
         parts,
@@ -107,6 +109,17 @@ def _refuse_halves(
     for part in examples.keys() ^ targets.keys():
         half = examples.get(part) or targets[part]
         raise InputError(f"{path}: {listed([half])} must have examples and labels. Given: one half")
+
+
+def _refuse_two_scales(dtypes: Mapping[str, np.dtype[Any]], path: Path) -> None:
+    """Refuse bytes beside floats: one part may be pixels from 0 to 255, the other from 0 to 1."""
+    of_bytes = [name for name, dtype in dtypes.items() if dtype == np.uint8]
+    of_floats = [name for name, dtype in dtypes.items() if dtype.kind == "f"]
+    if of_bytes and of_floats:
+        raise InputError(
+            f"{path}: the examples of all parts must be of one type. Given: {of_bytes[0]} of uint8 "
+            f"and {of_floats[0]} of {dtypes[of_floats[0]]}; save both in the same"
+        )
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Array:

@@ -72,7 +72,12 @@ def checked(place: str | Path) -> str:
         InputError: a URI of another kind, without a folder in its bucket, or with a password; or
             the environment names a server that cannot be honoured.
     """
-    place = str(place) if is_remote(str(place)) else str(Path(place).absolute())
+    try:
+        place = str(place) if is_remote(str(place)) else str(Path(place).absolute())
+    except FileNotFoundError:
+        raise InputError(
+            f"a relative path needs a working directory. Given: {place}, and the directory is gone"
+        ) from None
     _check_characters(place)
     if not is_remote(place):
         return place
