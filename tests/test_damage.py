@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,7 +17,9 @@ from ffnet.netspec import NetSpec, Training
 from ffnet.results import checks, recorded, storage, tables
 from ffnet.results.layout import RunFolder
 from ffnet.results.tables import Row
+from ffnet.serving.card import choose
 from ffnet.study import Study
+from ffnet.training import checkpoints
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -203,6 +206,7 @@ def test_a_configuration_that_cannot_be_is_refused(run: RunFolder) -> None:
         (["data", "mean"], [float("nan")], "data.mean"),
         (["data", "std"], [0.0], "data.std"),
         (["data", "example_shape"], [0], "data.example_shape"),
+        (["data", "example_shape"], [2] * 4, "data.example_shape"),
         (["data", "classes"], [5], "data.classes"),
         (["versions"], "all", "versions"),
         (["threads"], 0, "threads"),
@@ -222,6 +226,120 @@ def test_a_study_json_with_an_odd_field_is_refused_by_its_name(
         recorded.document(run)
     assert str(run.study) in str(error.value)
     assert words in str(error.value)
+
+
+FEATURES = {
+    "name": "own", "sha256": "0", "sizes": {"train": 8, "validation": 2, "test": None},
+    "classes": ["a", "b", "c"], "example_shape": [5], "dtype": "float64",
+    "normalized_in": "float64", "mean": [-1.5] * 5, "std": [2.0] * 5,
+}  # fmt: skip
+IMAGES = FEATURES | {
+    "example_shape": [4, 4, 3], "dtype": "uint8", "normalized_in": "float32",
+    "mean": [9.5] * 3, "std": [2.0] * 3,
+}  # fmt: skip
+OLDER = {n: v for n, v in FEATURES.items() if n != "normalized_in"} | {"dtype": "float32"}
+
+
+def describe(run: RunFolder, data: dict[str, Any], **of_data: Any) -> None:
+    """Write the data section of a run's study.json; `of_data` goes to the study's own."""
+    document = json.loads(Path(run.study.place).read_text("utf-8"))
+    document["study"]["data"] |= of_data
+    storage.write_json(run.study, document | {"data": data})
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (FEATURES | {"dtype": "nonsense"}, "dtype: input should be 'uint8', 'float32' or"),
+        (FEATURES | {"dtype": "complex64"}, "dtype: input should be 'uint8', 'float32' or"),
+        (FEATURES | {"dtype": "int8"}, "dtype: input should be 'uint8', 'float32' or"),
+        (FEATURES | {"dtype": "uint8"}, "dtype: must be float32 or float64 where data.norm"),
+        (FEATURES | {"normalized_in": "float32"}, "dtype: must be uint8 where data.normalized_in"),
+        (OLDER | {"dtype": "float64"}, "dtype: must be uint8 or float32 where data.normalized_in"),
+        (OLDER | {"dtype": "uint8"}, "mean: must be from 0 to 255 where data.dtype is uint8. G"),
+        (IMAGES | {"dtype": "float32"}, "dtype: must be uint8 where data.normalized_in is float32"),
+        (FEATURES | {"classes": []}, "classes: list should have at least 2 items"),
+        (FEATURES | {"classes": ["a"]}, "classes: list should have at least 2 items"),
+        (FEATURES | {"classes": ["b", "a", "a"]}, "classes: each class must have a name of its "),
+        (FEATURES | {"std": [1e-320] + [2.0] * 4}, "std: must be numbers that float64 holds, and"),
+        (OLDER | {"std": [1e-40] + [2.0] * 4}, "std: must be numbers that float32 holds, and the"),
+        (OLDER | {"mean": [1e39] * 5}, "mean: must be numbers that float32 holds. Given: 1e+39"),
+        (FEATURES | {"mean": [0.0], "std": [1.0]}, "mean: must have a number for each channel or"),
+        (FEATURES | {"std": [1.0]}, "std: must have a number for each channel or feature, 5 for"),
+        (IMAGES | {"mean": [9.5], "std": [2.0]}, "mean: must have a number for each channel or"),
+        (FEATURES | {"example_shape": [1, 5]}, "mean: must have a number for each channel or f"),
+    ],
+)
+def test_what_is_said_of_the_data_fits_together_or_is_refused(
+    run: RunFolder, data: dict[str, Any], words: str, call: Job
+) -> None:
+    describe(run, data)
+    for arguments in (("export",), ("train", "--trial", 0, "--from")):
+        done = call(*arguments, run.place)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"error: {run.study}: data.{words}")
+        assert "Given: " in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "of_data"),
+    [
+        (FEATURES, {}),
+        (FEATURES | {"dtype": "float32"}, {}),
+        (OLDER, {}),
+        (IMAGES, {}),
+        (IMAGES | {"mean": [0.0], "std": [255.0]}, {"scaling": "unit"}),
+        (IMAGES | {"example_shape": [4, 4], "mean": [9.5], "std": [2.0]}, {}),
+        (IMAGES | {"example_shape": [3]}, {}),  # whole numbers of a byte as features
+    ],
+)
+def test_what_versions_said_of_their_data_is_read(
+    run: RunFolder, data: dict[str, Any], of_data: dict[str, Any]
+) -> None:
+    describe(run, data, **of_data)
+    assert recorded.document(run)["data"] == data
+
+
+class Value:
+    """What a checkpoint needs of a variable of TensorFlow."""
+
+    def __init__(self, *shape: int) -> None:
+        self.zeros = np.zeros(shape, np.float32)
+
+    def read_value(self) -> np.ndarray:
+        return self.zeros
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"classes": ["a", "b"]}, "classes: must be 3 names, as the net of trial 0 gives so many"),
+        ({"classes": list("abcd")}, "classes: must be 3 names, as the net of trial 0 gives so man"),
+        (
+            {"example_shape": [4], "mean": [0.0] * 4, "std": [1.0] * 4},
+            "example_shape: must be of 5 numbers, as the net of trial 0 takes so many. Given: [4]",
+        ),
+    ],
+)
+def test_data_of_another_net_than_the_weights_are_blamed_and_not_the_checkpoint(
+    run: RunFolder, changed: dict[str, Any], words: str, call: Job
+) -> None:
+    of_net = {"hidden_sizes": [4], "bias": True, "batch_norm": True}
+    trial = row(0, **of_net)
+    tables.write(run.trials, [trial], tables.TRIALS)
+    same = {name: trial.get(name) for name in tables.CHANGING}
+    tables.write(run.epochs, [report(0, 20, val_accuracy=0.5, **same)], tables.EPOCHS)
+    weights = [Value(5, 4), Value(4), Value(4), Value(4), Value(4, 3), Value(3)]
+    with run.checkpoint(0).replacing() as file:
+        checkpoints.write(file, 20, [], [*weights, Value(4), Value(4)])
+    describe(run, FEATURES)
+    assert choose(run, None).report["step"] == 20
+    describe(run, FEATURES | changed)
+    done = call("export", run.place)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {run.study}: data.{words}")
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("job", ["table", "export", "board"])

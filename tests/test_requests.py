@@ -239,6 +239,12 @@ def test_a_card_of_any_other_content_is_refused_in_a_line(model: Path, content: 
     assert len(str(caught.value)) < 400
 
 
+def test_a_card_with_a_key_twice_is_refused_by_the_key(model: Path) -> None:
+    (model / "card.json").write_text('{"name": "a", "name": "b"}')
+    with pytest.raises(InputError, match=r"card\.json must be .*\(the key 'name' stands twice"):
+        ModelFolder.find(model)
+
+
 def test_a_card_that_is_a_folder_is_refused(model: Path) -> None:
     (model / "card.json").mkdir()
     with pytest.raises(InputError, match="must be a file that can be read"):

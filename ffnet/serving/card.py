@@ -1,5 +1,6 @@
 """Which trial of a run is handed on, and the card that says what it is. Needs no TensorFlow."""
 
+import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +17,8 @@ from ffnet.serving.rest import SIGNATURE
 from ffnet.study import Tuning
 from ffnet.training import checkpoints
 
-NEEDED = {"name", "sizes", "example_shape", "dtype", "mean", "std"}  # of study.json's data
+NEEDED = {"name", "sizes", "classes", "example_shape", "dtype", "mean", "std"}
+"""What an export needs of study.json's data."""
 WEIGHTS = "a checkpoint with the weights of a report"
 LISTED = 10  # trials that a message names
 
@@ -29,7 +31,8 @@ class Choice:
         run: its run.
         document: the run's study.json.
         row: its row of trials.parquet.
-        report: that of its weights, of epochs.parquet: the last one.
+        report: that of its weights, of epochs.parquet: the last one; `shapes` holds the shapes of
+            the checkpoint's arrays.
         why: how it was chosen.
         note: why it is not the first of the run's table, where it is not.
     """
@@ -89,7 +92,9 @@ def choose(run: RunFolder, trial: str | None) -> Choice:
     else:
         report = _named(recorded.trial(rows, trial)["trial"], usable)
         why, note = "named with --trial", ""
-    return Choice(run, document, recorded.trial(rows, str(report["trial"])), report, why, note)
+    choice = Choice(run, document, recorded.trial(rows, str(report["trial"])), report, why, note)
+    _refuse_another_net(choice)
+    return choice
 
 
 def _document(run: RunFolder) -> dict[str, Any]:
@@ -102,6 +107,31 @@ def _document(run: RunFolder) -> dict[str, Any]:
     return document
 
 
+def _refuse_another_net(choice: Choice) -> None:
+    """Raise InputError where the weights take or give other numbers than study.json says.
+
+    Weights that do not fit the trial's layers are refused as they are given to the net.
+    """
+    net, data, shapes = choice.config.net, choice.document["data"], choice.report["shapes"]
+    last = len(net.hidden_sizes) * (1 + net.bias + 2 * net.batch_norm)
+    kernels = [shapes[i] for i in (0, last) if i < len(shapes) and len(shapes[i]) == 2]
+    if len(kernels) < 2:
+        return
+    inputs, outputs = kernels[0][0], kernels[1][1]
+    features, classes = math.prod(data["example_shape"]), len(data["classes"])
+    where = f"the net of trial {choice.row['trial']}"
+    if features != inputs:
+        raise InputError(
+            f"{choice.run.study}: data.example_shape: must be of {inputs} numbers, as {where} "
+            f"takes so many. Given: {data['example_shape']}"
+        )
+    if classes != outputs:
+        raise InputError(
+            f"{choice.run.study}: data.classes: must be {outputs} names, as {where} gives so "
+            f"many probabilities. Given: {classes}"
+        )
+
+
 def _reports_of_weights(run: RunFolder, rows: list[Row], wanted: str | None) -> list[Row]:
     """The report of each checkpoint's weights, a row of epochs.parquet, by trial.
 
@@ -110,17 +140,18 @@ def _reports_of_weights(run: RunFolder, rows: list[Row], wanted: str | None) -> 
     damaged; where none is named, when any is.
     """
     saved = {r["trial"]: r for r in rows if run.checkpoint(r["trial"]).exists()}
-    steps = {}
+    steps, shapes = {}, {}
     for trial in saved:
         try:
-            steps[trial] = checkpoints.load(run.checkpoint(trial)).step
+            loaded = checkpoints.load(run.checkpoint(trial))
+            steps[trial], shapes[trial] = loaded.step, [array.shape for array in loaded.arrays]
         except InputError as error:
             if wanted in (None, str(trial)):
                 raise InputError(f"{error}; name another trial with --trial") from None
     same = ("parent", *CHANGING)
     columns = ["trial", "step", "epoch", "val_accuracy", "val_loss", *same]
     found = [
-        report | {"status": saved[report["trial"]]["status"]}
+        report | {"status": saved[report["trial"]]["status"], "shapes": shapes[report["trial"]]}
         for report in tables.read(run.epochs, columns)
         if report["step"] == steps.get(report["trial"])
         and report["val_loss"] is not None

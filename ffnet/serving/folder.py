@@ -1,14 +1,13 @@
 """The folder of an exported model: which version is served, and under which name."""
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ffnet.errors import InputError, one_line
+from ffnet.validation import MOST_BYTES, json_object
 
 CARD = "card.json"
-MOST_BYTES = 1 << 24  # of a card
 GRAPH = "saved_model.pb"
 """The file that makes a folder a SavedModel."""
 
@@ -30,7 +29,8 @@ class ModelFolder:
             name: of the model; None for the card's name, or the folder's without a card.
 
         Raises:
-            InputError: there is no SavedModel, the card is no JSON, or the name fits no URL.
+            InputError: there is no SavedModel, the card is no JSON object with a name,
+                or the name fits no URL.
         """
         if not folder.is_dir():
             raise InputError(f"MODEL_DIR must be a folder. Given: {folder}")
@@ -57,15 +57,16 @@ def _highest(folder: Path) -> Path:
 
 
 def _name_on_card(card: Path) -> str | None:
+    rule = f'{card} must be a JSON object with a "name" that is a text'
     try:
         with card.open("rb") as file:
-            name = json.loads(file.read(MOST_BYTES))["name"]
+            name = json_object(file.read(MOST_BYTES + 1)).get("name")
     except FileNotFoundError:
         return None
     except OSError as error:
         raise InputError(f"{card} must be a file that can be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        name = None
+    except ValueError as error:
+        raise InputError(f"{rule} ({one_line(str(error), 100)}); mend it") from None
     if not isinstance(name, str) or not name:
-        raise InputError(f'{card} must be a JSON object with a "name" that is a text; mend it')
+        raise InputError(f"{rule}; mend it")
     return name
