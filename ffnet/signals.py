@@ -8,19 +8,35 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
+def held_back() -> Iterator[list[int]]:
     """Signals that end a job wait until the block has ended: for code that none may interrupt.
 
+    Gives the list of the signals that wait, which grows as they come: long code looks at it.
     A signal mask would not do: a thread without it takes the signal, and Python then interrupts
     the main thread.
     """
     came: list[int] = []
-    with restored():
-        for number in wanted():
-            signal.signal(number, lambda number, _: came.append(number))
-        yield
-    for sign in came:
-        signal.raise_signal(sign)
+    held = True
+    before = {int(number): signal.getsignal(number) for number in wanted()}
+
+    def hold(number: int, _: object) -> None:
+        if held:
+            came.append(number)
+        else:  # a signal that came while the handlers were set back has left this one
+            signal.signal(number, before[number])
+            signal.raise_signal(number)
+
+    try:
+        with restored():
+            try:
+                for number in before:
+                    signal.signal(number, hold)
+                yield came
+            finally:
+                held = False
+    finally:
+        for sign in came:
+            signal.raise_signal(sign)
 
 
 def interrupt() -> None:

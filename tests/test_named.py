@@ -1,12 +1,24 @@
-"""What a submitted job names: its study is sent, its results lie here, its data are refused."""
+"""What a submitted job names: its study is sent, its results lie here, its data are refused.
 
+And Ctrl-C while jobs/submit.py connects or prints a log, with a stand-in for the cluster.
+"""
+
+import asyncio
+import builtins
+import gc
+import signal
+import socket
+import sys
+import warnings
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from conftest import Job
+from ffnet import signals
 from ffnet.errors import InputError
 from ffnet.submit import job, package
 
@@ -93,6 +105,43 @@ def test_data_that_are_not_sent_are_refused(here: Path, words: list[str], messag
     assert message in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "file",
+    ["train-0.parquet", "data/train.PARQUET", "mnist/mnist.npz", "train-images-idx3-ubyte.gz"],
+)
+def test_a_folder_of_data_that_are_not_sent_is_refused(here: Path, file: str) -> None:
+    (here / "mydata" / file).parent.mkdir(parents=True)
+    (here / "mydata" / file).touch()
+    (here / "mydata" / "README.md").touch()
+    (here / "i.toml").write_text('[data]\ndataset = "mydata"')
+    (here / "j.toml").write_text('[data]\ndata_dir = "./mydata"')
+    for flag, *words in (
+        ["--dataset", "tune", "a.toml", "--dataset", "mydata"],
+        ["--dataset", "train", "--dataset=mydata/"],
+        ["--dataset", "tune", "i.toml"],
+        ["--data-dir", "tune", "a.toml", "--data-dir", "mydata"],
+        ["--data-dir", "tune", "a.toml", "--data-dir", "."],
+        ["--data-dir", "tune", "j.toml", "--dataset", "mnist"],
+    ):
+        with pytest.raises(InputError, match=f"^{flag} must be a path that the cluster sees, from"):
+            made(here, *words)
+    # There it lies below another folder, whatever lies here.
+    made(here, "tune", "i.toml", "--data-dir", "/shared")
+
+
+def test_a_folder_of_data_by_links_is_refused_and_one_that_is_sent_whole_is_not(here: Path) -> None:
+    (here / "idx" / ".cache").mkdir(parents=True)
+    for name in ("train-images-idx3-ubyte", ".gitattributes", ".cache/x.parquet"):
+        (here / "idx" / name).touch()
+    made(here, "tune", "a.toml", "--dataset", "idx")
+    made(here, "tune", "a.toml", "--data-dir", "idx")
+    (here / "linked").mkdir()
+    (here / "linked" / "train").symlink_to(here / "idx")
+    for name in ("linked", "linked/train"):
+        with pytest.raises(InputError, match=f"data are not sent with a job. Given: {name}$"):
+            made(here, "tune", "a.toml", "--dataset", name)
+
+
 @pytest.mark.parametrize("words", [["--out", ""], ["--out="], ["--dataset", " "], [""]])
 def test_an_empty_value_does_not_mean_this_folder(here: Path, words: list[str]) -> None:
     with pytest.raises(InputError, match="needs a value, or leave it out"):
@@ -137,3 +186,116 @@ def test_a_job_that_ended_before_the_interrupt_is_seen() -> None:
     assert job.ended(client("SUCCEEDED"), "x") is not None
     assert job.ended(client("RUNNING"), "x") is None
     assert job.ended(client("SUCCEEDED", error=True), "x") is None
+
+
+# --- Ctrl-C ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_ctrl_c_while_ray_is_imported_ends_quietly(
+    call: Job, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = builtins.__import__
+
+    def interrupted(name: str, *rest: Any, **more: Any) -> Any:
+        if name == "ray.exceptions":
+            signal.raise_signal(signal.SIGINT)
+        return found(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", interrupted)
+    done = call("submit", "--address", address, "list")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_ctrl_c_while_the_cluster_is_asked_ends_quietly(
+    call: Job, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "ray.job_submission.JobSubmissionClient", lambda _: signal.raise_signal(signal.SIGINT)
+    )
+    done = call("submit", "--address", address, "list")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.fixture
+def log() -> job.Log:
+    """The log of a job that has ended, in two pieces."""
+
+    async def tail_job_logs(_: str) -> AsyncIterator[str]:
+        yield "one\n"
+        yield "two\n"
+
+    details = SimpleNamespace(status=SimpleNamespace(is_terminal=lambda: True))
+    client = SimpleNamespace(tail_job_logs=tail_job_logs, get_job_info=lambda _: details)
+    return job.Log(client, "x")
+
+
+def test_a_log_that_breaks_is_printed_once(capfd: pytest.CaptureFixture[str]) -> None:
+    texts, states = [["one\n"], ["on", "e\ntw"], ["one\ntwo\n"]], [False, False, True]
+
+    async def tail_job_logs(_: str) -> AsyncIterator[str]:
+        for text in texts.pop(0):
+            yield text
+        if texts:
+            raise RuntimeError("the connection broke")
+
+    details = SimpleNamespace(status=SimpleNamespace(is_terminal=lambda: states.pop(0)))
+    client = SimpleNamespace(tail_job_logs=tail_job_logs, get_job_info=lambda _: details)
+    assert job.Log(client, "x").follow() is details
+    assert capfd.readouterr() == ("one\ntwo\n", "")
+
+
+def test_ctrl_c_anywhere_in_the_log_raises_and_leaves_nothing_behind(
+    log: job.Log, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A signal at each call of a function: none may leave a loop half made."""
+
+    def follow(at: int, sign: int) -> int:
+        """Follow the log with a signal at a call; returns the number of calls."""
+        calls = 0
+
+        def count(_: FrameType, event: str, __: Any) -> None:
+            nonlocal calls
+            if event == "call":
+                calls += 1
+                if calls == at:
+                    signal.raise_signal(sign)
+
+        sys.setprofile(count)
+        try:
+            log.follow()
+        finally:
+            sys.setprofile(None)
+        return calls
+
+    with signals.restored(), warnings.catch_warnings():
+        warnings.simplefilter("error")  # those of what is never awaited or closed are printed
+        signals.interrupt()
+        follow(0, 0)  # what is made once
+        calls = follow(0, 0)
+        assert calls > 100
+        for at in range(1, calls - 5, 3):
+            with pytest.raises(KeyboardInterrupt):
+                follow(at, signal.SIGTERM if at % 2 else signal.SIGINT)
+            for sign in (signal.SIGINT, signal.SIGTERM):
+                with pytest.raises(KeyboardInterrupt):  # the next one is not lost
+                    signal.raise_signal(sign)
+        gc.collect()
+    assert capfd.readouterr().err == ""
+
+
+def test_ctrl_c_ends_the_wait_for_a_quiet_log() -> None:
+    async def tail_job_logs(_: str) -> AsyncIterator[str]:
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.Event().wait()
+        yield ""
+
+    with signals.restored():
+        signals.interrupt()
+        with pytest.raises(KeyboardInterrupt):
+            job.Log(SimpleNamespace(tail_job_logs=tail_job_logs), "x").follow()

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ffnet.errors import InputError
+from ffnet.signals import held_back
 
 
 def connect(address: str | None) -> Any:
@@ -59,24 +60,34 @@ def _use_token() -> str | None:
 
 
 def _connect(url: str, source: str | None) -> Any:
-    try:
-        parts = urlsplit(url)  # Ray itself would try for minutes
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        socket.create_connection((str(parts.hostname), port), timeout=10).close()
-
+    _knock(url)
+    with held_back():  # an import that is interrupted fails in ways of its own
         from ray.exceptions import AuthenticationError
         from ray.job_submission import JobSubmissionClient
 
+    try:
         logging.disable(logging.INFO)  # Ray tells of each request
         return JobSubmissionClient(url)
     except (OSError, RuntimeError, ValueError, LookupError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"a running Ray cluster must answer at --address. Given: {url} ({reason})"
-        ) from None
+        raise _no_answer(url, error) from None
     except AuthenticationError:
         if source:
             raise InputError(f"the cluster at {url} refuses the token of {source}") from None
         raise InputError(
             f"the cluster at {url} asks for a token: set RAY_AUTH_TOKEN_PATH to a file with it"
         ) from None
+
+
+def _knock(url: str) -> None:
+    """Refuse an address where nothing listens: Ray itself would try for minutes."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((str(parts.hostname), port), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise _no_answer(url, error) from None
+
+
+def _no_answer(url: str, error: Exception) -> InputError:
+    reason = str(error).partition("\n")[0]
+    return InputError(f"a running Ray cluster must answer at --address. Given: {url} ({reason})")

@@ -4,9 +4,12 @@ import asyncio
 import contextlib
 import shlex
 import time
+from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from ffnet.signals import held_back, interrupt, restored
 
 STOPPED = 75  # also jobs/tune.py's exit status after a signal: --resume goes on
 STOP_SECONDS = 120
@@ -54,23 +57,48 @@ class Log:
 
         Raises:
             ConnectionError: the cluster has not answered for a minute.
+            KeyboardInterrupt: a signal came; the job goes on.
         """
         while True:
-            with contextlib.suppress(Exception):  # broken or quiet: the details say what is so
-                asyncio.run(self._copy())
+            # Broken or quiet: the details say what is so.
+            with contextlib.suppress(Exception), held_back() as came:
+                self._print(came)
             details = _details(self._client, self._name)
             if details.status.is_terminal():
                 return details
             time.sleep(1)
 
-    async def _copy(self) -> None:
+    def _print(self, came: list[int]) -> None:
+        """Print what is new in the log until it ends or brings nothing for a minute.
+
+        Signals must be held back: asyncio does not end in order when it is interrupted anywhere.
+
+        Args:
+            came: grows when a signal comes, which ends it too.
+        """
         passed = 0
-        async with asyncio.timeout(QUIET_SECONDS) as limit:
-            async for text in self._client.tail_job_logs(self._name):
-                limit.reschedule(asyncio.get_running_loop().time() + QUIET_SECONDS)
-                print(text[max(0, self._printed - passed) :], end="", flush=True)
+        with contextlib.closing(asyncio.Runner()) as runner:
+            pieces = self._client.tail_job_logs(self._name)
+            while (text := runner.run(_next(pieces, came))) is not None:
+                with restored():
+                    interrupt()  # the output may be blocked
+                    print(text[max(0, self._printed - passed) :], end="", flush=True)
                 passed += len(text)
                 self._printed = max(self._printed, passed)
+
+
+async def _next(pieces: AsyncIterator[str], came: list[int]) -> str | None:
+    """The next piece of a log; None at its end, after a minute without news, or when a signal came.
+
+    Args:
+        pieces: gives the log.
+        came: grows when a signal comes.
+    """
+    piece = asyncio.ensure_future(anext(pieces, None))
+    end = time.monotonic() + QUIET_SECONDS
+    while not piece.done() and not came and time.monotonic() < end:
+        await asyncio.wait([piece], timeout=0.1)
+    return piece.result() if piece.done() else None
 
 
 def wait(client: Any, name: str) -> Any:

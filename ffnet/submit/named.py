@@ -3,6 +3,7 @@
 A job runs in a copy of the working directory, without data, results and hidden files.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +66,8 @@ def settle(job: str, arguments: list[str], here: Path, copied: Callable[[Path], 
         elif flag in DATA:
             given[flag] = value
         settled[index] = f"{flag}={means}" if arguments[index].startswith("--") else means
+    if "--data-dir" in given:  # the data set lies below it, whatever lies here
+        given.pop("--dataset", None)
     for flag, value in given.items():
         _refuse_data(flag, value, here, copied)
     return Named(settled, sent)
@@ -135,9 +138,26 @@ def _refuse_data(flag: str, value: str, here: Path, copied: Callable[[Path], boo
     if elsewhere or (flag == "--dataset" and value in NAMES):
         return
     if flag == "--data-dir" or path.exists():
-        if path.exists() and copied(path):
+        if path.exists() and _whole(path, copied):
             return
         raise InputError(
             f"{flag} must be a path that the cluster sees, from /: data are not sent with a job. "
             f"Given: {value}"
         )
+
+
+def _whole(path: Path, copied: Callable[[Path], bool]) -> bool:
+    """Whether a file, or a folder with all that may be data in it, is in the copy."""
+    if not copied(path):
+        return False
+    for folder, folders, files in os.walk(path):
+        folders[:] = [name for name in folders if not _is_no_data(name)]
+        names = [*folders, *(name for name in files if not _is_no_data(name))]
+        if not all(copied(Path(folder, name)) for name in names):
+            return False
+    return True
+
+
+def _is_no_data(name: str) -> bool:
+    """Whether a name is of a hidden file or of Python's cache."""
+    return name.startswith(".") or name == "__pycache__"
