@@ -39,6 +39,6 @@ if _is_a_job and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     # Until `command.run`, Ctrl-C ends a job without the traceback of an import.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from ffnet import command  # noqa: E402
+from ffnet.cli import command  # noqa: E402
 
 __all__ = ["command"]

@@ -26,10 +26,10 @@ from typing import Any
 
 from _environment import command
 from ffnet.errors import InputError
-from ffnet.results import tables
-from ffnet.results.layout import RunFolder
-from ffnet.study import Study
-from ffnet.validation import validated
+from ffnet.run import tables
+from ffnet.run.folder import RunFolder
+from ffnet.spec.study import Study
+from ffnet.spec.validation import validated
 
 JOBS = Path(__file__).parent
 PEERS = JOBS / "peers"

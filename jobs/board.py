@@ -22,9 +22,9 @@ from collections.abc import Iterator
 from typing import IO
 
 from _environment import command
-from ffnet import temporary
 from ffnet.errors import InputError
-from ffnet.results.layout import RunFolder
+from ffnet.run.folder import RunFolder
+from ffnet.system import temporary
 
 EVERY = 5.0  # seconds between conversions; TensorBoard too looks for news every 5
 SHARE = 0.1  # of the time that conversions may take
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _convert(run: RunFolder) -> float:
     """Bring the event files up to the tables; the seconds that it took."""
-    from ffnet.results.tensorboard import convert
+    from ffnet.report.tensorboard import convert
 
     begun = time.monotonic()
     convert(run)

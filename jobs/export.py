@@ -18,8 +18,8 @@ import os
 from pathlib import Path
 
 from _environment import command
-from ffnet.output import redirected
-from ffnet.results.layout import RunFolder
+from ffnet.run.folder import RunFolder
+from ffnet.system.output import redirected
 
 
 def main(argv: list[str]) -> int:
@@ -27,13 +27,13 @@ def main(argv: list[str]) -> int:
     flags = _parser().parse_args(argv)
     run = RunFolder.existing(flags.run)
 
-    from ffnet.serving.card import choose
+    from ffnet.export.card import choose
 
     choice = choose(run, flags.trial)
     out = choice.out(flags.out)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with redirected(Path(os.devnull), 2):  # TensorFlow's greetings
-        from ffnet.serving.export import export
+        from ffnet.export.export import export
         from ffnet.training.devices import configure
 
         configure(len(os.sched_getaffinity(0)), gpus=0)

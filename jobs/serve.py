@@ -16,10 +16,10 @@ import os
 from pathlib import Path
 
 from _environment import command
-from ffnet import scratch
 from ffnet.errors import InputError
-from ffnet.serving.folder import ModelFolder
+from ffnet.export.folder import ModelFolder
 from ffnet.serving.listen import reserved
+from ffnet.system import scratch
 
 
 def main(argv: list[str]) -> int:

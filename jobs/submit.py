@@ -30,10 +30,11 @@ from pathlib import Path
 from typing import Any
 
 from _environment import command
-from ffnet import temporary
 from ffnet.errors import InputError
-from ffnet.submit import connection, job, package
-from ffnet.submit.named import Named
+from ffnet.ray_cluster import job, package
+from ffnet.ray_cluster import job_server as connection
+from ffnet.ray_cluster.named import Named
+from ffnet.system import temporary
 
 ACTIONS = ("status", "logs", "stop", "list")
 

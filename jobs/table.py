@@ -10,12 +10,12 @@ import argparse
 
 from _environment import command
 from ffnet.errors import InputError
-from ffnet.results import tables
-from ffnet.results.layout import RunFolder
-from ffnet.results.ranking import best_first, ranked, tuning_of
-from ffnet.results.text import FORMATS, render, shown
-from ffnet.space import Values
-from ffnet.validation import read_study
+from ffnet.report.text import FORMATS, render, shown
+from ffnet.run import tables
+from ffnet.run.folder import RunFolder
+from ffnet.run.ranking import best_first, ranked, tuning_of
+from ffnet.spec.space import Values
+from ffnet.spec.validation import read_study
 
 
 def main(argv: list[str]) -> int:

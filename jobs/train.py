@@ -20,19 +20,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from _environment import command
+from ffnet.cli.flags import add_flags, given, override
 from ffnet.errors import InputError, StorageError
-from ffnet.flags import add_flags, given, override
-from ffnet.netspec import TrialConfig
-from ffnet.output import redirected
-from ffnet.relevance import relevant
-from ffnet.results.hold import held
-from ffnet.results.layout import RunFolder
-from ffnet.study import OneNet, Tuning
-from ffnet.validation import read_toml, validated
+from ffnet.run.folder import RunFolder
+from ffnet.run.hold import held
+from ffnet.spec.net import TrialConfig
+from ffnet.spec.relevance import relevant
+from ffnet.spec.study import OneNet, Tuning
+from ffnet.spec.validation import read_toml, validated
+from ffnet.system.output import redirected
 
 if TYPE_CHECKING:
     from ffnet.data.dataset import DataSet
-    from ffnet.results.tables import Row
+    from ffnet.run.tables import Row
     from ffnet.training.loop import Report
     from ffnet.training.trainer import Trainer
 
@@ -116,8 +116,8 @@ def _trainer(data: "DataSet", config: TrialConfig, threads: int, device: str) ->
 
 def _reports(trainer: "Trainer", config: TrialConfig, lesson: bool) -> "Iterator[Report]":
     """A trial's reports; or those that the lesson prints, the first after the first step."""
+    from ffnet.spec.points import report_points
     from ffnet.training.loop import train
-    from ffnet.training.points import report_points
 
     points = report_points(config, trainer.examples)
     if lesson:
@@ -137,7 +137,7 @@ def _print_report(report: "Report") -> None:
 
 def _row(config: TrialConfig, reports: "list[Report]") -> "Row":
     """The net's row of trials.parquet."""
-    from ffnet.results.tables import note_score
+    from ffnet.run.tables import note_score
 
     last = reports[-1]
     row: Row = {
@@ -156,7 +156,7 @@ def _row(config: TrialConfig, reports: "list[Report]") -> "Row":
 
 def _report_rows(row: "Row", reports: "Iterable[Report]") -> "list[Row]":
     """The net's rows of epochs.parquet."""
-    from ffnet.results.tables import CHANGING
+    from ffnet.run.tables import CHANGING
 
     own = {name: row[name] for name in ("trial", *CHANGING)}
     return [own | report.measured() for report in reports]
@@ -164,7 +164,7 @@ def _report_rows(row: "Row", reports: "Iterable[Report]") -> "list[Row]":
 
 def _save_somewhere(folder: RunFolder, *net: Any) -> None:
     """Save the trained net in its folder, or say where else it is."""
-    from ffnet.results import rescue
+    from ffnet.run import rescue
 
     try:
         _save(folder, *net)
@@ -178,8 +178,7 @@ def _save(
     row: "Row", reports: "list[Report]",
 ) -> None:  # fmt: skip
     """A run's folder, as a study of one trial leaves it."""
-    from ffnet.results import provenance, storage, tables
-    from ffnet.training import checkpoints
+    from ffnet.run import checkpoints, provenance, storage, tables
 
     with folder.checkpoint(0).replacing() as file:
         checkpoints.write(file, reports[-1].step, [], trainer.variables)
@@ -196,13 +195,13 @@ def _show(
 ) -> None:  # fmt: skip
     """Figures and TensorBoard's files, where they were asked for."""
     if flags.tensorboard:
-        from ffnet.results.tensorboard import write_run
+        from ffnet.report.tensorboard import write_run
 
         write_run(flags.tensorboard, [row], _report_rows(row, reports), Tuning())
         print(f"events: tensorboard --logdir {flags.tensorboard}")
     if not flags.save_figures:
         return
-    from ffnet.results import figures
+    from ffnet.report import figures
 
     name = f"{data.name}: {'-'.join(map(str, row['hidden_sizes']))}, {row['optimizer']}"
     drawn = {"curves": figures.curves(_report_rows(row, reports), name)}
@@ -222,7 +221,7 @@ def _show(
 def _train_again(flags: argparse.Namespace) -> int:
     """Train a trial of a run again, and say whether each of its reports came out the same."""
     from ffnet.data.load import load
-    from ffnet.results import provenance, recorded, tables
+    from ffnet.run import provenance, recorded, tables
     from ffnet.training import memory
 
     folder = RunFolder.existing(flags.run)
@@ -298,7 +297,7 @@ def _needs_no_parent(row: "Row") -> None:
 
 
 def _print_differences(versions: dict[str, str]) -> None:
-    from ffnet.results.provenance import versions as installed
+    from ffnet.run.provenance import versions as installed
 
     now = installed()
     other = [f"{n} {v}, here {now.get(n)}" for n, v in versions.items() if now.get(n) != v]

@@ -21,20 +21,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from _environment import command
-from ffnet import scratch
+from ffnet.cli.flags import add_flags, given, override
 from ffnet.errors import InputError, RunError
-from ffnet.flags import add_flags, given, override
-from ffnet.relevance import relevant
-from ffnet.results import storage
-from ffnet.results.hold import Hold, held
-from ffnet.results.layout import RunFolder
-from ffnet.signals import held_back
-from ffnet.study import Study
-from ffnet.validation import is_of_run, name_of, read_study, validated
+from ffnet.run import storage
+from ffnet.run.folder import RunFolder
+from ffnet.run.hold import Hold, held
+from ffnet.spec.relevance import relevant
+from ffnet.spec.study import Study
+from ffnet.spec.validation import is_of_run, name_of, read_study, validated
+from ffnet.system import scratch
+from ffnet.system.signals import held_back
 
 if TYPE_CHECKING:
     from ffnet.data.dataset import DataSet
-    from ffnet.tuning.past import Past
+    from ffnet.run.past import Past
     from ffnet.tuning.recorder import Recorder
 
 
@@ -128,8 +128,7 @@ def _folder(
     folder: RunFolder, flags: argparse.Namespace, study: Study, data: "DataSet"
 ) -> "tuple[RunFolder, Past]":
     """The run's folder with its study.json, and what the study did there before."""
-    from ffnet.results import provenance, rescue
-    from ffnet.tuning import past
+    from ffnet.run import past, provenance, rescue
 
     saved = rescue.found(folder)
     if flags.resume and (saved or folder.has_study()):
@@ -176,7 +175,7 @@ def _resuming(argv: list[str], folder: RunFolder) -> list[str]:
 
 
 def _summarise(study: Study, recorder: "Recorder", folder: "RunFolder", seconds: float) -> None:
-    from ffnet.results.text import render, shown
+    from ffnet.report.text import render, shown
 
     counts = recorder.counts()
     if best := recorder.best(5):

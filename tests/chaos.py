@@ -30,8 +30,8 @@ import numpy as np
 from chaos_runs import Case, Event, Result, Run
 from chaos_stages import Disk, DiskRun, Nodes, NodesRun, StoreRun
 from chaos_world import World
-from ffnet.results import text
-from ffnet.results.provenance import commit
+from ffnet.report import text
+from ffnet.run.provenance import commit
 from s3_server import s3_server
 
 SCHEDULERS, SEARCHES = ("asha", "median", "none", "hyperband", "pbt"), ("random", "grid", "tpe")

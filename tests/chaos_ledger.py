@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from ffnet.results import tables
-from ffnet.results.tables import Row
+from ffnet.run import tables
+from ffnet.run.tables import Row
 
 ENDED = ("done", "pruned", "diverged")
 """Statuses that are final. A trial that failed or was stopped may be tried again."""

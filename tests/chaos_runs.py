@@ -12,7 +12,7 @@ from pathlib import Path
 
 from chaos_ledger import Ledger, changed_decisions
 from chaos_world import Driver, Watch, World, title, wait
-from ffnet.results.tables import Row
+from ffnet.run.tables import Row
 
 Tables = tuple[list[Row], list[Row]]
 

@@ -17,10 +17,9 @@ from typing import Any
 from chaos_ledger import Ledger
 from conftest import ROOT, command_line
 from ffnet.errors import InputError
-from ffnet.results import storage, tables
-from ffnet.results.layout import RunFolder
-from ffnet.results.tables import Row
-from ffnet.training import checkpoints
+from ffnet.run import checkpoints, storage, tables
+from ffnet.run.folder import RunFolder
+from ffnet.run.tables import Row
 
 TAG = "FFNET_CHAOS"
 """Variable in the environment of a driver, and so of all that it starts: place and life."""

@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ffnet import command, signals
-from ffnet.results import tables
-from ffnet.results.layout import RunFolder
-from ffnet.results.tables import Row
+from ffnet.cli import command
+from ffnet.run import tables
+from ffnet.run.folder import RunFolder
+from ffnet.run.tables import Row
+from ffnet.system import signals
 
 ROOT = Path(__file__).parent.parent
 Job = Callable[..., subprocess.CompletedProcess[str]]

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ffnet.netspec import NetSpec, Training
-from ffnet.results import ranking, recorded, tables, tensorboard
-from ffnet.results.layout import RunFolder
-from ffnet.results.storage import File
-from ffnet.results.text import render, shown
-from ffnet.study import OneNet, Study, Tuning
-from ffnet.training import checkpoints
+from ffnet.report import tensorboard
+from ffnet.report.text import render, shown
+from ffnet.run import checkpoints, ranking, recorded, tables
+from ffnet.run.folder import RunFolder
+from ffnet.run.storage import File
+from ffnet.spec.net import NetSpec, Training
+from ffnet.spec.study import OneNet, Study, Tuning
 from fuzzing import fuzzed
 
 

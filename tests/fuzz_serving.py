@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ffnet.export.folder import ModelFolder
 from ffnet.serving import rest
-from ffnet.serving.folder import ModelFolder
 from ffnet.serving.tensors import Input, Refused
 from fuzzing import fuzzed
 

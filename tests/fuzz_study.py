@@ -6,8 +6,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from ffnet.study import Study
-from ffnet.validation import name_of, read_study, validated
+from ffnet.spec.study import Study
+from ffnet.spec.validation import name_of, read_study, validated
 from fuzzing import fuzzed
 
 STUDIES = Path(__file__).parent.parent / "jobs" / "studies"

@@ -14,14 +14,14 @@ from unittest.mock import MagicMock
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from ffnet.netspec import TrialConfig
-from ffnet.results import storage
-from ffnet.results.layout import RunFolder
-from ffnet.results.tables import Row
-from ffnet.study import Study
-from ffnet.tuning import past as pasts
+from ffnet.run import past as pasts
+from ffnet.run import storage
+from ffnet.run.folder import RunFolder
+from ffnet.run.past import Past
+from ffnet.run.tables import Row
+from ffnet.spec.net import TrialConfig
+from ffnet.spec.study import Study
 from ffnet.tuning.losses import Losses
-from ffnet.tuning.past import Past
 from ffnet.tuning.recorder import Recorder
 from ffnet.tuning.schedulers import make_scheduler, replay
 from ffnet.tuning.search import StudySearch

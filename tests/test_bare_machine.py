@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from conftest import Job, command_line
-from ffnet import temporary
 from ffnet.errors import InputError
-from ffnet.results import provenance, storage, tables
-from ffnet.results.hold import held
-from ffnet.results.layout import RunFolder
+from ffnet.run import provenance, storage, tables
+from ffnet.run.folder import RunFolder
+from ffnet.run.hold import held
+from ffnet.system import temporary
 
 FAILING = {
     "no git": None,

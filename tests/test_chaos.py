@@ -19,9 +19,9 @@ from chaos_ledger import Ledger, changed_decisions
 from chaos_runs import Case, Event, Result, Run
 from chaos_world import Watch, World
 from conftest import ROOT, wait_for
-from ffnet.results import tables
-from ffnet.results.layout import RunFolder
-from ffnet.results.tables import Row
+from ffnet.run import tables
+from ffnet.run.folder import RunFolder
+from ffnet.run.tables import Row
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 Tables = tuple[list[Row], list[Row]]

@@ -12,10 +12,10 @@ import pytest
 import tensorflow as tf
 
 from ffnet.errors import InputError
-from ffnet.netspec import NetSpec, Training, TrialConfig
-from ffnet.results.layout import RunFolder
-from ffnet.results.storage import File
-from ffnet.training import checkpoints
+from ffnet.run import checkpoints
+from ffnet.run.folder import RunFolder
+from ffnet.run.storage import File
+from ffnet.spec.net import NetSpec, Training, TrialConfig
 from ffnet.tuning.trial import Trial
 
 NOW = "2026-01-01T00:00:00+00:00"

@@ -13,13 +13,12 @@ import pytest
 
 from conftest import Job
 from ffnet.errors import InputError
-from ffnet.netspec import NetSpec, Training
-from ffnet.results import checks, recorded, storage, tables
-from ffnet.results.layout import RunFolder
-from ffnet.results.tables import Row
-from ffnet.serving.card import choose
-from ffnet.study import Study
-from ffnet.training import checkpoints
+from ffnet.export.card import choose
+from ffnet.run import checkpoints, checks, recorded, storage, tables
+from ffnet.run.folder import RunFolder
+from ffnet.run.tables import Row
+from ffnet.spec.net import NetSpec, Training
+from ffnet.spec.study import Study
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -14,7 +14,7 @@ from data_files import LABELS, N, loaded, refusal, savez
 from ffnet.data import split
 from ffnet.data.dataset import DataSet, Part
 from ffnet.errors import InputError
-from ffnet.results import provenance
+from ffnet.run import provenance
 
 X = np.stack([np.arange(N), np.arange(N) ** 2 % 37], axis=1).astype(np.float32)
 

@@ -12,7 +12,7 @@ from conftest import Job
 from data_files import LABELS, N, loaded, savez, write
 from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError
-from ffnet.results import provenance
+from ffnet.run import provenance
 
 NEW = ("columns", "target", "unused", "unlabelled", "normalized_in")
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_files import LABELS, RANDOM, N, loaded, original, refusal, savez, write
-from ffnet.results import provenance
+from ffnet.run import provenance
 
 # --- columns by name -----------------------------------------------------------------------------
 

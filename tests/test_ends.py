@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from conftest import command_line, rows_of, unpruned_study, wait_for
-from ffnet import output
-from ffnet.private_ray import RAY_DIED
-from ffnet.results.hold import held
-from ffnet.results.layout import RunFolder
+from ffnet.ray_cluster.private_ray import RAY_DIED
+from ffnet.run.folder import RunFolder
+from ffnet.run.hold import held
+from ffnet.system import output
 
 Driver = subprocess.Popen[str]
 

@@ -44,13 +44,13 @@ runpy.run_path(sys.argv[1], run_name="__main__")
 def test_a_package_that_is_missing_later_is_named(
     call: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from ffnet.results import storage
-    from ffnet.results.layout import RunFolder
+    from ffnet.run import storage
+    from ffnet.run.folder import RunFolder
 
     run = RunFolder.create(tmp_path / "run")
     storage.write_json(run.study, {"study": {}})
     (tmp_path / "run" / "trials.parquet").touch()
-    monkeypatch.delitem(sys.modules, "ffnet.results.tensorboard", raising=False)
+    monkeypatch.delitem(sys.modules, "ffnet.report.tensorboard", raising=False)
     monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
     done = call("board", run.place, "--convert-only")
     assert done.returncode == 2

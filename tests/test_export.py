@@ -22,12 +22,11 @@ from ffnet.data.dataset import Part
 from ffnet.data.load import load
 from ffnet.data.scaling import standardized, statistics
 from ffnet.errors import InputError
-from ffnet.results import recorded, storage, tables
-from ffnet.results.layout import RunFolder
-from ffnet.results.tables import Row
-from ffnet.serving.card import choose
-from ffnet.study import Data
-from ffnet.training import checkpoints
+from ffnet.export.card import choose
+from ffnet.run import checkpoints, recorded, storage, tables
+from ffnet.run.folder import RunFolder
+from ffnet.run.tables import Row
+from ffnet.spec.study import Data
 from test_tables import assert_imports_neither
 
 Array = npt.NDArray[Any]
@@ -82,7 +81,7 @@ def kept(run: RunFolder) -> list[Row]:
 
 def export(run: RunFolder, out: Path, trial: str | None = None) -> dict[str, Any]:
     """In this process, as each of its own takes seconds to import TensorFlow."""
-    from ffnet.serving.export import export
+    from ffnet.export.export import export
 
     return export(choose(run, trial), out)
 
@@ -198,7 +197,7 @@ def test_numbers_that_float32_would_merge_stay_apart_to_the_end(job: Job, tmp_pa
 def test_a_net_gets_the_same_bits_in_training_and_when_exported() -> None:
     import tensorflow as tf
 
-    from ffnet.serving.export import normalized
+    from ffnet.export.export import normalized
 
     random = np.random.default_rng(0)
     size = 10.0 ** random.uniform(-30, 30, 50)
@@ -265,7 +264,7 @@ def test_each_export_is_a_further_version(nets: Path, tmp_path: Path) -> None:
 def test_of_two_exports_at_once_neither_is_written_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ffnet.serving import export as exporting
+    from ffnet.export import export as exporting
 
     rename = Path.rename
     others: list[Path] = []
@@ -346,7 +345,7 @@ def test_a_trial_that_trains_on_after_it_was_chosen_is_not_exported(
     variables = [tf.Variable(array) for array in saved.arrays]
     with run.checkpoint(0).replacing() as file:
         checkpoints.write(file, saved.step + 1, saved.reports, variables)
-    from ffnet.serving.export import export
+    from ffnet.export.export import export
 
     with pytest.raises(InputError, match="trial 0 trains on meanwhile"):
         export(chosen, tmp_path / "model")

@@ -12,16 +12,16 @@ from conftest import Job, reports_of, rows_of, unpruned_study
 from ffnet.data.dataset import DataSet
 from ffnet.data.load import load
 from ffnet.errors import InputError
-from ffnet.results import provenance, recorded, storage
-from ffnet.results.layout import RunFolder
-from ffnet.results.tables import Row
-from ffnet.study import Data, Study
-from ffnet.tuning import driver, past
+from ffnet.run import past, provenance, recorded, storage
+from ffnet.run.folder import RunFolder
+from ffnet.run.tables import Row
+from ffnet.spec.study import Data, Study
+from ffnet.spec.validation import validated
+from ffnet.tuning import driver
 from ffnet.tuning.losses import Losses
 from ffnet.tuning.progress import describe
 from ffnet.tuning.recorder import Recorder
 from ffnet.tuning.search import StudySearch
-from ffnet.validation import validated
 
 SPACE = {"learning_rate": {"uniform": [0.01, 1.0]}}
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ffnet.errors import InputError
-from ffnet.results import figures
+from ffnet.report import figures
 
 
 def report(epoch: float, **values: Any) -> dict[str, Any]:

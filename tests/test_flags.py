@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from ffnet import command
-from ffnet.flags import add_flags, override
-from ffnet.study import Study
-from ffnet.validation import validated
+from ffnet.cli import command
+from ffnet.cli.flags import add_flags, override
+from ffnet.spec.study import Study
+from ffnet.spec.validation import validated
 
 SPACE = {
     "optimizer": {"choice": ["sgd", "adam"]},

@@ -17,19 +17,20 @@ from typing import Any, NoReturn
 import pytest
 
 from conftest import Job
-from ffnet import command, output
+from ffnet.cli import command
 from ffnet.data.load import load
 from ffnet.errors import RunError, StorageError
-from ffnet.netspec import NetSpec, Training, TrialConfig
-from ffnet.results import rescue, storage, tables
-from ffnet.results.hold import Hold, held
-from ffnet.results.layout import RunFolder
-from ffnet.study import Study
-from ffnet.training.checkpoints import KEPT_REPORTS
+from ffnet.run import rescue, storage, tables
+from ffnet.run.checkpoints import KEPT_REPORTS
+from ffnet.run.folder import RunFolder
+from ffnet.run.hold import Hold, held
+from ffnet.run.past import Past
+from ffnet.spec.net import NetSpec, Training, TrialConfig
+from ffnet.spec.study import Study
+from ffnet.system import output
 from ffnet.tuning import driver
 from ffnet.tuning import recorder as recording
 from ffnet.tuning.losses import Losses
-from ffnet.tuning.past import Past
 from ffnet.tuning.recorder import Recorder
 from ffnet.tuning.trial import Trial
 
@@ -345,8 +346,8 @@ def test_ray_tune_without_room_for_its_own_state_ends_the_study_in_order(
     def no_room(*_: Any) -> NoReturn:
         raise OSError(number, os.strerror(number), "/tmp/ray/state.json")
 
-    monkeypatch.setattr("ffnet.tuning.cluster.connected", lambda *_: nullcontext(1))
-    monkeypatch.setattr("ffnet.tuning.shared.check", lambda _: None)
+    monkeypatch.setattr("ffnet.ray_cluster.cluster.connected", lambda *_: nullcontext(1))
+    monkeypatch.setattr("ffnet.ray_cluster.shared.check", lambda _: None)
     monkeypatch.setattr(driver, "_fit", no_room)
     recorder = driver.run_study(STUDY, load(STUDY.data), hold.folder, None, Past(), hold)
     assert recorder.unwritable == f"/tmp/ray/state.json: {os.strerror(number)}"

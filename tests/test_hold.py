@@ -16,16 +16,16 @@ import pytest
 
 from conftest import Job, wait_for
 from ffnet.errors import InputError, RunError
-from ffnet.results import hold, storage
-from ffnet.results.hold import Driver, Hold, held
-from ffnet.results.layout import HOLD, RunFolder
-from ffnet.results.storage import File
+from ffnet.run import hold, storage
+from ffnet.run.folder import HOLD, RunFolder
+from ffnet.run.hold import Driver, Hold, held
+from ffnet.run.storage import File
 from s3_server import Server, s3_server
 
 HOLDER = """
 import sys
-from ffnet.results.hold import held
-from ffnet.results.layout import RunFolder
+from ffnet.run.hold import held
+from ffnet.run.folder import RunFolder
 with held(RunFolder.at(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -11,8 +11,8 @@ from conftest import Job
 from ffnet.data.dataset import DataSet
 from ffnet.data.load import load
 from ffnet.errors import InputError
-from ffnet.netspec import NetSpec, Training, TrialConfig
-from ffnet.study import Data
+from ffnet.spec.net import NetSpec, Training, TrialConfig
+from ffnet.spec.study import Data
 from ffnet.training import memory
 from ffnet.tuning.trial import Trial
 

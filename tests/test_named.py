@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from conftest import Job
-from ffnet import signals
 from ffnet.errors import InputError
-from ffnet.submit import job, package
+from ffnet.ray_cluster import job, package
+from ffnet.system import signals
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import pytest
 
 from conftest import Job, command_line, reports_of, rows_of, unpruned_study, wait_for
 from ffnet.data.load import load
-from ffnet.results.tables import Row
-from ffnet.study import Data
+from ffnet.run.tables import Row
+from ffnet.spec.study import Data
 from ray_nodes import ray_nodes
 
 TRIALS, EPOCHS = 6, 60

@@ -13,9 +13,9 @@ import tensorflow as tf
 from ffnet.data.load import load
 from ffnet.nets.keras_ways import KerasNet
 from ffnet.nets.net import initialize, make_net
-from ffnet.netspec import NetSpec, Training, TrialConfig
-from ffnet.study import Data
-from ffnet.training import checkpoints
+from ffnet.run import checkpoints
+from ffnet.spec.net import NetSpec, Training, TrialConfig
+from ffnet.spec.study import Data
 from ffnet.training.device_data import DeviceData
 from ffnet.training.loop import Report, train
 from ffnet.training.optimizers import Optimizer, Rates

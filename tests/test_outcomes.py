@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from ffnet.errors import InputError
-from ffnet.space import Domain, Values, recorded_value
-from ffnet.study import Study
+from ffnet.spec.space import Domain, Values, recorded_value
+from ffnet.spec.study import Study
+from ffnet.spec.validation import validated
 from ffnet.tuning.search import StudySearch, sample
-from ffnet.validation import validated
 
 GRID = {"tuning": {"search": "grid"}}
 OPTIMIZER = {"optimizer": {"choice": ["sgd", "adam", "rmsprop"]}}

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import pytest
 
 from conftest import command_line, rows_of, token_of, unpruned_study, wait_for
-from ffnet import scratch
 from ffnet.errors import InputError
+from ffnet.system import scratch
 from sockets import in_reach_of_others, listening, open_files, sessions
 
 HOSTILE = {
@@ -156,7 +156,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 HOLD = """
 import sys, subprocess, time
-from ffnet import scratch
+from ffnet.system import scratch
 with scratch.folder() as folder:
     left = subprocess.Popen(
         ["sleep", "600"], env={"FFNET_SCRATCH": str(folder)}, stdout=subprocess.DEVNULL

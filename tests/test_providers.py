@@ -16,9 +16,9 @@ import pytest
 
 from conftest import ROOT, Job
 from ffnet.errors import InputError
-from ffnet.results import storage
-from ffnet.results.layout import RunFolder
-from ffnet.submit.package import command_of
+from ffnet.ray_cluster.package import command_of
+from ffnet.run import storage
+from ffnet.run.folder import RunFolder
 from s3_server import BUCKET, s3_server
 
 OURS = ("AWS_", "STORAGE_EMULATOR", "CLOUD", "GOOGLE_")

@@ -9,17 +9,17 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from conftest import Job
-from ffnet.results import ranking, storage, tables, tensorboard, text
-from ffnet.results.layout import RunFolder
-from ffnet.results.tables import Row
-from ffnet.serving.card import choose
-from ffnet.study import Study, Tuning
-from ffnet.training import checkpoints
+from ffnet.export.card import choose
+from ffnet.report import tensorboard, text
+from ffnet.run import checkpoints, ranking, storage, tables
+from ffnet.run.folder import RunFolder
+from ffnet.run.past import Past
+from ffnet.run.tables import Row
+from ffnet.spec.study import Study, Tuning
+from ffnet.spec.validation import validated
 from ffnet.tuning.losses import Losses
-from ffnet.tuning.past import Past
 from ffnet.tuning.progress import describe
 from ffnet.tuning.recorder import Recorder
-from ffnet.validation import validated
 
 LOSS, ACCURACY = Tuning(metric="val_loss"), Tuning()
 

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from conftest import Job
-from ffnet import command
+from ffnet.cli import command
+from ffnet.cli.flags import add_flags, given, override
 from ffnet.errors import InputError
-from ffnet.flags import add_flags, given, override
-from ffnet.relevance import relevant
-from ffnet.results import recorded, storage, tables
-from ffnet.results.layout import RunFolder
-from ffnet.study import OneNet, Study
-from ffnet.validation import read_study, validated
+from ffnet.run import recorded, storage, tables
+from ffnet.run.folder import RunFolder
+from ffnet.spec.relevance import relevant
+from ffnet.spec.study import OneNet, Study
+from ffnet.spec.validation import read_study, validated
 
 SPACE = {"learning_rate": {"log_uniform": [1e-3, 1e-1]}}
 

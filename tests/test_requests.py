@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ffnet.errors import InputError
+from ffnet.export.folder import ModelFolder
 from ffnet.serving import rest
-from ffnet.serving.folder import ModelFolder
 from ffnet.serving.tensors import Input, Refused
 
 BYTES = [Input("images", np.dtype(np.uint8), (2,))]

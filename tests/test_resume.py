@@ -13,15 +13,15 @@ from typing import Any, cast
 import pytest
 
 from conftest import Job, command_line, reports_of, rows_of, unpruned_study, wait_for
-from ffnet.results import storage, tables
-from ffnet.results.layout import RunFolder
-from ffnet.results.tables import Row
-from ffnet.study import Study
+from ffnet.run import storage, tables
+from ffnet.run.folder import RunFolder
+from ffnet.run.past import Past
+from ffnet.run.tables import Row
+from ffnet.spec.study import Study
+from ffnet.spec.validation import validated
 from ffnet.tuning.losses import Losses
-from ffnet.tuning.past import Past
 from ffnet.tuning.recorder import Recorder
 from ffnet.tuning.search import StudySearch, sample
-from ffnet.validation import validated
 
 EPOCHS, TRIALS = 120, 5
 

@@ -12,13 +12,13 @@ from mini_tune import Checkpoints, FakeTrial, MiniTune, judged
 
 from ffnet.data.load import load
 from ffnet.errors import InputError
-from ffnet.results.layout import RunFolder
-from ffnet.results.tables import Row
-from ffnet.study import Data, Study
+from ffnet.run.folder import RunFolder
+from ffnet.run.past import Past
+from ffnet.run.tables import Row
+from ffnet.spec.study import Data, Study
+from ffnet.spec.validation import validated
 from ffnet.tuning.checks import check_memory, check_reports
-from ffnet.tuning.past import Past
 from ffnet.tuning.schedulers import Asha, Median, make_scheduler, replay
-from ffnet.validation import validated
 
 SCHEDULERS = ("asha", "hyperband", "median", "pbt", "none")
 SPACE = {"learning_rate": {"uniform": [0.01, 1.0]}, "hidden_sizes": {"choice": [8, [8, 4], [4, 4]]}}

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from ray.tune.search import Searcher
 
-from ffnet.results.tables import Row
-from ffnet.study import Study
+from ffnet.run.tables import Row
+from ffnet.spec.study import Study
+from ffnet.spec.validation import validated
 from ffnet.tuning.losses import LOST_RETRIES, Losses
 from ffnet.tuning.search import StudySearch, sample, trial_seed
-from ffnet.validation import validated
 
 SPACE = {
     "hidden_sizes": {"choice": [[8], [8, 4], 16]},

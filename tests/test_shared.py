@@ -69,7 +69,7 @@ def test_a_folder_that_both_see_is_not(
 def test_a_head_that_does_not_answer_for_long_ends_the_driver_with_its_reason() -> None:
     code = """
 import socket, time
-from ffnet.tuning import cluster
+from ffnet.ray_cluster import cluster
 cluster.LOOK_SECONDS, cluster.HEAD_SECONDS = 0.05, 0.5
 head = socket.create_server(("127.0.0.1", 0))
 address = f"127.0.0.1:{head.getsockname()[1]}"

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from ffnet.errors import InputError
-from ffnet.netspec import MUTABLE, TUNABLE
-from ffnet.space import Domain, SearchSpace, Values
-from ffnet.study import Study
-from ffnet.validation import validated
+from ffnet.spec.net import MUTABLE, TUNABLE
+from ffnet.spec.space import Domain, SearchSpace, Values
+from ffnet.spec.study import Study
+from ffnet.spec.validation import validated
 
 RATE = {"learning_rate": {"log_uniform": [1e-3, 1e-1]}}
 MOMENTUM = {"momentum": {"uniform": [0.5, 0.99], "when": {"optimizer": "sgd"}}}
@@ -336,7 +336,7 @@ def test_a_net_without_hidden_layers_has_no_dropout_to_change() -> None:
 def test_changes_are_the_same_in_every_process() -> None:
     code = """
 import numpy as np
-from ffnet.space import SearchSpace
+from ffnet.spec.space import SearchSpace
 known = dict.fromkeys(("learning_rate", "weight_decay", "momentum", "dropout"), 0.5)
 space = SearchSpace.model_validate({name: {"uniform": [0.1, 0.9]} for name in known})
 new = space.perturbed(known, list(known), np.random.default_rng(0))

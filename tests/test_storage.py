@@ -14,8 +14,8 @@ from pyarrow import fs
 
 from conftest import Job, command_line, reports_of, rows_of, unpruned_study, wait_for
 from ffnet.errors import InputError
-from ffnet.results import storage, tables
-from ffnet.results.layout import RunFolder
+from ffnet.run import storage, tables
+from ffnet.run.folder import RunFolder
 from s3_server import SECRET, Server, s3_server
 
 SAME = ("trial", "status", "hidden_sizes", "learning_rate", "seed", "best_val_accuracy", "epochs")

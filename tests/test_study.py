@@ -8,9 +8,9 @@ import pytest
 
 from conftest import ROOT
 from ffnet.errors import InputError
-from ffnet.netspec import TUNABLE, NetSpec, Training
-from ffnet.study import OneNet, Study
-from ffnet.validation import read_toml, validated
+from ffnet.spec.net import TUNABLE, NetSpec, Training
+from ffnet.spec.study import OneNet, Study
+from ffnet.spec.validation import read_toml, validated
 
 SPACE = {"learning_rate": {"log_uniform": [1e-3, 1e-1]}}
 
@@ -128,7 +128,7 @@ def test_malformed_toml_names_file_and_place(tmp_path: Path) -> None:
 
 
 def test_every_hyperparameter_has_a_typed_column() -> None:
-    from ffnet.results.tables import HYPERPARAMETERS
+    from ffnet.run.tables import HYPERPARAMETERS
 
     assert set(HYPERPARAMETERS) == set(TUNABLE)
 

@@ -16,7 +16,7 @@ import pytest
 
 from conftest import ROOT, Job, command_line, rows_of, wait_for
 from ffnet.errors import InputError
-from ffnet.submit import package
+from ffnet.ray_cluster import package
 from sockets import in_reach_of_others, listening, sessions
 
 LOCAL = ROOT / "cluster" / "local.sh"

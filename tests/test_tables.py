@@ -15,9 +15,9 @@ import pytest
 
 from conftest import Job
 from ffnet.errors import InputError
-from ffnet.results import ranking, storage, tables
-from ffnet.results.layout import RunFolder
-from ffnet.results.storage import File
+from ffnet.run import ranking, storage, tables
+from ffnet.run.folder import RunFolder
+from ffnet.run.storage import File
 
 
 def row(trial: int, accuracy: float | None, status: str = "done") -> dict[str, Any]:
@@ -171,8 +171,8 @@ def test_a_failed_write_leaves_the_file_before(tmp_path: Path) -> None:
 def test_a_kill_while_writing_leaves_a_readable_table(tmp_path: Path) -> None:
     path = tmp_path / "trials.parquet"
     code = f"""
-from ffnet.results import tables
-from ffnet.results.storage import File
+from ffnet.run import tables
+from ffnet.run.storage import File
 n = 0
 while True:
     n += 1

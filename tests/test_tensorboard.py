@@ -17,10 +17,11 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from conftest import Job, command_line
-from ffnet.results import storage, tables, tensorboard
-from ffnet.results.layout import RunFolder
-from ffnet.results.tables import Row
-from ffnet.study import Tuning
+from ffnet.report import tensorboard
+from ffnet.run import storage, tables
+from ffnet.run.folder import RunFolder
+from ffnet.run.tables import Row
+from ffnet.spec.study import Tuning
 
 START = 1_700_000_000
 
@@ -181,8 +182,8 @@ def test_converting_imports_neither_ray_nor_tensorflow(run: RunFolder) -> None:
     code = """
 import sys
 from pathlib import Path
-from ffnet.results.layout import RunFolder
-from ffnet.results.tensorboard import convert
+from ffnet.run.folder import RunFolder
+from ffnet.report.tensorboard import convert
 convert(RunFolder.existing(Path(sys.argv[1])))
 print(sorted({"ray", "tensorflow"} & set(sys.modules)))
 """

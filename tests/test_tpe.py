@@ -7,13 +7,13 @@ import pytest
 from optuna.trial import TrialState
 
 from ffnet.errors import InputError
-from ffnet.netspec import TrialConfig
-from ffnet.results.tables import Row
-from ffnet.study import Study
-from ffnet.tuning.past import Past
+from ffnet.run.past import Past
+from ffnet.run.tables import Row
+from ffnet.spec.net import TrialConfig
+from ffnet.spec.study import Study
+from ffnet.spec.validation import validated
 from ffnet.tuning.search import StudySearch
 from ffnet.tuning.tpe import Tpe, _point
-from ffnet.validation import validated
 
 SPACE = {
     "optimizer": {"choice": ["sgd", "adam"]},

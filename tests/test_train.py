@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import ROOT, Job
-from ffnet.results import tables
-from ffnet.results.layout import RunFolder
+from ffnet.run import tables
+from ffnet.run.folder import RunFolder
 
 DIGITS = ROOT / "jobs" / "studies" / "digits.toml"
 

@@ -28,13 +28,12 @@ from conftest import (
     token_of,
     wait_for,
 )
-from ffnet.results import ranking
-from ffnet.results.layout import RunFolder
-from ffnet.results.tables import Row
-from ffnet.study import Study
-from ffnet.training import checkpoints
+from ffnet.run import checkpoints, ranking
+from ffnet.run.folder import RunFolder
+from ffnet.run.tables import Row
+from ffnet.spec.study import Study
+from ffnet.spec.validation import read_study, validated
 from ffnet.tuning.search import sample
-from ffnet.validation import read_study, validated
 
 TOO_WIDE = "[2000000000, 2000000000]"  # no machine has the memory for their weights
 DIGITS = ROOT / "jobs" / "studies" / "digits.toml"

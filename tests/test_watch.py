@@ -11,7 +11,7 @@ import pytest
 import ray
 
 from conftest import wait_for
-from ffnet.private_ray import private_ray
+from ffnet.ray_cluster.private_ray import private_ray
 from ffnet.tuning.driver import StudyStopper
 from ffnet.tuning.losses import Losses
 from ffnet.tuning.watch import Watch, kill_worker

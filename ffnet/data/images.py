@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ffnet import output
 from ffnet.data.raw import refuse_beyond_memory
 from ffnet.errors import InputError, one_line
+from ffnet.system import output
 
 Pixels = npt.NDArray[Any]
 

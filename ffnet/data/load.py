@@ -14,8 +14,8 @@ from ffnet.data.raw import Raw, listed
 from ffnet.data.scaling import standardized, statistics
 from ffnet.data.split import Way
 from ffnet.errors import InputError
-from ffnet.output import redirected
-from ffnet.study import Data
+from ffnet.spec.study import Data
+from ffnet.system.output import redirected
 
 
 @dataclass(frozen=True)

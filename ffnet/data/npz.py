@@ -12,7 +12,7 @@ from ffnet.data import features, labels
 from ffnet.data.labels import Labels
 from ffnet.data.raw import PARTS, Array, Raw, listed, reading, refuse_beyond_memory
 from ffnet.errors import InputError
-from ffnet.study import Data
+from ffnet.spec.study import Data
 
 EXAMPLES = ("x", "data", "features", "images", "inputs")
 LABELS = ("y", "target", "targets", "label", "labels", "class")

@@ -30,7 +30,7 @@ from ffnet.data.columns import (
 from ffnet.data.labels import Labels
 from ffnet.data.raw import Array, Raw, listed, reading
 from ffnet.errors import InputError
-from ffnet.study import Data
+from ffnet.spec.study import Data
 
 IMAGES_AT_ONCE = 64
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from ffnet.data.dataset import Part
 from ffnet.errors import InputError
-from ffnet.study import Data
+from ffnet.spec.study import Data
 
 Index = npt.NDArray[np.intp]
 Way = Literal["last", "stratified"]

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from ffnet.nets.net import NORM_EPSILON, NORM_MOMENTUM, Noise, flatten
-from ffnet.netspec import NetSpec
+from ffnet.spec.net import NetSpec
 
 
 class SeededDropout(keras.layers.Layer):  # type: ignore[misc]

@@ -7,7 +7,7 @@ from typing import Protocol
 import tensorflow as tf
 
 from ffnet.nets.initializers import initial
-from ffnet.netspec import NetSpec
+from ffnet.spec.net import NetSpec
 
 NORM_EPSILON, NORM_MOMENTUM = 1e-3, 0.99  # of batch normalisation, as in Keras
 

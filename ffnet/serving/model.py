@@ -14,7 +14,7 @@ from google.protobuf.json_format import MessageToDict  # type: ignore[import-unt
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from ffnet.errors import InputError, one_line
-from ffnet.serving.folder import GRAPH
+from ffnet.export.folder import GRAPH
 from ffnet.serving.rest import SIGNATURE
 from ffnet.serving.tensors import Array, Input
 

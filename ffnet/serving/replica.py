@@ -17,8 +17,8 @@ import uvicorn
 from ray import serve
 
 from ffnet.errors import one_line
+from ffnet.export.folder import ModelFolder
 from ffnet.serving import rest
-from ffnet.serving.folder import ModelFolder
 from ffnet.serving.listen import shared
 from ffnet.serving.tensors import LONGEST, Array, Refused
 
@@ -51,7 +51,7 @@ class Replica:
 
     async def __init__(self, folder: ModelFolder, options: Options) -> None:  # type: ignore[misc]
         """Load the model and listen; Serve awaits this."""
-        from ffnet.private_ray import keep_serve_on_loopback
+        from ffnet.ray_cluster.private_ray import keep_serve_on_loopback
         from ffnet.serving import model  # TensorFlow: in replicas only
 
         keep_serve_on_loopback()

@@ -13,13 +13,13 @@ from typing import Any
 
 from ray import serve
 
-from ffnet import output
 from ffnet.errors import InputError
-from ffnet.private_ray import private_ray
-from ffnet.serving.folder import ModelFolder
+from ffnet.export.folder import ModelFolder
+from ffnet.ray_cluster.private_ray import private_ray
 from ffnet.serving.replica import JOINED, Options, Replica
 from ffnet.serving.rest import SIGNATURE
-from ffnet.signals import ignore, restored
+from ffnet.system import output
+from ffnet.system.signals import ignore, restored
 
 QUIET = {"enable_access_log": False}
 

@@ -2,7 +2,7 @@
 
 In Python:
 
-    from ffnet.netspec import NetSpec
+    from ffnet.spec.net import NetSpec
     from ffnet.training.gradient_check import gradient_check
 
     gradient_check(NetSpec(hidden_sizes=(7, 5), bias=True))  # {"w1": 4e-10, "b1": 6e-10, …}
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from ffnet.nets.net import Net, initialize, make_net
-from ffnet.netspec import NetSpec
+from ffnet.spec.net import NetSpec
 
 Array = npt.NDArray[np.float64]
 Objective = Callable[[], tf.Tensor]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError
-from ffnet.netspec import Training, TrialConfig
+from ffnet.spec.net import Training, TrialConfig
 
 FLOAT = 4  # bytes
 WORKER = 700_000_000  # a worker's own: Python, Ray and TensorFlow, with little trained

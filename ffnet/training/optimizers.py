@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from ffnet.netspec import Training
+from ffnet.spec.net import Training
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7  # of Adam
 RHO = 0.9  # of RMSprop

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from ffnet.netspec import Training
+from ffnet.spec.net import Training
 
 STEP_FACTOR = 0.1
 

@@ -6,10 +6,10 @@ from random import Random
 
 from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError
-from ffnet.netspec import TrialConfig
-from ffnet.study import Study
+from ffnet.spec.net import TrialConfig
+from ffnet.spec.points import steps_per_epoch
+from ffnet.spec.study import Study
 from ffnet.training import memory
-from ffnet.training.points import steps_per_epoch
 from ffnet.tuning.search import sample
 
 LOOKED_AT = 64  # configurations that are drawn to find what holds for all

@@ -13,17 +13,18 @@ from typing import Any, Self, TextIO
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
-from ffnet import output
 from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError, RunError
-from ffnet.results import storage
-from ffnet.results.hold import Hold
-from ffnet.results.layout import RunFolder
-from ffnet.signals import wanted
-from ffnet.study import Study
-from ffnet.tuning import checks, cluster, shared
+from ffnet.ray_cluster import cluster, shared
+from ffnet.run import storage
+from ffnet.run.folder import RunFolder
+from ffnet.run.hold import Hold
+from ffnet.run.past import Past
+from ffnet.spec.study import Study
+from ffnet.system import output
+from ffnet.system.signals import wanted
+from ffnet.tuning import checks
 from ffnet.tuning.losses import Losses
-from ffnet.tuning.past import Past
 from ffnet.tuning.progress import Progress
 from ffnet.tuning.recorder import Recorder
 from ffnet.tuning.schedulers import make_scheduler, replay

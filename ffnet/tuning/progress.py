@@ -7,7 +7,7 @@ from ray import tune
 from rich.console import Console
 from rich.live import Live
 
-from ffnet.study import Study
+from ffnet.spec.study import Study
 from ffnet.tuning.recorder import Recorder
 
 LIVE_SECONDS, PLAIN_SECONDS = 0.25, 10.0

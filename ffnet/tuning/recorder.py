@@ -9,15 +9,15 @@ from typing import Any
 from ray import tune
 
 from ffnet.errors import RunError
-from ffnet.netspec import TrialConfig
-from ffnet.results import ranking, rescue, storage, tables
-from ffnet.results.hold import Hold
-from ffnet.results.layout import RunFolder
-from ffnet.results.tables import Row
-from ffnet.study import Study
-from ffnet.training.checkpoints import KEPT_REPORTS
+from ffnet.run import ranking, rescue, storage, tables
+from ffnet.run.checkpoints import KEPT_REPORTS
+from ffnet.run.folder import RunFolder
+from ffnet.run.hold import Hold
+from ffnet.run.past import Past
+from ffnet.run.tables import Row
+from ffnet.spec.net import TrialConfig
+from ffnet.spec.study import Study
 from ffnet.tuning.losses import Losses
-from ffnet.tuning.past import Past
 
 SHARE = 0.05  # of the driver's time that writing tables may take
 MOST_UNWRITTEN = KEPT_REPORTS // 2  # reports of a trial: after a kill they come from a checkpoint

@@ -18,10 +18,10 @@ from ray.tune.schedulers import (
 )
 from ray.tune.schedulers.hyperband import _Bracket as Bracket
 
-from ffnet.netspec import TrialConfig
-from ffnet.space import Values
-from ffnet.study import Study
-from ffnet.tuning.past import Past
+from ffnet.run.past import Past
+from ffnet.spec.net import TrialConfig
+from ffnet.spec.space import Values
+from ffnet.spec.study import Study
 
 CLOSE = 1e-9  # epochs: 0.1 · 3 is not 0.3
 

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from ray.tune.search import Searcher
 
-from ffnet.netspec import TrialConfig
-from ffnet.results import recorded
-from ffnet.results.tables import Row
-from ffnet.space import Values
-from ffnet.study import Study
+from ffnet.run import recorded
+from ffnet.run.past import Past
+from ffnet.run.tables import Row
+from ffnet.spec.net import TrialConfig
+from ffnet.spec.space import Values
+from ffnet.spec.study import Study
 from ffnet.tuning.losses import Losses
-from ffnet.tuning.past import Past
 from ffnet.tuning.tpe import Tpe
 
 MOST_ORDERED = 1000  # trials that are put in order before a study starts

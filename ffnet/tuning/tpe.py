@@ -21,10 +21,10 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ffnet.errors import InputError
-from ffnet.netspec import TUNABLE, TrialConfig
-from ffnet.results.tables import Row
-from ffnet.space import Domain, Values, as_sizes, recorded_value
-from ffnet.study import Study
+from ffnet.run.tables import Row
+from ffnet.spec.net import TUNABLE, TrialConfig
+from ffnet.spec.space import Domain, Values, as_sizes, recorded_value
+from ffnet.spec.study import Study
 
 STREAM = 1  # keeps the seeds of suggestions apart from those of trials
 STEPS = 1000  # Optuna counts whole steps: thousandths of an epoch

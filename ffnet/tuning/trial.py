@@ -21,12 +21,12 @@ from ray import tune
 
 from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError, StorageError, one_line
-from ffnet.netspec import TrialConfig
-from ffnet.private_ray import restore_umask
-from ffnet.results import storage
-from ffnet.results.layout import RunFolder
-from ffnet.results.storage import File
-from ffnet.study import Study
+from ffnet.ray_cluster.private_ray import restore_umask
+from ffnet.run import storage
+from ffnet.run.folder import RunFolder
+from ffnet.run.storage import File
+from ffnet.spec.net import TrialConfig
+from ffnet.spec.study import Study
 from ffnet.training import memory
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import: on workers, at their first trial
@@ -213,7 +213,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
 
     def _restore(self, trainer: "Trainer") -> int:
         """Go on where the trial was lost, stopped or paused; the steps trained until there."""
-        from ffnet.training import checkpoints
+        from ffnet.run import checkpoints
 
         for file in (self._checkpoint, self._before):
             try:
@@ -256,7 +256,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
                 held -= self._trainers.pop(key).held_bytes()
 
     def _save(self, step: int) -> None:
-        from ffnet.training import checkpoints
+        from ffnet.run import checkpoints
 
         with self._checkpoint.replacing(keep=self._before) as file:
             checkpoints.write(file, step, self._earlier, self._trainer().variables)

@@ -14,8 +14,8 @@ import tensorflow as tf
 from tensorflow import keras
 
 from ffnet.data.load import load
-from ffnet.study import OneNet
-from ffnet.validation import read_toml, validated
+from ffnet.spec.study import OneNet
+from ffnet.spec.validation import read_toml, validated
 
 
 def main(preset: str, seed: str, data_dir: str | None = None) -> None:

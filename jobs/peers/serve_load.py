@@ -22,9 +22,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from ffnet.output import redirected
-from ffnet.serving.folder import ModelFolder
+from ffnet.export.folder import ModelFolder
 from ffnet.serving.rest import SIGNATURE
+from ffnet.system.output import redirected
 
 SERVE = Path(__file__).parent.parent / "serve.py"
 INSTANCES = 1024

@@ -10,8 +10,8 @@ import sys
 from typing import Any, get_args
 
 from ffnet.data.load import load
-from ffnet.netspec import NetSpec, Training, TrialConfig
-from ffnet.study import Data
+from ffnet.spec.net import NetSpec, Training, TrialConfig
+from ffnet.spec.study import Data
 from ffnet.training.device_data import DeviceData
 from ffnet.training.devices import configure
 from ffnet.training.loop import train

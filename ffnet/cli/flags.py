@@ -1,0 +1,159 @@
+"""Flags made from a study's models: each field is one."""
+
+import argparse
+import tomllib
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from ffnet.spec.net import TUNABLE
+from ffnet.spec.relevance import BESIDE, relevant
+from ffnet.spec.space import SearchSpace, Values, same
+
+OTHERS = {beside.other for beside in BESIDE.values()}
+"""Fields on whose value it depends whether others have an effect."""
+
+
+def add_flags(to: argparse.ArgumentParser, model: type[BaseModel]) -> None:
+    """A flag for each field of a study's model, in a group for each section."""
+    searches = "space" in model.model_fields
+    groups: dict[str | None, argparse._ArgumentGroup] = {}
+    for section, name, field in fields(model):
+        if section not in groups:
+            groups[section] = to.add_argument_group(section or "study", _about(model, section))
+        only = searches and section in ("net", "training") and name not in TUNABLE
+        _add_flag(groups[section], name, field, "; no domain" if only else "")
+
+
+def override(values: Values, flags: argparse.Namespace, model: type[BaseModel]) -> Values:
+    """A study's values with those flags that were given put over them.
+
+    A hyper-parameter given as a number leaves the search space; one given as a domain,
+    `--learning-rate '{log_uniform = [1e-3, 1e-1]}'`, enters it. Domains under a condition that the
+    number rules out leave it too: with `--optimizer adam` nothing of SGD is searched. So does a
+    field of the file that has no effect any more, as `grace_epochs` with `--scheduler none`.
+    """
+    merged = {k: dict(v) if isinstance(v, dict) else v for k, v in values.items()}
+    for section, name, field in fields(model):
+        text = getattr(flags, name, None)
+        if text is None:
+            continue
+        if section is None:
+            merged[name] = _value(text, field)
+        else:
+            _set(merged, section, name, _value(text, field), "space" in model.model_fields)
+    names = given(flags, model)
+    changed = [name for name in names if name in OTHERS]
+    return relevant(merged, names) if changed else merged
+
+
+def given(flags: argparse.Namespace, model: type[BaseModel]) -> list[str]:
+    """The names of the fields that stand on the command line."""
+    return [name for _, name, _ in fields(model) if getattr(flags, name, None) is not None]
+
+
+def fields(model: type[BaseModel]) -> Iterator[tuple[str | None, str, FieldInfo]]:
+    """(section or None, name, field) for each field of a study's model but the search space."""
+    for name, field in model.model_fields.items():
+        section = _section(field)
+        if section is None:
+            yield None, name, field
+        elif section is not SearchSpace:
+            for inner, inner_field in section.model_fields.items():
+                yield name, inner, inner_field
+
+
+def _set(merged: Values, section: str, name: str, value: Any, searches: bool) -> None:
+    """Put a field's value into its section, or its domain into the space, where there is one."""
+    space = merged.get("space")
+    if name in TUNABLE and isinstance(space, dict):
+        space.pop(name, None)
+        if not _is_domain(value):
+            merged["space"] = _where_possible(space, name, value)
+    if searches and name in TUNABLE and _is_domain(value):
+        if isinstance(merged.get(section), dict):
+            merged[section].pop(name, None)
+        section = "space"
+    if isinstance(merged.setdefault(section, {}), dict):  # else validation says what it must be
+        merged[section][name] = value
+
+
+def _is_domain(value: Any) -> bool:
+    """Whether a flag's value is a domain, or a list of alternatives."""
+    return any(isinstance(v, dict) for v in (value if isinstance(value, list) else [value]))
+
+
+def _where_possible(space: Values, name: str, value: Any) -> Values:
+    """A space's TOML without the alternatives whose condition needs `name` to be another value."""
+
+    def possible(domain: Any) -> bool:
+        when = domain.get("when") if isinstance(domain, dict) else None
+        if not isinstance(when, dict) or name not in when:
+            return True
+        wanted = when[name] if isinstance(when[name], list) else [when[name]]
+        return any(same(value, one) for one in wanted)
+
+    kept: Values = {}
+    for other, domains in space.items():
+        if isinstance(domains, list) and domains:
+            kept[other] = [domain for domain in domains if possible(domain)]
+            if not kept[other]:
+                del kept[other]
+        elif possible(domains):
+            kept[other] = domains
+    return kept
+
+
+def _about(model: type[BaseModel], section: str | None) -> str | None:
+    """What --help says of a section."""
+    if section is None:
+        return None
+    about = (getattr(_section(model.model_fields[section]), "__doc__", None) or "").splitlines()[0]
+    if "space" in model.model_fields and section in ("net", "training"):
+        about += (
+            " Each flag takes a value, or a domain to search, for example --learning-rate "
+            "'{log_uniform = [1e-3, 1e-1]}'."
+        )
+    return about
+
+
+def _section(field: FieldInfo) -> type[BaseModel] | None:
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _add_flag(group: argparse._ArgumentGroup, name: str, field: FieldInfo, note: str) -> None:
+    kinds = (field.annotation, *get_args(field.annotation))
+    choices = [c for part in kinds for c in get_args(part) if isinstance(c, str)]
+    if bool in kinds:
+        choices = ["true", "false"]
+    default = field.get_default()
+    described = f"{field.description}{note}".replace("%", "%%")
+    if default not in (None, PydanticUndefined) and not described.endswith("]"):
+        described += f" [{_typed(default)}]"
+    metavar = "|".join(choices) if choices else name.split("_")[-1].upper()
+    group.add_argument("--" + name.replace("_", "-"), metavar=metavar, help=described)
+
+
+def _typed(value: Any) -> str:
+    """A value as one types it in TOML or on the command line."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_typed, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _value(text: str, field: FieldInfo) -> Any:
+    """A flag's text as TOML reads it; what is not TOML is a string, as is all for a text field."""
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text
+    of_text = str in (field.annotation, *get_args(field.annotation))
+    if len(parsed) > 1 or (of_text and not isinstance(parsed["value"], str)):
+        return text
+    return parsed["value"]

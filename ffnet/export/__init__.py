@@ -1,0 +1,1 @@
+"""A trained net handed on: its folder, card and graph."""

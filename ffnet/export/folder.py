@@ -1,0 +1,72 @@
+"""The folder of an exported model: which version is served, and under which name."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ffnet.errors import InputError, one_line
+from ffnet.spec.validation import MOST_BYTES, json_object
+
+CARD = "card.json"
+GRAPH = "saved_model.pb"
+"""The file that makes a folder a SavedModel."""
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A SavedModel that is there, with the name and the version that its URL has."""
+
+    path: Path
+    name: str
+    version: int
+
+    @classmethod
+    def find(cls, folder: Path, name: str | None = None) -> "ModelFolder":
+        """The highest version in a model's folder, or the folder itself if it is a SavedModel.
+
+        Args:
+            folder: holds a folder for each version, named by its number, and maybe card.json.
+            name: of the model; None for the card's name, or the folder's without a card.
+
+        Raises:
+            InputError: there is no SavedModel, the card is no JSON object with a name,
+                or the name fits no URL.
+        """
+        if not folder.is_dir():
+            raise InputError(f"MODEL_DIR must be a folder. Given: {folder}")
+        folder = folder.absolute()  # for replicas too
+        path = folder if (folder / GRAPH).is_file() else _highest(folder)
+        home = path.parent if path.name.isdecimal() else path
+        name = name or _name_on_card(home / CARD) or home.resolve().name
+        if not re.fullmatch(r"(?!\.+$)[\w.-]{1,100}", name, re.ASCII):
+            raise InputError(
+                f"a model's name must be of up to 100 letters, digits, '.', '_' and '-': it is in "
+                f"the URL. Given: {one_line(name, 60)}; set --name"
+            )
+        return cls(path, name, int(path.name) if path.name.isdecimal() else 1)
+
+
+def _highest(folder: Path) -> Path:
+    versions = [path.parent for path in folder.glob(f"*/{GRAPH}") if path.parent.name.isdecimal()]
+    if not versions:
+        raise InputError(
+            f"MODEL_DIR must hold a SavedModel: {GRAPH}, or {GRAPH} in a folder named by a "
+            f"version's number. Given: {folder}"
+        )
+    return max(versions, key=lambda path: int(path.name))
+
+
+def _name_on_card(card: Path) -> str | None:
+    rule = f'{card} must be a JSON object with a "name" that is a text'
+    try:
+        with card.open("rb") as file:
+            name = json_object(file.read(MOST_BYTES + 1)).get("name")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"{card} must be a file that can be read ({error.strerror})") from None
+    except ValueError as error:
+        raise InputError(f"{rule} ({one_line(str(error), 100)}); mend it") from None
+    if not isinstance(name, str) or not name:
+        raise InputError(f"{rule}; mend it")
+    return name

@@ -1,0 +1,1 @@
+"""Ray without Tune: a private Ray, clusters, jobs."""

@@ -1,0 +1,171 @@
+"""A job on a cluster: its start, its log, and how it ended."""
+
+import asyncio
+import contextlib
+import shlex
+import time
+from collections.abc import AsyncIterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ffnet.system.signals import held_back, interrupt, restored
+
+STOPPED = 75  # also jobs/tune.py's exit status after a signal: --resume goes on
+STOP_SECONDS = 120
+"""How long a job may take to end in order after it was asked to stop."""
+
+QUIET_SECONDS = 60  # a log without news: ask whether the connection still lives
+LOST_SECONDS = 60  # a cluster that does not answer: say so and end
+
+
+def environment(folder: Path) -> dict[str, Any]:
+    """The runtime environment of a job whose code is in `folder`."""
+    from ffnet.ray_cluster.private_ray import SETTINGS
+    from ffnet.run import provenance
+
+    # Ray's own grace is 3 s. Tokens are not sent: the head's processes have theirs.
+    stop = {"RAY_JOB_STOP_SIGNAL": "SIGTERM", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}
+    commit = {"FFNET_COMMIT": provenance.commit() or ""}  # the copy has no .git
+    return {"working_dir": str(folder), "env_vars": SETTINGS | stop | commit}
+
+
+def submit(client: Any, command: list[str], folder: Path, name: str, cpus: float) -> None:
+    """Start a job as `name`: the command of Python, in a copy of `folder`.
+
+    With CPUs its driver runs on any node that has them free, without on the head.
+    """
+    client.submit_job(
+        # The head's Python. `exec`: no shell in between that would take signals and statuses.
+        entrypoint=f"exec python {shlex.join(command)}",
+        runtime_env=environment(folder),
+        submission_id=name,
+        entrypoint_num_cpus=cpus,
+    )
+
+
+class Log:
+    """A job's log, printed once however often the connection breaks."""
+
+    def __init__(self, client: Any, name: str) -> None:
+        self._client = client
+        self._name = name
+        self._printed = 0  # characters
+
+    def follow(self) -> Any:
+        """Print the log as it grows; returns Ray's details of the job once it has ended.
+
+        Raises:
+            ConnectionError: the cluster has not answered for a minute.
+            KeyboardInterrupt: a signal came; the job goes on.
+        """
+        while True:
+            # Broken or quiet: the details say what is so.
+            with contextlib.suppress(Exception), held_back() as came:
+                self._print(came)
+            details = _details(self._client, self._name)
+            if details.status.is_terminal():
+                return details
+            time.sleep(1)
+
+    def _print(self, came: list[int]) -> None:
+        """Print what is new in the log until it ends or brings nothing for a minute.
+
+        Signals must be held back: asyncio does not end in order when it is interrupted anywhere.
+
+        Args:
+            came: grows when a signal comes, which ends it too.
+        """
+        passed = 0
+        with contextlib.closing(asyncio.Runner()) as runner:
+            pieces = self._client.tail_job_logs(self._name)
+            while (text := runner.run(_next(pieces, came))) is not None:
+                with restored():
+                    interrupt()  # the output may be blocked
+                    print(text[max(0, self._printed - passed) :], end="", flush=True)
+                passed += len(text)
+                self._printed = max(self._printed, passed)
+
+
+async def _next(pieces: AsyncIterator[str], came: list[int]) -> str | None:
+    """The next piece of a log; None at its end, after a minute without news, or when a signal came.
+
+    Args:
+        pieces: gives the log.
+        came: grows when a signal comes.
+    """
+    piece = asyncio.ensure_future(anext(pieces, None))
+    end = time.monotonic() + QUIET_SECONDS
+    while not piece.done() and not came and time.monotonic() < end:
+        await asyncio.wait([piece], timeout=0.1)
+    return piece.result() if piece.done() else None
+
+
+def wait(client: Any, name: str) -> Any:
+    """Ray's details of a job once it has ended. Raises ConnectionError as `Log.follow`."""
+    while not (details := _details(client, name)).status.is_terminal():
+        time.sleep(0.5)
+    return details
+
+
+def ended(client: Any, name: str) -> Any:
+    """Ray's details of a job, if it has ended; None if it runs, or the cluster does not answer."""
+    with contextlib.suppress(OSError, RuntimeError):
+        details = client.get_job_info(name)
+        if details.status.is_terminal():
+            return details
+    return None
+
+
+def _details(client: Any, name: str) -> Any:
+    end = time.monotonic() + LOST_SECONDS
+    while True:
+        try:
+            return client.get_job_info(name)
+        except (OSError, RuntimeError) as error:
+            if time.monotonic() > end:
+                raise ConnectionError(f"the cluster does not answer any more ({error})") from None
+            time.sleep(1)
+
+
+def exit_status(details: Any) -> int:
+    """A job's true exit status, as of a command in a shell; 75 when it was stopped."""
+    if details.status == "STOPPED":
+        return STOPPED
+    code = details.driver_exit_code
+    if details.status == "SUCCEEDED" or code is None:
+        return int(details.status != "SUCCEEDED")
+    return 128 - code if code < 0 else code or 1
+
+
+def lost(details: Any) -> bool:
+    """Whether a job's driver was killed, or went with its supervisor: no end in order."""
+    if details.driver_exit_code is not None:
+        return bool(details.driver_exit_code < 0)  # of the signal that killed it
+    return details.error_type in (
+        "JOB_SUPERVISOR_ACTOR_DIED",
+        "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE",
+    )
+
+
+def jobs(client: Any) -> list[Any]:
+    """Ray's details of all submitted jobs, newest first."""
+    found = [details for details in client.list_jobs() if details.submission_id]
+    return sorted(found, key=lambda details: -details.start_time)
+
+
+def line(details: Any) -> str:
+    """A job in one line."""
+    begun = datetime.fromtimestamp(details.start_time / 1000)
+    end = details.end_time / 1000 if details.end_time else time.time()
+    status = str(details.status)
+    if details.status.is_terminal():
+        status += f" ({exit_status(details)})"
+    columns = (
+        details.submission_id,
+        f"{status:<15}",
+        f"{begun:%m-%d %H:%M}",
+        f"{end - begun.timestamp():6.0f} s",
+        details.entrypoint.removeprefix("exec python "),
+    )
+    return "  ".join(columns)

@@ -1,0 +1,229 @@
+"""A Ray of this process alone on this machine: no one else reaches it, and it goes with it."""
+
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import ray
+from ray._common.tls_utils import add_port_to_grpc_server
+from ray._private import ray_constants
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+
+from ffnet.errors import RunError
+from ffnet.ray_cluster import ray_host
+from ffnet.system import scratch
+from ffnet.system.signals import held_back
+
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+"""Environment of the driver and of workers, where the user set nothing."""
+
+OTHERS = (
+    "RAY_ADDRESS",
+    "RAY_API_SERVER_ADDRESS",
+    "RAY_AUTH_TOKEN",
+    "RAY_GCS_SERVER_PORT",
+    "RAY_JOB_CONFIG_JSON_ENV_VAR",
+    "RAY_NAMESPACE",
+    "RAY_OVERRIDE_NODE_ID_FOR_TESTING",
+    "RAY_REDIS_ADDRESS",
+    "RAY_RUNTIME_ENV_HOOK",
+    "RAY_USE_TLS",
+    "RAY_gcs_storage",
+)
+"""Variables that point to another Ray than the private one."""
+
+UMASK = "FFNET_UMASK"
+
+OnDeath = Callable[[str], None]
+"""Called with the reason when Ray is dead."""
+
+RAY_DIED = "processes of Ray were killed, perhaps for want of memory"
+
+
+def set_defaults(settings: dict[str, str]) -> None:
+    """Put settings into the environment where it has none."""
+    os.environ.update({k: v for k, v in settings.items() if k not in os.environ})
+
+
+@contextmanager
+def private_ray(
+    cpus: int | None = None, log_to_driver: bool = True, on_death: OnDeath | None = None
+) -> Iterator[None]:
+    """Start Ray, reachable on loopback only and with a token of its own; it ends with the block.
+
+    All that Ray writes lies in one temporary folder that is closed to other users.
+
+    Args:
+        cpus: CPUs of Ray; None for all of this machine.
+        log_to_driver: whether what workers print is printed here too.
+        on_death: called in a thread when a process that Ray needs was killed. After it this process
+            ends with exit status 1: Ray would end it a little later without a word.
+
+    Raises:
+        InputError: Ray has no place for its files.
+        RunError: Ray did not start.
+    """
+    with scratch.folder() as folder, _environment(folder), _host(folder, cpus, on_death) as address:
+        try:
+            with _loopback():
+                connect(address, log_to_driver)
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _environment(folder: Path) -> Iterator[None]:
+    """The environment of the driver, the host and the workers."""
+    before, temporary = dict(os.environ), tempfile.tempdir
+    token, own = folder / "token", folder / "tmp"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    own.mkdir(mode=0o700)
+    for name in OTHERS:
+        os.environ.pop(name, None)
+    set_defaults(SETTINGS)
+    os.environ |= {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_TMPDIR": str(folder),
+        "TMPDIR": str(own),
+    }
+    tempfile.tempdir = str(own)
+    _read_environment()
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        tempfile.tempdir = temporary
+        _read_environment()
+
+
+def _read_environment() -> None:
+    """Ray reads the mode and the token once, and is told to read them again."""
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextmanager
+def _host(folder: Path, cpus: int | None, on_death: OnDeath | None) -> Iterator[str]:
+    """Ray's processes, held by a process of their own; yields the address of the head."""
+    umask = os.umask(0)
+    os.umask(umask)
+    host = subprocess.Popen(
+        [
+            sys.executable,
+            "-P",
+            ray_host.__file__,
+            "start",
+            str(folder),
+            *([str(cpus)] if cpus else []),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ
+        | {
+            scratch.MARK: str(folder),
+            UMASK: f"{umask:o}",
+            # Ray takes loopback as the machine's address only with this switch, made for laptops.
+            ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0",
+        },
+    )
+    assert host.stdin
+    assert host.stdout
+    try:
+        state, _, word = host.stdout.readline().strip().partition(" ")
+        if state != "up":
+            raise RunError(f"Ray did not start ({word or 'its host ended'})")
+        with _watched(host.stdout, folder, on_death or _say):
+            yield word
+    finally:
+        host.stdin.close()
+        host.wait()
+        host.stdout.close()
+
+
+@contextmanager
+def _watched(host: IO[str], folder: Path, on_death: OnDeath) -> Iterator[None]:
+    """End this process when Ray's host ends during the block: see `private_ray`.
+
+    Args:
+        host: the host's standard output, which ends with it.
+        folder: of all that is Ray's.
+        on_death: what to do before.
+    """
+    ends = threading.Event()
+
+    def watch() -> None:
+        host.read()
+        if ends.is_set():
+            return
+        try:
+            on_death(RAY_DIED)
+        finally:
+            scratch.clear(folder)
+            os._exit(RunError.exit_status)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        ends.set()
+
+
+def _say(reason: str) -> None:
+    print(f"error: {reason}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _loopback() -> Iterator[None]:
+    """Ray, which read this switch from the environment at its import, takes loopback here too."""
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def connect(address: str, log_to_driver: bool = True) -> None:
+    """Connect to a running Ray; the handlers of signals stay as they are."""
+    try:
+        with held_back():
+            ray.init(address=address, log_to_driver=log_to_driver)
+    except SystemExit:  # Ray's own handler of SIGTERM, which it sets at once
+        raise KeyboardInterrupt from None
+
+
+def restore_umask() -> None:
+    """On a worker: files that are results have the mode that the user's files have."""
+    if UMASK in os.environ:
+        os.umask(int(os.environ[UMASK], 8))
+
+
+def keep_serve_on_loopback() -> None:
+    """On a replica of Ray Serve, before it begins: its own server listens on loopback only.
+
+    That server runs what other deployments send, and asks nobody for a token. Serve binds it to all
+    of the machine's addresses, and has no setting for it.
+    """
+    from ray.serve._private import replica
+
+    def add(server: Any, _: str) -> Any:
+        return add_port_to_grpc_server(server, f"{ray_host.LOOPBACK}:0")
+
+    replica.add_port_to_grpc_server = add

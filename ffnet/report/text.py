@@ -1,0 +1,84 @@
+"""Rows as text: a table for a terminal, CSV, JSON or Markdown."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from ffnet.errors import one_line
+from ffnet.run.ranking import tuning_of
+from ffnet.run.tables import Row
+
+LONGEST = 1000  # characters of a cell
+FORMATS = ("table", "csv", "json", "markdown")
+
+
+def shown(study: Mapping[str, Any]) -> list[str]:
+    """The columns to show unasked: among them what the study searches, and what it judges by.
+
+    Args:
+        study: its section of study.json; one net alone has no space.
+
+    Raises:
+        InputError: the study's metric is none that ffnet knows.
+    """
+    space = study.get("space")
+    searched = space if space and isinstance(space, dict) else ("hidden_sizes", "learning_rate")
+    metric = tuning_of(study).metric
+    other = "val_loss" if metric == "val_accuracy" else "val_accuracy"
+    return [
+        "trial", "status", *searched, f"best_{metric}", f"best_{metric}_epoch", f"last_{other}",
+        "epochs", "train_seconds",
+    ]  # fmt: skip
+
+
+def render(rows: Sequence[Row], columns: Sequence[str], style: str) -> str:
+    """The rows' columns as text.
+
+    Args:
+        rows: table rows.
+        columns: those shown, in order.
+        style: one of FORMATS. `table` and `markdown` round numbers to be read; `csv` and `json`
+            give every digit.
+    """
+    if style == "json":
+        return json.dumps([{c: row[c] for c in columns} for row in rows], default=str, indent=1)
+    if style == "csv":
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([_exact(row[c]) for c in columns] for row in rows)
+        return text.getvalue().rstrip("\n")
+    cells = [[_rounded(c, row[c]) for c in columns] for row in rows]
+    numeric = [any(isinstance(row[c], int | float) for row in rows) for c in columns]
+    return _aligned(list(columns), cells, numeric, markdown=style == "markdown")
+
+
+def _aligned(header: list[str], cells: list[list[str]], right: list[bool], markdown: bool) -> str:
+    """Columns of one width each; by hand, as libraries take over a second for 10,000 rows."""
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    rule = ["-" * width for width in widths]
+    left, between, end = ("| ", " | ", " |") if markdown else ("", "  ", "")
+    pads = [f"{{:{'>' if r else '<'}{width}}}" for r, width in zip(right, widths, strict=True)]
+    line = left + between.join(pads) + end
+    return "\n".join(line.format(*row).rstrip() for row in (header, rule, *cells))
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return ("-" if all(isinstance(part, int) for part in value) else " ").join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _rounded(column: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4f}" if column.endswith(("accuracy", "loss")) else f"{value:.4g}"
+    if isinstance(value, list | tuple) and any(isinstance(part, float) for part in value):
+        return " ".join(f"{part:.3g}" for part in value)
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    return one_line(str(_exact(value)), LONGEST)  # it may come from anywhere, as reasons do

@@ -1,1 +1,0 @@
-"""Results: where a run's files are and what its tables hold. Needs neither TensorFlow nor Ray."""

@@ -1,0 +1,1 @@
+"""One run on disk: its folder, tables and checkpoints. Neither Ray nor TensorFlow is needed."""

@@ -1,0 +1,217 @@
+"""What a study did before it was stopped or killed, so that it can go on: its tables, read back."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from ffnet.data.dataset import DataSet
+from ffnet.errors import InputError
+from ffnet.run import provenance, recorded, rescue, storage, tables
+from ffnet.run.folder import RunFolder
+from ffnet.run.storage import File
+from ffnet.run.tables import Row
+from ffnet.spec.net import TrialConfig
+from ffnet.spec.points import report_points, steps_per_epoch
+from ffnet.spec.space import Values
+from ffnet.spec.study import Study
+from ffnet.spec.validation import validated
+
+UNFINISHED = ("running", "stopped")
+FREE = (
+    "resources", "data.data_dir", "budget.wall_seconds", "budget.concurrency", "budget.max_failed",
+    "budget.trial_timeout_seconds",
+)  # fmt: skip
+"""Fields and sections that may differ when a study goes on: they do not change results."""
+
+EXTENDED = ("budget.trials", "budget.epochs")
+"""Fields that may grow when a study goes on: see `check_extension`."""
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a study did before; empty for a new study.
+
+    Attributes:
+        trials, reports: the rows of both tables.
+        undecided: reports that stand in epochs.parquet too, but of which the trials' rows do not
+            know: they come again with the trials' checkpoints. See `_judged`.
+        retry_failed: whether failed trials are tried again.
+        document: what study.json will say once the study goes on.
+    """
+
+    trials: list[Row] = field(default_factory=list)
+    reports: list[Row] = field(default_factory=list)
+    retry_failed: bool = False
+    document: Values | None = None
+    undecided: list[Row] = field(default_factory=list)
+
+    def goes_on(self, row: Row, study: Study) -> bool:
+        """Whether a trial is trained further: it is unfinished, or the study has more epochs."""
+        return (
+            row["status"] in UNFINISHED
+            or (row["status"] == "done" and row["epochs"] < study.budget.epochs)
+            or (row["status"] == "failed" and self.retry_failed)
+        )
+
+    def unfinished(self, study: Study) -> list[TrialConfig]:
+        """The trials to go on with, by number, each from its checkpoint where it has one."""
+        rows = sorted(self.trials, key=lambda row: row["trial"])
+        resolved = study.resolved()
+        return [recorded.config(resolved, row) for row in rows if self.goes_on(row, study)]
+
+    def left(self, study: Study) -> int:
+        """How many trials are to be trained, begun or not."""
+        return study.trials - len(self.trials) + len(self.unfinished(study))
+
+    def accept(self, folder: RunFolder) -> None:
+        """Note in study.json that the study goes on, and what of it has changed."""
+        if self.document:
+            storage.write_json(folder.study, self.document)
+
+
+def read(folder: RunFolder, study: Study, data: DataSet, retry_failed: bool = False) -> Past:
+    """The past of a run that is to go on.
+
+    Args:
+        folder: the run's.
+        study: what goes on; it may ask for more trials or epochs than the run was begun with.
+        data: its data set.
+        retry_failed: whether failed trials are tried again.
+
+    Raises:
+        InputError: the run is of another study or of other data, or cannot take more.
+    """
+    document = recorded.document(rescue.found(folder) or folder)
+    before = validated(Study, document["study"], str(folder.study), recorded=True)
+    changed = {p: (old, new) for p, old, new in _differences(before.resolved(), study.resolved())}
+    for place, (old, new) in changed.items():
+        if not _may_change(place):
+            raise InputError(
+                f"{folder} holds another study: {place} is {old!r} there. Given: {new!r}; "
+                f"name a new folder with --out"
+            )
+    check_extension(before, study)
+    provenance.check_data(document["data"], data, str(folder))
+    if saved := rescue.take_back(folder):
+        print(f"tables that were saved in {saved} are back in the run")
+    elif saved := rescue.followed(folder):
+        print(f"tables in {saved} are not taken back, as another driver has had the run since")
+    rows, reports = _rows(folder.trials), _rows(folder.epochs)
+    past = Past(rows, retry_failed=retry_failed)
+    _check_last_reports(past, study, len(data.train))
+    judged = _judged(past, study, reports)
+    now = {"at": datetime.now(UTC).isoformat(), "commit": provenance.commit(), "changed": changed}
+    document |= {"study": study.resolved(), "resumed": [*document.get("resumed", []), now]}
+    keys = {(report["trial"], report["step"]) for report in judged}
+    undecided = [r for r in reports if (r["trial"], r["step"]) not in keys]
+    return replace(past, reports=judged, document=document, undecided=undecided)
+
+
+def is_same(folder: RunFolder, study: Study) -> bool:
+    """Whether the run in a folder is of this study, so that it could go on there."""
+    try:
+        values = recorded.document(folder)["study"]
+        before = validated(Study, values, str(folder.study), recorded=True)
+    except InputError:
+        return False
+    return all(_may_change(p) for p, _, _ in _differences(before.resolved(), study.resolved()))
+
+
+def _may_change(place: str) -> bool:
+    return place in EXTENDED or place in FREE or place.split(".")[0] in FREE
+
+
+def check_extension(before: Study, now: Study) -> None:
+    """Refuse fewer trials or epochs, and more where they would change what was trained.
+
+    Raises:
+        InputError: what cannot be, and why.
+    """
+    for name, had, has in (
+        ("trials", before.trials, now.trials),
+        ("epochs", before.budget.epochs, now.budget.epochs),
+    ):
+        if had == has:
+            continue
+        given = f"Given: {name} {has}, before {had}"
+        if has < had:
+            raise InputError(
+                f"a study that goes on takes as many {name} as before or more. {given}"
+            )
+        if now.tuning.scheduler in ("hyperband", "pbt"):
+            raise InputError(
+                f"{now.tuning.scheduler} compares a set of trials fixed at the beginning, so that "
+                f"a study under it takes no more {name}. {given}; start a new study"
+            )
+        if name == "epochs" and _may_be_cosine(now):
+            raise InputError(
+                f"the cosine schedule ends at the last epoch, so that with more epochs the trials "
+                f"would have trained at other rates. {given}; start a new study"
+            )
+
+
+def _may_be_cosine(study: Study) -> bool:
+    """Whether some trial's learning rate follows the cosine schedule."""
+    domains = study.space.root.get("schedule", ())
+    return study.training.schedule == "cosine" or any("cosine" in d.probes() for d in domains)
+
+
+def _rows(table: File) -> list[Row]:
+    """The rows without what is null; none where the study was killed before its first table."""
+    if not table.exists():
+        return []
+    return [{k: v for k, v in row.items() if v is not None} for row in tables.read(table)]
+
+
+def _check_last_reports(past: Past, study: Study, examples: int) -> None:
+    """Refuse more epochs for trials whose last report a longer training would not make.
+
+    The next report after it would then tell of another part of the training than the table says.
+
+    Args:
+        past: what the study did.
+        study: the study with more epochs.
+        examples: of the training part.
+
+    Raises:
+        InputError: naming the trial, its last step and `report_steps`.
+    """
+    for config in past.unfinished(study):
+        row = next(row for row in past.trials if row["trial"] == config.number)
+        step = round(row["epochs"] * steps_per_epoch(config, examples))
+        if row["status"] == "done" and step not in report_points(config, examples):
+            raise InputError(
+                f"more epochs need trials whose last report a longer training makes too. "
+                f"Given: trial {row['trial']} ended at step {step}, report_steps "
+                f"{config.training.report_steps}; start a new study"
+            )
+
+
+def _judged(past: Past, study: Study, reports: list[Row]) -> list[Row]:
+    """The reports that the trials' rows know of.
+
+    epochs.parquet is written first. After a kill between the two it holds reports of which nobody
+    knows what was decided; they come again with the trial's checkpoint. Under PBT a trial's epochs
+    may go back.
+    """
+    if study.tuning.scheduler == "pbt":
+        return reports
+    until = {
+        row["trial"]: row["epochs"] if past.goes_on(row, study) else math.inf for row in past.trials
+    }
+    return [report for report in reports if report["epoch"] <= until.get(report["trial"], -1)]
+
+
+def _differences(before: Values, now: Values) -> Iterable[tuple[str, Any, Any]]:
+    """(field, its value before, its value now) where they differ."""
+    for section in sorted(before.keys() | now.keys()):
+        old, new = before.get(section), now.get(section)
+        if not isinstance(old, dict) or not isinstance(new, dict):
+            if old != new:
+                yield section, old, new
+            continue
+        for name in sorted(old.keys() | new.keys()):
+            if old.get(name) != new.get(name):
+                yield f"{section}.{name}", old.get(name), new.get(name)

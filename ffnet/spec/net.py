@@ -1,0 +1,236 @@
+"""One net and how it is trained: NetSpec, Training, TrialConfig, and what contradicts itself.
+
+Each field here may stand in a study's search space, has a column of its own in the tables and is a
+flag. Neither TensorFlow nor Ray is imported here.
+"""
+
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    model_validator,
+)
+
+from ffnet.spec.space import MOST_LAYERS, Spec, Values, as_sizes, is_new
+
+PositiveInt = Annotated[int, Field(ge=1, lt=2**63, strict=True)]
+Count = Annotated[int, Field(ge=1, lt=2**31, strict=True)]
+"""Of trials or epochs: the tables have 32 bits for it."""
+
+
+def _sizes(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError(f"needs a number or a list, e.g. [256, 128]. Given: {value[:50]!r}")
+    return as_sizes(value)
+
+
+SMALLEST, LARGEST = (float(each) for each in (np.finfo("f4").tiny, np.finfo("f4").max))
+
+
+def _fits_float32(value: float, info: ValidationInfo) -> float:
+    """A number that stays what it is when training takes it as float32."""
+    if is_new(info) and value and not SMALLEST <= abs(value) <= LARGEST:
+        raise ValueError(
+            f"must be a number that float32 holds, from {SMALLEST:.3g} to {LARGEST:.3g}. "
+            f"Given: {value!r}"
+        )
+    return value
+
+
+def _is_share_in_float32(value: float, info: ValidationInfo) -> float:
+    if is_new(info) and np.float32(value) == 1:
+        raise ValueError(f"must be below 1, and float32 makes 1 of it. Given: {value!r}")
+    return value
+
+
+HiddenSizes = Annotated[
+    tuple[PositiveInt, ...], BeforeValidator(_sizes), Field(max_length=MOST_LAYERS)
+]
+NotNegative = Annotated[float, Field(ge=0), AfterValidator(_fits_float32)]
+Positive = Annotated[float, Field(gt=0), AfterValidator(_fits_float32)]
+Share = Annotated[Positive, Field(lt=1), AfterValidator(_is_share_in_float32)]
+Rate = Annotated[NotNegative, Field(lt=1), AfterValidator(_is_share_in_float32)]
+Rates = Annotated[
+    Annotated[Rate, Tag("all")] | Annotated[tuple[Rate, ...], Tag("each")],
+    Discriminator(lambda value: "each" if isinstance(value, list | tuple) else "all"),
+]
+
+
+def _trainable(value: object) -> object:
+    if value in ("step", "perceptron", "threshold"):
+        raise ValueError(
+            f"a threshold unit has derivative 0 wherever it has one, so that gradient descent "
+            f"cannot train it; use sigmoid, its smooth form. Given: {value}"
+        )
+    return value
+
+
+Activation = Annotated[
+    Literal[
+        "relu", "sigmoid", "tanh", "elu", "selu", "gelu", "silu", "mish", "leaky_relu", "relu6",
+        "softplus", "softsign", "hard_sigmoid", "linear",
+    ],
+    BeforeValidator(_trainable),
+]  # fmt: skip
+
+Initializer = Literal[
+    "kaiming_normal", "kaiming_uniform", "variance_scaling", "glorot_normal", "glorot_uniform",
+    "lecun_normal",
+]  # fmt: skip
+
+
+class NetSpec(Spec):
+    """A feed-forward net: layers of neurons between the features and the class scores.
+
+    A hidden layer is x·w (+ b), batch normalisation, activation, dropout; the output x·w (+ b).
+    """
+
+    api: Literal["barebones", "functional", "model", "sequential"] = Field(
+        "barebones",
+        description="way to write the net: plain TensorFlow, or one of three ways of Keras",
+    )
+    hidden_sizes: HiddenSizes = Field(
+        (512,), description="neurons in each hidden layer: a number, or a list; [] for no layer"
+    )
+    activation: Activation = Field("relu", description="activation of every hidden layer")
+    dropout: Rates = Field(
+        0.0,
+        description="share of a hidden layer's outputs that is dropped, from 0 to below 1: a "
+        "number for all layers, or a list with one for each",
+    )
+    batch_norm: bool = Field(False, description="normalise each hidden layer over the batch")
+    bias: bool = Field(False, description="whether layers add a bias")
+    initializer: Initializer = Field(
+        "kaiming_normal", description="initial weights; kaiming: variance 2 / inputs"
+    )
+
+    @property
+    def dropout_rates(self) -> tuple[float, ...]:
+        """The dropout of each hidden layer."""
+        if isinstance(self.dropout, tuple):
+            return self.dropout
+        return (self.dropout,) * len(self.hidden_sizes)
+
+
+class Training(Spec):
+    """How a net is trained, on the mean softmax cross-entropy."""
+
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = Field(
+        "sgd", description="how gradients change weights"
+    )
+    learning_rate: Positive = Field(0.01, description="step size, > 0")
+    momentum: Share | None = Field(
+        None,
+        description="momentum, above 0 and below 1; only with optimizer sgd or rmsprop",
+    )
+    nesterov: bool = Field(False, description="Nesterov's momentum; only with optimizer sgd")
+    weight_decay: NotNegative = Field(
+        0.0,
+        description="L2 penalty: weight_decay times w is added to the gradient of w; "
+        "with adamw it decays the weights themselves",
+    )
+    schedule: Literal["constant", "cosine", "step"] = Field(
+        "constant", description="how the learning rate changes; cosine falls to 0 at the last epoch"
+    )
+    warmup_epochs: NotNegative = Field(
+        0.0, description="epochs over which the learning rate rises linearly from 0"
+    )
+    step_epochs: Positive | None = Field(
+        None, description="with schedule step: epochs between falls of the learning rate"
+    )
+    step_factor: Share | None = Field(
+        None,
+        description="with schedule step: the learning rate is multiplied by this at each "
+        "fall [0.1]",
+    )
+    batch_size: PositiveInt = Field(64, description="examples in a minibatch")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="type of the first layer's products; bfloat16 is faster on CPUs that have it, "
+        "and the weights stay float32",
+    )
+    report_steps: PositiveInt | None = Field(
+        None, description="steps between validations and reports [an epoch]"
+    )
+
+
+def check(net: NetSpec, training: Training, epochs: int) -> None:
+    """Refuse fields that contradict each other, so that none is silently ignored.
+
+    Raises:
+        ValueError: the rule, the values, what to do.
+    """
+    depth, rule = len(net.hidden_sizes), training.optimizer
+    plain = net.api == "barebones" and rule == "sgd" and not training.momentum
+    refusals = {
+        f"dropout needs one rate for each of {depth} hidden layers. Given: {net.dropout}": (
+            len(net.dropout_rates) != depth or (not depth and net.dropout)
+        ),
+        "batch_norm needs a hidden layer. Given: hidden_sizes []": net.batch_norm and not depth,
+        f"batch_norm needs batches of two or more. Given: batch_size {training.batch_size}": (
+            net.batch_norm and training.batch_size < 2
+        ),
+        f"momentum is of sgd and rmsprop; leave it out. Given: momentum {training.momentum}, "
+        f"optimizer {rule}": training.momentum and rule in ("adam", "adamw"),
+        f"nesterov needs sgd with momentum. Given: optimizer {rule}, momentum "
+        f"{training.momentum}": training.nesterov and not (rule == "sgd" and training.momentum),
+        "adamw needs weight_decay > 0; without it is adam. Given: weight_decay 0": (
+            rule == "adamw" and not training.weight_decay
+        ),
+        f"schedule step needs step_epochs. Given: {training.step_epochs}": (
+            training.schedule == "step" and not training.step_epochs
+        ),
+        f"step_epochs and step_factor go with schedule step. Given: {training.schedule}": (
+            training.schedule != "step" and (training.step_epochs or training.step_factor)
+        ),
+        f"warmup_epochs must be below epochs ({epochs}). Given: {training.warmup_epochs:g}": (
+            training.warmup_epochs >= epochs
+        ),
+        "bfloat16 products are of barebones nets under sgd without momentum or weight_decay. "
+        f"Given: api {net.api}, optimizer {rule}, momentum {training.momentum}, weight_decay "
+        f"{training.weight_decay:g}": (
+            training.precision == "bfloat16" and not (plain and not training.weight_decay)
+        ),
+    }
+    for refusal, given in refusals.items():
+        if given:
+            raise ValueError(refusal)
+
+
+TUNABLE: dict[str, type[Spec]] = {
+    **dict.fromkeys(NetSpec.model_fields, NetSpec),
+    **{n: Training for n in Training.model_fields if n not in ("precision", "report_steps")},
+}
+"""Hyper-parameter name → the model that holds it. Anything here may stand in [space]."""
+
+MUTABLE = ("learning_rate", "momentum", "weight_decay", "dropout")
+"""Hyper-parameters that may change while a net trains: those of population-based training."""
+
+
+class TrialConfig(Spec):
+    """Everything one trial needs besides its data."""
+
+    number: int = Field(ge=0)
+    net: NetSpec
+    training: Training
+    epochs: Count
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        check(self.net, self.training, self.epochs)
+        return self
+
+    def hyperparameters(self) -> Values:
+        """Hyper-parameter name → value, None where it has none; dropout for each layer."""
+        return {
+            name: value
+            for name, value in (self.net.model_dump() | self.training.model_dump()).items()
+            if name in TUNABLE
+        } | {"dropout": self.net.dropout_rates}

@@ -1,0 +1,90 @@
+"""Fields that have an effect only beside certain values of another field.
+
+Given where it has none, such a field is refused. A flag that changes the other field, for example
+`--scheduler none`, takes it out of the file's values instead.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+
+from ffnet.spec.space import Values
+
+
+class Beside(NamedTuple):
+    """What a field needs to have an effect.
+
+    Attributes:
+        other: another field of its section.
+        holds: whether it has an effect beside a value of that field.
+        needed: these values in words.
+    """
+
+    other: str
+    holds: Callable[[Any], bool]
+    needed: str
+
+
+def _one_of(other: str, *values: str | None) -> Beside:
+    return Beside(other, lambda value: value in values, " or ".join(filter(None, values)))
+
+
+def _in_a_data_folder(dataset: Any) -> bool:
+    return dataset != "digits" and not str(dataset).startswith(("/", "~"))
+
+
+BESIDE = {
+    ("data", "data_dir"): Beside(
+        "dataset", _in_a_data_folder, "that is a relative path, or a name other than digits"
+    ),
+    ("data", "split_seed"): _one_of("split", "stratified", None),
+    ("tuning", "grace_epochs"): _one_of("scheduler", "asha", "median"),
+    ("tuning", "reduction_factor"): _one_of("scheduler", "asha", "hyperband"),
+    ("tuning", "perturbation_epochs"): _one_of("scheduler", "pbt"),
+    ("training", "step_epochs"): _one_of("schedule", "step"),
+    ("training", "step_factor"): _one_of("schedule", "step"),
+    ("training", "momentum"): _one_of("optimizer", "sgd", "rmsprop"),
+    ("training", "nesterov"): _one_of("optimizer", "sgd"),
+}
+"""(section, field) → what the field needs."""
+
+
+def check(study: BaseModel, sections: Collection[str]) -> None:
+    """Refuse fields of these sections that are given and have no effect.
+
+    A field at its default is no contradiction: a study.json has every field written out.
+
+    Raises:
+        ValueError: the rule, the values.
+    """
+    for (section, name), (other, holds, needed) in BESIDE.items():
+        if section not in sections:
+            continue
+        part = getattr(study, section)
+        value, beside = getattr(part, name), getattr(part, other)
+        default = type(part).model_fields[name].default
+        if name in part.model_fields_set and value != default and not holds(beside):
+            shown = f"{value:g}" if isinstance(value, float) else value
+            raise ValueError(
+                f"{name} has an effect only with {other} {needed}: leave it out. "
+                f"Given: {name} {shown}, {other} {beside}"
+            )
+
+
+def relevant(values: Values, given: Collection[str] = ()) -> Values:
+    """A study's values without the fields that have no effect, but for those in `given`."""
+    kept = dict(values)
+    for section, name in _without_effect(values):
+        if name not in given:
+            kept[section] = {k: v for k, v in kept[section].items() if k != name}
+    return kept
+
+
+def _without_effect(values: Values) -> Iterator[tuple[str, str]]:
+    for (section, name), (other, holds, _) in BESIDE.items():
+        part = values.get(section)
+        if not isinstance(part, dict) or name not in part or other not in part:
+            continue
+        if isinstance(part[other], str | None) and not holds(part[other]):
+            yield section, name

@@ -1,0 +1,404 @@
+"""The nouns of a study, validated: Study, Data, Tuning, Budget, Resources; OneNet without a tuner.
+
+A study is a TOML file (see jobs/studies/). Its fields have names that are unique across sections,
+so that each is also a flag, a column of the tables and a word in the README. Neither TensorFlow nor
+Ray is imported here.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, time
+from functools import cached_property
+from random import Random
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+
+from ffnet.spec import relevance
+from ffnet.spec.net import MUTABLE, TUNABLE, Count, NetSpec, PositiveInt, Training, TrialConfig
+from ffnet.spec.outcomes import OF_LAYERS, Grid, Outcomes, why_never_drawn
+from ffnet.spec.space import NEW, RECORDED, SearchSpace, Spec, Values, is_recorded, same
+from ffnet.spec.validation import explain, shown, unknown_key
+
+CHECKED_SAMPLES = 64, 1000  # at least and at most: to find contradictions before a study starts
+MOST_TRIALS = 2**31 - 1  # the tables' column
+
+
+def _as_text(value: Any) -> Any:
+    """A number, date or time as text: `name = 2024`."""
+    is_one = isinstance(value, int | float | date | datetime | time)
+    return str(value) if is_one and not isinstance(value, bool) else value
+
+
+def _is_name(name: str) -> str:
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise ValueError(f"needs letters, digits, '_', '.' or '-', and no other. Given: {name!r}")
+    return name
+
+
+Text = Annotated[str, BeforeValidator(_as_text)]
+Name = Annotated[Text, Field(max_length=100), AfterValidator(_is_name)]
+
+
+class Data(Spec):
+    """Which data set, where it lies and how it is split."""
+
+    dataset: Text = Field(
+        "digits",
+        min_length=1,
+        description="digits, mnist, fashion-mnist, cifar10, or the path of your own data set",
+    )
+    data_dir: Text | None = Field(
+        None, description="folder that holds the data set; default: $FFNET_DATA, else Keras' cache"
+    )
+    target: Text | None = Field(
+        None,
+        min_length=1,
+        description="column (Parquet) or array (npz) that holds the labels; needed where it is "
+        "not called label, labels, y, target or class",
+    )
+    drop_unlabelled: bool = Field(
+        False, description="whether rows without a label are left out; if not, they are refused"
+    )
+    validation: float | None = Field(
+        None,
+        gt=0,
+        description="validation examples, as a count (>= 1) or a fraction (< 1) of the training "
+        "file; only where the set has no validation part",
+    )
+    test: float | None = Field(
+        None,
+        gt=0,
+        description="test examples, as a count (>= 1) or a fraction (< 1) of the training file; "
+        "only where the set has no test part",
+    )
+    split: Literal["last", "stratified"] | None = Field(
+        None,
+        description="how validation and test examples are chosen: the last of the training file, "
+        "or at random from each class",
+    )
+    split_seed: int = Field(0, ge=0, description="seed of a stratified split")
+    scaling: Literal["standard", "unit"] = Field(
+        "standard",
+        description="standard: mean 0 and deviation 1 by the training part; unit: pixels / 255",
+    )
+
+
+class Tuning(Spec):
+    """How configurations are found and weak trials are stopped."""
+
+    search: Literal["random", "grid", "tpe"] = Field(
+        "random", description="how configurations are chosen"
+    )
+    scheduler: Literal["asha", "hyperband", "median", "pbt", "none"] = Field(
+        "asha",
+        description="what stops weak trials early; with pbt they go on from the weights of "
+        "better ones",
+    )
+    metric: Literal["val_accuracy", "val_loss"] = Field(
+        "val_accuracy", description="what search, scheduler and tables judge trials by"
+    )
+    grace_epochs: float = Field(
+        1, gt=0, description="asha, median: epochs that every trial may train before it is stopped"
+    )
+    reduction_factor: float = Field(
+        3, gt=1, description="asha, hyperband: at each rung one trial in so many goes on"
+    )
+    perturbation_epochs: float = Field(
+        1, gt=0, description="pbt: epochs between looks at the other trials"
+    )
+
+    @property
+    def mode(self) -> Literal["max", "min"]:
+        """Whether a higher or a lower metric is better."""
+        return "max" if self.metric == "val_accuracy" else "min"
+
+
+class Budget(Spec):
+    """What a study may use."""
+
+    trials: Count | None = Field(None, description="trials to start [16, or all of a grid]")
+    epochs: Count = Field(8, description="epochs that a trial trains when it is not stopped")
+    wall_seconds: float | None = Field(None, gt=0, description="the study stops after this time")
+    concurrency: PositiveInt | None = Field(
+        None, description="trials at a time [as many as fit; 200 on an autoscaling cluster]"
+    )
+    max_failed: int = Field(
+        0, ge=0, description="how many trials may fail before the exit status is 1"
+    )
+    trial_timeout_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="a trial that reports nothing for so many seconds, set-up included, fails",
+    )
+
+
+class Resources(Spec):
+    """What one trial holds while it trains."""
+
+    cpus: float = Field(1, gt=0, description="CPUs per trial; TensorFlow uses as many threads")
+    gpus: float = Field(
+        0, ge=0, description="GPUs per trial: 0, a fraction below 1, or a whole number"
+    )
+
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> Self:
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError("gpus above 1 must be whole")
+        return self
+
+    @property
+    def threads(self) -> int:
+        """TensorFlow's threads of a trial; a fraction of a CPU counts as one."""
+        return max(1, int(self.cpus))
+
+
+class OneNet(Spec):
+    """One net to train without a tuner."""
+
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of the weights and the batches")
+    epochs: Count = Field(1, description="epochs to train")
+    evaluate_test: bool = Field(False, description="evaluate on the test part at the end")
+    data: Data = Data()
+    net: NetSpec = NetSpec()
+    training: Training = Training()
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        relevance.check(self, ("data",))
+        self.trial_config()
+        return self
+
+    def trial_config(self) -> TrialConfig:
+        """What the training loop takes."""
+        return TrialConfig(
+            number=0, net=self.net, training=self.training, epochs=self.epochs, seed=self.seed
+        )
+
+
+class Study(Spec):
+    """A study: many trials of a net over a search space, under one budget."""
+
+    name: Name = Field(
+        "study",
+        description="name of the study, and of its folder in runs/ [the file's name]",
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of every random number of the study")
+    data: Data = Data()
+    net: NetSpec = NetSpec()
+    training: Training = Training()
+    space: SearchSpace = SearchSpace({})
+    tuning: Tuning = Tuning()
+    budget: Budget = Budget()
+    resources: Resources = Resources()
+
+    @model_validator(mode="after")
+    def _coherent(self, info: ValidationInfo) -> Self:
+        relevance.check(self, ("data", "tuning"))
+        self._check_space(is_recorded(info))
+        self._check_search()
+        self._check_scheduler()
+        if not is_recorded(info):
+            self._check_samples()
+        return self
+
+    def _check_space(self, recorded: bool) -> None:
+        for name, domain in self.space.items():
+            for known in (name, *(domain.when or ())):
+                if known not in TUNABLE:
+                    raise ValueError(unknown_key(known, "space", TUNABLE))
+            if (domain.each or domain.layers) and name not in OF_LAYERS:
+                raise ValueError(
+                    f"each and layers are for {' and '.join(OF_LAYERS)}. Given: {name}"
+                )
+            if name in self.net.model_fields_set | self.training.model_fields_set:
+                raise ValueError(f"{name} stands in [space] and in its section: keep one of them")
+            if bool(domain.depth) != bool(domain.each and name == "hidden_sizes"):
+                raise ValueError(
+                    "each needs depth in hidden_sizes, and there alone, e.g. hidden_sizes = "
+                    "{each = {log_integer = [64, 512]}, depth = {integer = [1, 3]}}"
+                )
+            for probe in domain.probes():
+                _check_drawn(name, probe, "space.", recorded)
+            for asked, value in (domain.when or {}).items():
+                if not recorded:
+                    _refuse_two_meanings(name, asked, value)
+                for one in value if isinstance(value, list) else [value]:
+                    _check_drawn(asked, one, f"space.{name}.when.", recorded)
+        if all(domain.kind == "fixed" for _, domain in self.space.leaves()):
+            raise ValueError(
+                "the search space is empty: give a field a domain in [space], e.g. "
+                "learning_rate = {log_uniform = [1e-3, 1e-1]}; to train one net use jobs/train.py"
+            )
+        for name, number, holds in () if recorded else self._never_drawn():
+            raise ValueError(why_never_drawn(name, self.space.root[name], number, holds))
+
+    def _never_drawn(self) -> Iterable[tuple[str, int, bool]]:
+        return Outcomes(self.space, self.base).never_drawn()
+
+    def _check_search(self) -> None:
+        if self.tuning.search != "grid":
+            return
+        for name, domain in self.space.items():
+            for leaf in domain.leaves():
+                finite = leaf.kind in ("fixed", "choice")
+                if leaf is not domain.depth and not finite:
+                    raise ValueError(f"grid search needs {name} as a choice. Given: {leaf.kind}")
+        size = self.grid().size
+        if size > MOST_TRIALS:
+            raise ValueError(
+                f"a grid may have {MOST_TRIALS} points, and this one has more: take choices out, "
+                f"or search at random"
+            )
+        if self.budget.trials not in (None, size):
+            raise ValueError(
+                f"the grid has {size} points but budget.trials is {self.budget.trials}: "
+                f"leave trials out, or change the choices"
+            )
+
+    def _check_scheduler(self) -> None:
+        tuning, epochs = self.tuning, self.budget.epochs
+        scheduler, grace = tuning.scheduler, tuning.grace_epochs
+        if scheduler == "none":
+            return
+        if scheduler == "hyperband" and epochs < tuning.reduction_factor:
+            raise ValueError(
+                f"hyperband needs epochs >= reduction_factor ({tuning.reduction_factor:g}). "
+                f"Given: {epochs} epochs"
+            )
+        if scheduler in ("hyperband", "pbt") and self.budget.concurrency:
+            raise ValueError(
+                f"{scheduler} pauses trials and fills all resources: leave concurrency out. "
+                f"Given: {self.budget.concurrency}"
+            )
+        if scheduler == "pbt":
+            self._check_pbt()
+        elif grace >= epochs:
+            raise ValueError(
+                f"{scheduler} can prune nothing unless grace_epochs < epochs. Given: grace_epochs "
+                f'{grace:g}, epochs {epochs}; lower grace_epochs, or say scheduler = "none"'
+            )
+
+    def _check_pbt(self) -> None:
+        epochs, every = self.budget.epochs, self.tuning.perturbation_epochs
+        if every >= epochs:
+            raise ValueError(
+                f"pbt changes nothing unless perturbation_epochs < epochs. Given: "
+                f"perturbation_epochs {every:g}, epochs {epochs}"
+            )
+        if self.trials < 2:
+            raise ValueError(f"pbt needs a population of two trials or more. Given: {self.trials}")
+        if self.tuning.search == "tpe":
+            raise ValueError("pbt changes what tpe suggests: use search random or grid")
+        if not any(name in MUTABLE for name in self.space.root):
+            raise ValueError(
+                f"pbt needs a hyper-parameter in [space] that may change while a net trains: "
+                f"{', '.join(MUTABLE)}. Given: {', '.join(self.space.root)}"
+            )
+
+    def _check_samples(self) -> None:
+        """Draw configurations, as contradictions may come of the values of several fields."""
+        for sample in self._checked_samples():
+            try:
+                self.trial_config(0, sample, 0)
+            except ValidationError as error:
+                raise ValueError(
+                    f"a configuration of [space] contradicts itself: {explain(error)}; a condition "
+                    f'keeps apart what does not go together, e.g. when = {{optimizer = "sgd"}}'
+                ) from None
+
+    def _checked_samples(self) -> Iterable[Values]:
+        """The study's own trials where they are not too many, else some from all over the grid."""
+        least, most = CHECKED_SAMPLES
+        if self.tuning.search != "grid":
+            return map(self.sample, range(min(most, max(least, self.trials))))
+        size = self.grid().size
+        numbers = Random(0).sample(range(size), min(most, size))
+        return (self.grid()[number] for number in sorted(numbers))
+
+    @property
+    def trials(self) -> int:
+        """Trials the study starts."""
+        grid = self.tuning.search == "grid"
+        return self.budget.trials or (self.grid().size if grid else 16)
+
+    @property
+    def base(self) -> Values:
+        """The fixed fields of nets and training, by name."""
+        return {**self.net.model_dump(), **self.training.model_dump()}
+
+    def grid(self) -> Grid:
+        """The points of a grid search, each made when it is asked for."""
+        return self._grid
+
+    @cached_property
+    def _grid(self) -> Grid:
+        return Grid(self.space, self.base)
+
+    def sample(self, number: int) -> Values:
+        """What a random search draws for a trial: it follows from the seed and number alone."""
+        return self.space.sample(self.seed, number, self.base)
+
+    def trial_config(self, number: int, sample: Mapping[str, Any], seed: int) -> TrialConfig:
+        """Join a sample with the study's fixed fields."""
+        merged = {**self.base, **sample}
+        return TrialConfig(
+            number=number,
+            net=NetSpec(**{k: merged[k] for k in NetSpec.model_fields}),
+            training=Training(**{k: merged[k] for k in Training.model_fields}),
+            epochs=self.budget.epochs,
+            seed=seed,
+        )
+
+    def explored(self, config: TrialConfig, random: np.random.Generator) -> TrialConfig:
+        """The trial with those of its hyper-parameters changed a little that may change."""
+        known = {**self.base, **config.net.model_dump(), **config.training.model_dump()}
+        changed = self.space.perturbed(known, MUTABLE, random)
+        return self.trial_config(config.number, known | changed, config.seed)
+
+    def resolved(self) -> Values:
+        """The study with every default filled in, as JSON; reads back as the same study.
+
+        It is without alternatives that are never drawn, which versions before accepted.
+        """
+        whole = self.model_dump(mode="json", exclude={"space"})
+        never = {(name, number) for name, number, _ in self._never_drawn()}
+        space = self.space.model_dump(mode="json", exclude_unset=True)
+        for name, domains in space.items():
+            space[name] = [d for i, d in enumerate(domains) if (name, i) not in never]
+        whole["space"] = {name: domains for name, domains in space.items() if domains}
+        for section in ("net", "training"):
+            whole[section] = {k: v for k, v in whole[section].items() if k not in whole["space"]}
+        return whole
+
+
+def _refuse_two_meanings(name: str, asked: str, value: Any) -> None:
+    """Refuse a list in `when` that could be values to choose from, or one value for each layer."""
+    flat = isinstance(value, list) and not any(isinstance(one, list | tuple) for one in value)
+    if flat and asked in OF_LAYERS and len(value) > 1:
+        alone = [[one] for one in value] if asked == "hidden_sizes" else "each in a condition alone"
+        raise ValueError(
+            f"space.{name}.when.{asked} = {shown(value)} could mean one net with a value for each "
+            f"layer, or any of these values: write {shown([value])} for the net, or {alone}"
+        )
+
+
+def _check_drawn(name: str, value: Any, where: str, recorded: bool) -> None:
+    """Refuse a value that the field cannot have, or has only once it is converted."""
+    try:
+        context = RECORDED if recorded else NEW
+        becomes = getattr(TUNABLE[name].model_validate({name: value}, context=context), name)
+    except ValidationError as error:
+        raise ValueError(where + explain(error)) from None
+    if recorded:
+        return
+    if not same(becomes, value) or isinstance(value, bool) > isinstance(becomes, bool):
+        raise ValueError(f"{where}{name}: must be written as {becomes!r}. Given: {value!r}")

@@ -1,0 +1,256 @@
+"""Turns what pydantic raises, and files that cannot be read, into one line for a person."""
+
+import difflib
+import json
+import re
+import reprlib
+import tomllib
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from ffnet.errors import InputError, one_line
+from ffnet.run.storage import File, checked, is_remote, knock
+from ffnet.spec.relevance import relevant
+from ffnet.spec.space import NEW, RECORDED, Domain, Spec, Values
+
+M = TypeVar("M", bound=Spec)
+Place = tuple[str, ...]
+
+SECTIONS = {"data", "net", "training", "space", "tuning", "budget", "resources"}
+MOST_BYTES = 2**24  # of a study's file
+MOST_LEVELS = 20  # tables and lists inside one another
+MOST_NAME = 100  # bytes of a name that is made from a file's name
+SHOWN = 100  # characters of a value in a message
+MOST_MESSAGE = 350  # characters of a rule with its values
+
+
+def unknown_key(name: str, section: str, valid: Iterable[str]) -> str:
+    """The message for a key that does not exist, with the valid ones."""
+    valid = list(valid)
+    hint, keys = did_you_mean(name, valid), ", ".join(valid)
+    return f"unknown key {shown(name)} in [{_short(section)}]{hint}; valid keys: {keys}"
+
+
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """A hint at the valid name that is like this one; empty where there is none."""
+    close = difflib.get_close_matches(name[:SHOWN], list(valid), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str:
+    """One line for the first thing wrong: where, the rule, the value received.
+
+    Args:
+        error: what pydantic raised.
+        model: the model that was validated, to name the valid keys when one is unknown.
+    """
+    where, message = _first(error, model)
+    return f"{where}: {message}" if where else message
+
+
+def _first(error: ValidationError, model: type[BaseModel] | None) -> tuple[str, str]:
+    """Where the first thing wrong is, which may be nowhere in particular, and what it is."""
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"]]
+    if first["type"] == "extra_forbidden" and model is not None:
+        section, valid = _valid_keys(model, place[:-1])
+        return "", unknown_key(place[-1], section, valid)
+    message = first["msg"].removeprefix("Value error, ")
+    where = _short(".".join(map(_short, place)))
+    if first["type"] == "value_error":
+        return where, one_line(message, MOST_MESSAGE)
+    return where, f"{message[0].lower()}{message[1:]}. Given: {shown(first['input'])}"
+
+
+def _valid_keys(model: type[BaseModel], place: list[str]) -> tuple[str, Mapping[str, Any]]:
+    if place[:1] == ["space"]:
+        return ".".join(place[:2]), Domain.model_fields
+    for part in place:
+        annotation = model.model_fields[part].annotation
+        assert isinstance(annotation, type)
+        assert issubclass(annotation, BaseModel)
+        model = annotation
+    return ".".join(place) or "the study", model.model_fields
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: short, however large it is."""
+    try:
+        return _short(_SHORTENER.repr(value))
+    except (ValueError, RecursionError):  # an integer of thousands of digits
+        return f"a value of type {type(value).__name__}"
+
+
+def _short(text: str) -> str:
+    return one_line(text, SHOWN)
+
+
+_SHORTENER = reprlib.Repr()
+_SHORTENER.maxlist = _SHORTENER.maxtuple = _SHORTENER.maxdict = 8
+_SHORTENER.maxstring = _SHORTENER.maxother = _SHORTENER.maxlong = SHOWN
+
+
+def validated(
+    model: type[M],
+    values: Values,
+    source: str,
+    flags: Collection[str] = (),
+    recorded: bool = False,
+) -> M:
+    """The model made from `values`.
+
+    Args:
+        model: what to make.
+        values: its fields.
+        source: where they come from, usually a file.
+        flags: names of the fields that come from the command line instead.
+        recorded: whether the values are of a run, perhaps of an earlier version of ffnet: what is
+            refused only since is accepted.
+
+    Raises:
+        InputError: in one line: the source, or the flag; the rule; the value received.
+    """
+    if odd := _odd_leaf(values):
+        place, message = odd
+        raise _refusal(source, flags, place, _short(".".join(map(_short, place))), message)
+    try:
+        return model.model_validate(values, context=RECORDED if recorded else NEW)
+    except ValidationError as error:
+        where, message = _first(error, model)
+        place = tuple(str(part) for part in error.errors()[0]["loc"])
+        raise _refusal(source, flags, place, where, message) from None
+
+
+def _refusal(
+    source: str, flags: Collection[str], place: Place, where: str, message: str
+) -> InputError:
+    """The error that names the flag where the field was given by one, else source and place."""
+    if flag := next((field for field in place if field in flags), None):
+        return InputError(f"{_flag(flag)}: {message}")
+    if where:
+        return InputError(f"{source}: {where}: {message}")
+    given = f" with {', '.join(map(_flag, flags))}" if flags and not place else ""
+    return InputError(f"{source}{_short(given)}: {message}")
+
+
+def _flag(field: str) -> str:
+    return "--" + field.replace("_", "-")
+
+
+def _odd_leaf(values: Any) -> tuple[Place, str] | None:
+    """What no study holds, found before anything looks at it closely: its place, and the rule.
+
+    It is too many levels, an integer beyond 64 bits or a text with control characters.
+    """
+    level: list[tuple[Place, Any]] = [((), values)]
+    for _ in range(MOST_LEVELS):
+        inner: list[tuple[Place, Any]] = []
+        for place, value in level:
+            if isinstance(value, dict):
+                inner += [(place, key) for key in value]
+                inner += [((*place, str(key)), each) for key, each in value.items()]
+            elif isinstance(value, list | tuple):
+                inner += [(place, each) for each in value]
+            elif message := _why_odd(value):
+                return place, message
+        if not inner:
+            return None
+        level = inner
+    deep = f"tables and lists may stand in one another {MOST_LEVELS} deep at most"
+    return level[0][0][:2], deep
+
+
+def _why_odd(value: Any) -> str | None:
+    if isinstance(value, int) and value.bit_length() > 63:
+        return f"an integer must fit in 64 bits. Given: {value.bit_length()} bits"
+    if isinstance(value, str) and re.search("[\x00-\x1f\x7f-\x9f\ud800-\udfff]", value):
+        return f"a text must have no control characters. Given: {shown(value)}"
+    return None
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def read_study(place: str) -> Values:
+    """A study's values from its TOML file, or from the study.json of a run, wherever it lies.
+
+    Raises:
+        InputError: the file is absent or malformed.
+    """
+    if not is_of_run(place):
+        return read_toml(Path(place))
+    file = File(checked(place))
+    knock(file.place)
+    try:
+        with file.open() as opened:
+            text = opened.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{place}: cannot be read ({error.strerror or error})") from None
+    try:
+        return study_of_json(text)
+    except ValueError as error:
+        raise InputError(f"{place}: not a study.json of a run ({error})") from None
+
+
+def is_of_run(place: str) -> bool:
+    """Whether a study's place is the study.json of a run, not a TOML file."""
+    return is_remote(place) or place.endswith(".json")
+
+
+def study_of_json(text: bytes) -> Values:
+    """The study's values in the text of a study.json. Raises ValueError when there are none."""
+    document = json_object(text)
+    study = document.get("study")
+    if not isinstance(study, dict):
+        raise ValueError(f"needs an object `study`. Given: {shown(study)}")
+    for section in SECTIONS & study.keys():
+        if not isinstance(study[section], dict):
+            raise ValueError(f"{section} must be a table. Given: {shown(study[section])}")
+    return relevant(study)  # every field is written out, also those that had no effect
+
+
+def json_object(text: bytes) -> Values:
+    """The JSON object that a text is. Raises ValueError when it is none, or names a key twice."""
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"larger than {MOST_BYTES} bytes")
+    try:
+        value = json.loads(text, object_pairs_hook=_once)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"needs a JSON object. Given: {shown(value)}")
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> Values:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {shown(twice)} stands twice in one object")
+    return made
+
+
+def read_toml(path: Path) -> Values:
+    """A TOML file as nested dicts. Raises InputError when it is absent or malformed."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise ValueError(f"larger than {MOST_BYTES} bytes")
+        return tomllib.loads(text.decode("utf-8-sig"))  # editors on Windows put a mark before it
+    except RecursionError:
+        raise InputError(f"{path}: not a readable TOML file (nested too deep)") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else _short(str(error))
+        raise InputError(f"{path}: not a readable TOML file ({reason})") from None
+
+
+def name_of(place: str) -> str:
+    """A study's name made from the name of its file: letters, digits, `_`, `.` and `-`."""
+    file = Path(place).name.removesuffix(".toml").removesuffix(".json")
+    name = re.sub(r"[^\w.-]+", "-", file).strip("-.").encode()[:MOST_NAME]
+    return name.decode(errors="ignore").strip("-.") or "study"

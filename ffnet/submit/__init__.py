@@ -1,1 +1,0 @@
-"""Jobs on a running Ray cluster, through its Jobs API."""

@@ -1,0 +1,45 @@
+"""Temporary files, or one line where there is no room for any."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+from ffnet.errors import InputError
+from ffnet.system import scratch
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """A folder that is removed when the block ends, or at the next start if the process is killed.
+
+    Raises:
+        InputError: none can be made.
+    """
+    with ExitStack() as made:
+        try:
+            path = made.enter_context(scratch.folder(Path(tempfile.gettempdir())))
+        except OSError as error:
+            raise _no_room(error) from None
+        yield path
+
+
+@contextmanager
+def file() -> Iterator[IO[bytes]]:
+    """A file without a name, gone when the block ends. Raises InputError where none can be made."""
+    try:
+        made = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise _no_room(error) from None
+    with made as opened:
+        yield opened
+
+
+def _no_room(error: OSError) -> InputError:
+    given = os.environ.get("TMPDIR", "/tmp")  # noqa: S108 - what Python itself tries
+    return InputError(
+        f"temporary files need a folder that can be written. Given: {given} ({error.strerror}); "
+        f"set TMPDIR"
+    )
