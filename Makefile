@@ -1,6 +1,6 @@
 # What one types most; `make help` lists it. Everything happens in .venv, which sets itself up.
 PYTHON ?= python3
-STUDY ?= jobs/studies/digits.toml
+STUDY ?= digits
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
@@ -19,12 +19,12 @@ setup: .venv/.ready  ## .venv with ffnet and all it needs, at the versions of co
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[serve]' --group dev
 	@touch $@
 
-tune: setup  ## run a study: the embedded digits, or STUDY=jobs/studies/cifar10.toml
-	$(BIN)/python jobs/tune.py $(STUDY)
+tune: setup  ## run a study: the embedded digits, or STUDY=cifar10
+	$(BIN)/ffnet tune $(STUDY)
 
 .PHONY: tensorboard
 tensorboard: setup  ## show a run in TensorBoard: RUN=runs/digits-…
-	$(BIN)/python jobs/board.py $(RUN)
+	$(BIN)/ffnet board $(RUN)
 
 test: setup  ## all tests, two files at a time
 	$(BIN)/pytest -n 2 --dist loadfile

@@ -1,10 +1,9 @@
-"""Says what to do where ffnet's environment is missing. Each job takes `command` from here.
+"""Says what to do where ffnet's environment is missing. Each job takes `main` from here.
 
 This file is read by Pythons before 3.11 too, and imports only the standard library until it is
 known that the rest is there.
 """
 
-import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,11 +33,6 @@ if _wrong:
     print(f"error: {_wrong}; {_what_to_do()}", file=sys.stderr)
     sys.exit(2)
 
-_is_a_job = Path(sys.argv[0]).resolve().parent == Path(__file__).resolve().parent
-if _is_a_job and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    # Until `command.run`, Ctrl-C ends a job without the traceback of an import.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+from ffnet.cli import main  # noqa: E402
 
-from ffnet.cli import command  # noqa: E402
-
-__all__ = ["command"]
+__all__ = ["main"]

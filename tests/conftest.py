@@ -1,8 +1,7 @@
 """What tests share: small data, the real data where there is some, jobs as users run them."""
 
 import contextlib
-import functools
-import importlib.util
+import importlib
 import io
 import os
 import re
@@ -109,7 +108,7 @@ def job() -> Job:
 
 @pytest.fixture(scope="session")
 def call() -> Job:
-    """Runs a command line of jobs/ in this process: call("table", run, "--top", 0).
+    """Runs a command in this process: call("table", run, "--top", 0).
 
     It gives what `job` gives, in milliseconds. It is for what is refused, and for what needs
     neither Ray nor TensorFlow; `cwd` and `env` are as those of `job`.
@@ -126,11 +125,10 @@ def call() -> Job:
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
         ):
-            patch.setattr(sys, "argv", [f"{name}.py", *words])
             patch.chdir(cwd or Path.cwd())
             _set_environment(env or before)
             try:
-                command.run(_main(name))
+                command.run(importlib.import_module(f"ffnet.cli.{name}").main, words)
             except SystemExit as end:
                 status = end.code
             finally:
@@ -139,20 +137,6 @@ def call() -> Job:
         return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
 
     return run
-
-
-@functools.cache
-def _main(name: str) -> Callable[[list[str]], int]:
-    """The function `main` of jobs/NAME.py."""
-    spec = importlib.util.spec_from_file_location(f"job_{name}", ROOT / "jobs" / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "jobs")
-        spec.loader.exec_module(module)
-    main: Callable[[list[str]], int] = module.main
-    return main
 
 
 def _set_environment(values: dict[str, str]) -> None:

@@ -6,8 +6,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from ffnet.run.study_files import name_of, read_study
 from ffnet.spec.study import Study
-from ffnet.spec.validation import name_of, read_study, validated
+from ffnet.spec.validation import validated
 from fuzzing import fuzzed
 
 STUDIES = Path(__file__).parent.parent / "jobs" / "studies"

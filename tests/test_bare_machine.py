@@ -224,13 +224,10 @@ def test_a_study_that_crashes_before_its_first_trial_leaves_the_folder_as_it_fou
     tmp_path: Path, small_study: Path
 ) -> None:
     code = f"""
-import sys
-sys.argv = ["tune.py"]
-sys.path.insert(0, "jobs")
 import ffnet.tuning.driver as driver
 def crash(*_): raise RuntimeError("crashed")
 driver.run_study = crash
-import tune
+from ffnet.cli import tune
 tune.main([{str(small_study)!r}, "--out", {str(tmp_path / "run")!r}])
 """
     done = subprocess.run(

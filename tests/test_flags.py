@@ -20,7 +20,7 @@ SPACE = {
 
 
 def overridden(*argv: str, **sections: Any) -> Study:
-    parser = command.parser(None)
+    parser = command.parser("tune", None)
     add_flags(parser, Study)
     flags = parser.parse_args([*argv])
     return validated(Study, override({"space": SPACE, **sections}, flags, Study), "test")

@@ -8,8 +8,9 @@ import pytest
 
 from conftest import Job
 from ffnet.errors import InputError
+from ffnet.run.study_files import name_of, read_study
 from ffnet.spec.study import Study
-from ffnet.spec.validation import name_of, read_study, validated
+from ffnet.spec.validation import validated
 
 SPACE = {"learning_rate": {"log_uniform": [1e-3, 1e-1]}}
 TOML = "[space]\nlearning_rate = { log_uniform = [1e-3, 1e-1] }\n"

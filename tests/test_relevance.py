@@ -12,15 +12,16 @@ from ffnet.cli.flags import add_flags, given, override
 from ffnet.errors import InputError
 from ffnet.run import recorded, storage, tables
 from ffnet.run.folder import RunFolder
+from ffnet.run.study_files import read_study
 from ffnet.spec.relevance import relevant
 from ffnet.spec.study import OneNet, Study
-from ffnet.spec.validation import read_study, validated
+from ffnet.spec.validation import validated
 
 SPACE = {"learning_rate": {"log_uniform": [1e-3, 1e-1]}}
 
 
 def study(values: dict[str, Any], *argv: str) -> Study:
-    parser = command.parser(None)
+    parser = command.parser("tune", None)
     add_flags(parser, Study)
     flags = parser.parse_args([*argv])
     merged = override({"space": SPACE} | values, flags, Study)

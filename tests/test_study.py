@@ -8,9 +8,10 @@ import pytest
 
 from conftest import ROOT
 from ffnet.errors import InputError
+from ffnet.run.study_files import read_toml
 from ffnet.spec.net import TUNABLE, NetSpec, Training
 from ffnet.spec.study import OneNet, Study
-from ffnet.spec.validation import read_toml, validated
+from ffnet.spec.validation import validated
 
 SPACE = {"learning_rate": {"log_uniform": [1e-3, 1e-1]}}
 
@@ -71,7 +72,7 @@ def test_unknown_key_is_refused_with_the_valid_ones_and_the_nearest() -> None:
         ({"space": {"learning_rate": {"log_uniform": [0.0, 0.1]}}}, ["low > 0"]),
         ({"space": {"learning_rate": {"choice": []}}}, ["at least 1 item"]),
         ({"space": {"learning_rate": {"choice": [1], "uniform": [1, 2]}}}, ["exactly one kind"]),
-        ({"space": {}}, ["search space is empty", "jobs/train.py"]),
+        ({"space": {}}, ["search space is empty", "`ffnet train`"]),
         ({"space": {"learning_rate": 0.1}}, ["search space is empty"]),
         ({"training": {"learning_rate": 0.1}}, ["learning_rate stands in [space]"]),
         ({"tuning": {"grace_epochs": 8}}, ["grace_epochs < epochs", "grace_epochs 8, epochs 8"]),

@@ -115,7 +115,9 @@ def test_reading_a_table_imports_neither_ray_nor_tensorflow(run_folder: RunFolde
     assert_imports_neither(["table.py", str(run_folder.place)])
 
 
-@pytest.mark.parametrize("name", ["tune", "table", "train", "bench", "board", "export", "serve"])
+@pytest.mark.parametrize(
+    "name", ["tune", "table", "runs", "train", "bench", "board", "export", "serve"]
+)
 def test_help_imports_neither_ray_nor_tensorflow(name: str) -> None:
     assert_imports_neither([f"{name}.py", "--help"])
 

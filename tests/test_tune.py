@@ -30,9 +30,10 @@ from conftest import (
 )
 from ffnet.run import checkpoints, ranking
 from ffnet.run.folder import RunFolder
+from ffnet.run.study_files import read_study
 from ffnet.run.tables import Row
 from ffnet.spec.study import Study
-from ffnet.spec.validation import read_study, validated
+from ffnet.spec.validation import validated
 from ffnet.tuning.search import sample
 
 TOO_WIDE = "[2000000000, 2000000000]"  # no machine has the memory for their weights

@@ -1,4 +1,4 @@
-"""What the command lines in jobs/ share: a parser, and how errors end."""
+"""What all commands share: a parser, and how errors end."""
 
 import argparse
 import difflib
@@ -13,24 +13,27 @@ from typing import Any, NoReturn
 from ffnet.errors import InputError, RunError, StorageError
 from ffnet.system import output, signals
 
-SETUP = "run `make setup` in ffnet's folder, and the job with .venv/bin/python there"
+SETUP = "run `make setup` in ffnet's folder, and the command with .venv/bin/python there"
 
 
-def run(main: Callable[[list[str]], int], must_print: bool = True) -> NoReturn:
-    """Run a command line's `main`; bad input ends in one line and exit status 2.
+def run(
+    main: Callable[[list[str]], int], words: list[str] | None = None, must_print: bool = True
+) -> NoReturn:
+    """Run a command's `main`; bad input ends in one line and exit status 2.
 
     `--debug` shows the traceback too. After `--` it belongs to a job that is submitted.
     Signals that end a job raise KeyboardInterrupt, and the exit status is 130. A reader of the
-    output may leave (`jobs/table.py … | head`): the rest of the output is dropped.
+    output may leave (`ffnet table … | head`): the rest of the output is dropped.
 
     Args:
         main: takes the arguments, returns the exit status.
+        words: the arguments; None for those of this process.
         must_print: whether it is an error when the output cannot be written, on a full disk.
     """
     output.open_standard_streams()
     output.forgive_readers(every_error=not must_print)
     signals.interrupt()
-    argv = sys.argv[1:]
+    argv = sys.argv[1:] if words is None else words
     at = argv.index("--") if "--" in argv else len(argv)
     debug = "--debug" in argv[:at]
     _print_in_any_encoding()
@@ -110,9 +113,15 @@ def not_blank(text: str, kind: Callable[[str], Any] = str) -> Any:
     return kind(text)
 
 
-def parser(doc: str | None) -> argparse.ArgumentParser:
-    """A parser that shows a job's docstring, its commands included."""
+def parser(usage: str, doc: str | None) -> argparse.ArgumentParser:
+    """A parser that shows a command's docstring, its examples included.
+
+    Args:
+        usage: the command and what it must be given, in one line.
+        doc: the docstring of its module.
+    """
     made = _Parser(
+        usage=f"ffnet {usage}",
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ffnet.errors import InputError, one_line
-from ffnet.spec.validation import MOST_BYTES, json_object
+from ffnet.run.study_files import MOST_BYTES, json_object
 
 CARD = "card.json"
 GRAPH = "saved_model.pb"

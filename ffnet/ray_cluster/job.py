@@ -11,7 +11,7 @@ from typing import Any
 
 from ffnet.system.signals import held_back, interrupt, restored
 
-STOPPED = 75  # also jobs/tune.py's exit status after a signal: --resume goes on
+STOPPED = 75  # also `ffnet tune`'s exit status after a signal: --resume goes on
 STOP_SECONDS = 120
 """How long a job may take to end in order after it was asked to stop."""
 

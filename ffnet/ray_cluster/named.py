@@ -123,7 +123,7 @@ def _study(value: str, here: Path, copied: Callable[[Path], bool], sent: dict[st
 
 def _data_of(study: Path) -> dict[str, str]:
     """The data that a study's file names."""
-    from ffnet.spec.validation import read_study
+    from ffnet.run.study_files import read_study
 
     data = read_study(str(study)).get("data") if study.is_file() else None
     data = data if isinstance(data, dict) else {}

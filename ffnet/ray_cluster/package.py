@@ -6,10 +6,11 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 
-from ffnet.cli.command import not_blank
 from ffnet.errors import InputError
 from ffnet.ray_cluster.named import Named, settle
-from ffnet.spec.validation import did_you_mean, name_of
+from ffnet.run.study_files import name_of
+from ffnet.spec.presets import studies
+from ffnet.spec.validation import did_you_mean
 
 DATA = {".bin", ".gz", ".h5", ".idx", ".keras", ".npy", ".npz", ".parquet", ".tar", ".zip"}
 LEFT_OUT = {"__pycache__", "build", "dist", "runs"}
@@ -114,16 +115,19 @@ def _with_server(word: str) -> str:
 
 def _split_out(arguments: list[str]) -> tuple[str | None, list[str]]:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--out", type=not_blank)
+    parser.add_argument("--out")
     try:
         flags, rest = parser.parse_known_args(arguments)
     except argparse.ArgumentError as error:
         raise InputError(str(error)) from None
+    if flags.out is not None and not flags.out.strip():
+        raise InputError(f"--out needs a value, or leave it out. Given: {flags.out!r}")
     return flags.out, rest
 
 
 def _stem(arguments: list[str]) -> str:
-    return next((name_of(a) for a in arguments if a.endswith((".toml", ".json"))), "run")
+    named = [a for a in arguments if a.endswith((".toml", ".json")) or a in studies()]
+    return name_of(named[0]) if named else "run"
 
 
 def resumed(command: list[str]) -> list[str] | None:

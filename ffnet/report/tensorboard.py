@@ -32,9 +32,9 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from ffnet.run import tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.ranking import tuning_of
+from ffnet.run.study_files import read_study
 from ffnet.run.tables import Row
 from ffnet.spec.study import Tuning
-from ffnet.spec.validation import read_study
 
 SCALARS = {
     "val_accuracy": ("accuracy/validation", api_pb2.DATASET_VALIDATION),

@@ -10,12 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ffnet.errors import InputError
 from ffnet.run import storage
 from ffnet.run.folder import RunFolder
+from ffnet.run.study_files import MOST_BYTES, json_object
 from ffnet.run.tables import Row
 from ffnet.spec.net import TUNABLE, NetSpec, Training, TrialConfig
 from ffnet.spec.relevance import relevant
 from ffnet.spec.space import Values
 from ffnet.spec.study import OneNet, Study
-from ffnet.spec.validation import MOST_BYTES, explain, json_object, shown, validated
+from ffnet.spec.validation import explain, shown, validated
 
 
 class Document(BaseModel):

@@ -1,6 +1,6 @@
 """The tables of a run whose folder cannot be written: they are saved elsewhere, and taken back.
 
-`jobs/tune.py --resume` looks where they were saved, so nothing has to be copied by hand on the same
+`ffnet tune --resume` looks where they were saved, so nothing has to be copied by hand on the same
 machine.
 """
 

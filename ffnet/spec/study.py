@@ -236,7 +236,7 @@ class Study(Spec):
         if all(domain.kind == "fixed" for _, domain in self.space.leaves()):
             raise ValueError(
                 "the search space is empty: give a field a domain in [space], e.g. "
-                "learning_rate = {log_uniform = [1e-3, 1e-1]}; to train one net use jobs/train.py"
+                "learning_rate = {log_uniform = [1e-3, 1e-1]}; to train one net use `ffnet train`"
             )
         for name, number, holds in () if recorded else self._never_drawn():
             raise ValueError(why_never_drawn(name, self.space.root[name], number, holds))

@@ -1,28 +1,20 @@
-"""Turns what pydantic raises, and files that cannot be read, into one line for a person."""
+"""Turns what pydantic raises into one line for a person."""
 
 import difflib
-import json
 import re
 import reprlib
-import tomllib
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from ffnet.errors import InputError, one_line
-from ffnet.run.storage import File, checked, is_remote, knock
-from ffnet.spec.relevance import relevant
 from ffnet.spec.space import NEW, RECORDED, Domain, Spec, Values
 
 M = TypeVar("M", bound=Spec)
 Place = tuple[str, ...]
 
-SECTIONS = {"data", "net", "training", "space", "tuning", "budget", "resources"}
-MOST_BYTES = 2**24  # of a study's file
 MOST_LEVELS = 20  # tables and lists inside one another
-MOST_NAME = 100  # bytes of a name that is made from a file's name
 SHOWN = 100  # characters of a value in a message
 MOST_MESSAGE = 350  # characters of a rule with its values
 
@@ -169,88 +161,3 @@ def _why_odd(value: Any) -> str | None:
     if isinstance(value, str) and re.search("[\x00-\x1f\x7f-\x9f\ud800-\udfff]", value):
         return f"a text must have no control characters. Given: {shown(value)}"
     return None
-
-
-# --- files -------------------------------------------------------------------------------------
-
-
-def read_study(place: str) -> Values:
-    """A study's values from its TOML file, or from the study.json of a run, wherever it lies.
-
-    Raises:
-        InputError: the file is absent or malformed.
-    """
-    if not is_of_run(place):
-        return read_toml(Path(place))
-    file = File(checked(place))
-    knock(file.place)
-    try:
-        with file.open() as opened:
-            text = opened.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{place}: cannot be read ({error.strerror or error})") from None
-    try:
-        return study_of_json(text)
-    except ValueError as error:
-        raise InputError(f"{place}: not a study.json of a run ({error})") from None
-
-
-def is_of_run(place: str) -> bool:
-    """Whether a study's place is the study.json of a run, not a TOML file."""
-    return is_remote(place) or place.endswith(".json")
-
-
-def study_of_json(text: bytes) -> Values:
-    """The study's values in the text of a study.json. Raises ValueError when there are none."""
-    document = json_object(text)
-    study = document.get("study")
-    if not isinstance(study, dict):
-        raise ValueError(f"needs an object `study`. Given: {shown(study)}")
-    for section in SECTIONS & study.keys():
-        if not isinstance(study[section], dict):
-            raise ValueError(f"{section} must be a table. Given: {shown(study[section])}")
-    return relevant(study)  # every field is written out, also those that had no effect
-
-
-def json_object(text: bytes) -> Values:
-    """The JSON object that a text is. Raises ValueError when it is none, or names a key twice."""
-    if len(text) > MOST_BYTES:
-        raise ValueError(f"larger than {MOST_BYTES} bytes")
-    try:
-        value = json.loads(text, object_pairs_hook=_once)
-    except RecursionError:
-        raise ValueError("nested too deep") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"needs a JSON object. Given: {shown(value)}")
-    return value
-
-
-def _once(pairs: list[tuple[str, Any]]) -> Values:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {shown(twice)} stands twice in one object")
-    return made
-
-
-def read_toml(path: Path) -> Values:
-    """A TOML file as nested dicts. Raises InputError when it is absent or malformed."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(MOST_BYTES + 1)
-        if len(text) > MOST_BYTES:
-            raise ValueError(f"larger than {MOST_BYTES} bytes")
-        return tomllib.loads(text.decode("utf-8-sig"))  # editors on Windows put a mark before it
-    except RecursionError:
-        raise InputError(f"{path}: not a readable TOML file (nested too deep)") from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else _short(str(error))
-        raise InputError(f"{path}: not a readable TOML file ({reason})") from None
-
-
-def name_of(place: str) -> str:
-    """A study's name made from the name of its file: letters, digits, `_`, `.` and `-`."""
-    file = Path(place).name.removesuffix(".toml").removesuffix(".json")
-    name = re.sub(r"[^\w.-]+", "-", file).strip("-.").encode()[:MOST_NAME]
-    return name.decode(errors="ignore").strip("-.") or "study"

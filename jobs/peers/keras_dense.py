@@ -14,8 +14,9 @@ import tensorflow as tf
 from tensorflow import keras
 
 from ffnet.data.load import load
+from ffnet.run.study_files import read_toml
 from ffnet.spec.study import OneNet
-from ffnet.spec.validation import read_toml, validated
+from ffnet.spec.validation import validated
 
 
 def main(preset: str, seed: str, data_dir: str | None = None) -> None:

@@ -1,0 +1,57 @@
+"""Hand on the net of a run as a SavedModel, to be loaded by TensorFlow alone.
+
+  ffnet export runs/digits-…                 the best trial
+  ffnet export runs/digits-… --trial 17 --out models/digits
+
+RUN is a folder or URI of `ffnet tune`, or of `ffnet train` --out. Each export is a new version,
+OUT/1, OUT/2, …, with a card.json. Its signature serving_default takes raw examples, "images"
+(uint8) or "features" (float32, or float64 where float32 does not hold the numbers of the data), and
+gives "probabilities" and "class"; `ffnet serve` OUT serves it.
+
+The weights are those after a trial's last report; so the best trial is the one whose last report
+is best by the study's metric, which may not be the first in the table. A study keeps the
+checkpoints of its five best. Exit status: 0; 2 for bad input.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from ffnet.cli import command
+from ffnet.run.folder import RunFolder
+from ffnet.system.output import redirected
+
+
+def main(argv: list[str]) -> int:
+    """Choose, export, say what it is."""
+    flags = _parser().parse_args(argv)
+    run = RunFolder.existing(flags.run)
+
+    from ffnet.export.card import choose
+
+    choice = choose(run, flags.trial)
+    out = choice.out(flags.out)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with redirected(Path(os.devnull), 2):  # TensorFlow's greetings
+        from ffnet.export.export import export
+        from ffnet.training.devices import configure
+
+        configure(len(os.sched_getaffinity(0)), gpus=0)
+        card = export(choice, out)
+    if choice.note:
+        print(choice.note)
+    print(f"trial {card['trial']}: {card['chosen']}")
+    print(
+        f"validation accuracy {card['last_val_accuracy']:.4f}, loss {card['last_val_loss']:.4f} "
+        f"after its last report"
+    )
+    print(f"{card['name']}, version {card['version']}: {out / str(card['version'])}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command.parser("export RUN [options]", __doc__)
+    parser.add_argument("run", metavar="RUN", help="folder of the run, or its s3:// or gs:// URI")
+    parser.add_argument("--trial", help="its number in the table [the best that has a checkpoint]")
+    parser.add_argument("--out", type=Path, help="folder of the model [RUN/export/NAME]")
+    return parser

@@ -1,0 +1,78 @@
+"""The command `ffnet`: it finds the module of a subcommand, and runs it."""
+
+import importlib
+import signal
+import sys
+from typing import NoReturn
+
+COMMANDS = {
+    "tune": "run a study: many trials of a net over a search space, weak ones pruned",
+    "train": "train one net: a preset, a net of your own, or a trial of a run again",
+    "table": "print the table of a run's trials, while it runs or after",
+    "runs": "list the runs in a folder, each with its best trial",
+    "board": "show a run in TensorBoard, while it runs or after",
+    "export": "write the net of a run as a SavedModel, to be loaded by TensorFlow alone",
+    "serve": "serve an exported net over HTTP",
+    "submit": "run one of these on a cluster, and look after it",
+    "bench": "time ffnet beside its peers (in a clone of the repository)",
+}
+
+HELP = """usage: ffnet COMMAND [arguments]
+
+Tune feed-forward neural networks: Ray Tune schedules, TensorFlow trains, tables keep the results.
+
+{commands}
+
+  ffnet COMMAND --help      what a command takes
+  ffnet --version
+
+A first study, of the embedded digits: ffnet tune digits
+"""
+
+
+def main() -> NoReturn:
+    """Run the command line of this process: `ffnet COMMAND …`."""
+    name, *words = sys.argv[1:] or ["--help"]
+    if name in COMMANDS:
+        run(name, words)
+    # Only now, so that a command begins with no import that it does not need.
+    from ffnet.cli import command
+
+    command.run(lambda argv: _answer(argv[0]), [name])
+
+
+def run(name: str, words: list[str] | None = None) -> NoReturn:
+    """Run a subcommand.
+
+    Args:
+        name: one of COMMANDS.
+        words: its arguments; None for those of this process, which is a file of jobs/.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Until `command.run`, Ctrl-C ends the process without the traceback of an import.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from ffnet.cli import command
+
+    module = importlib.import_module(f"ffnet.cli.{name}")
+    command.run(module.main, words, must_print=name != "tune")
+
+
+def _answer(word: str) -> int:
+    """What `ffnet WORD` answers where the word is no command."""
+    if word in ("-h", "--help", "help"):
+        width = max(map(len, COMMANDS))
+        lines = [f"  {name:<{width}}  {about}" for name, about in COMMANDS.items()]
+        print(HELP.format(commands="\n".join(lines)), end="")
+        return 0
+    if word in ("-V", "--version"):
+        from ffnet.run.provenance import versions
+
+        print(f"ffnet {versions()['ffnet']}")
+        return 0
+    from ffnet.errors import InputError
+    from ffnet.spec.validation import did_you_mean
+
+    raise InputError(
+        f"the first word must be a command: {', '.join(COMMANDS)}. "
+        f"Given: {word}{did_you_mean(word, COMMANDS)}"
+    )

@@ -1,0 +1,116 @@
+"""Print the table of a run's trials, while it runs or after.
+
+ffnet table                                   the newest run in runs/
+ffnet table runs/digits-…                     the best twenty, by the study's metric
+ffnet table runs/digits-… --format csv        all of them, for another program
+ffnet table runs/digits-… --status failed --columns trial,reason
+ffnet table runs/digits-… --sort -train_seconds
+"""
+
+import argparse
+import sys
+
+from ffnet.cli import command
+from ffnet.errors import InputError
+from ffnet.report.text import FORMATS, render, shown
+from ffnet.run import tables
+from ffnet.run.folder import RunFolder
+from ffnet.run.listing import runs
+from ffnet.run.ranking import best_first, ranked, tuning_of
+from ffnet.run.study_files import read_study
+from ffnet.spec.space import Values
+
+
+def main(argv: list[str]) -> int:
+    """Read, filter, sort, print."""
+    flags = _parser().parse_args(_joined(argv))
+    statuses, top = _statuses(flags.status), _count(flags.top, flags.format)
+    folder = RunFolder.existing(flags.run) if flags.run else _newest()
+    if not folder.trials.exists():
+        raise InputError(f"{folder} has no table yet: its study has not written one")
+    study = read_study(str(folder.study))
+    tuning, columns = tuning_of(study, str(folder.study)), _columns(flags.columns, study)
+    sort = (flags.sort or f"best_{tuning.metric}").strip().removeprefix("-").strip()
+    wanted = dict.fromkeys([*columns, sort, "trial", "status"])
+    rows = [row for row in tables.read(folder.trials, list(wanted)) if row["status"] in statuses]
+    if flags.sort:
+        ordered = ranked(rows, sort, descending=flags.sort.strip().startswith("-"))
+    else:
+        ordered = best_first(rows, tuning)
+    kept = ordered[: top or len(rows)]
+    print(render(kept, columns, flags.format))
+    if flags.format == "table" and len(kept) < len(rows):
+        print(f"… {len(rows) - len(kept)} more: --top 0 shows all {len(rows)}")
+    return 0
+
+
+def _newest() -> RunFolder:
+    folder = runs()[0]
+    print(f"{folder}:", file=sys.stderr)
+    return folder
+
+
+def _joined(argv: list[str]) -> list[str]:
+    """The words, with `--sort -column` as one, which argparse would take for two flags."""
+    words: list[str] = []
+    for word in argv:
+        descending = word.startswith("-") and not word.startswith("--")
+        if words[-1:] == ["--sort"] and descending:
+            words[-1] = f"--sort={word}"
+        else:
+            words.append(word)
+    return words
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command.parser("table [RUN] [options]", __doc__)
+    parser.add_argument(
+        "run", nargs="?", help="folder of the run, or its s3:// or gs:// URI [the newest in runs/]"
+    )
+    parser.add_argument(
+        "--sort", help="column; - before it for descending [the best trial first, by the metric]"
+    )
+    parser.add_argument(
+        "--top", metavar="ROWS", help="how many rows; 0 for all [20; all as csv or json]"
+    )
+    parser.add_argument(
+        "--status",
+        default=",".join(tables.STATUSES),
+        help="only trials of these, separated by commas [%(default)s]",
+    )
+    parser.add_argument(
+        "--columns",
+        help="names, separated by commas, or all [what the study searches, and its figures]",
+    )
+    parser.add_argument("--format", choices=FORMATS, default="table", help="[%(default)s]")
+    return parser
+
+
+def _columns(text: str | None, study: Values) -> list[str]:
+    if text is None:
+        return shown(study)
+    return list(tables.TRIALS.names) if text.strip() == "all" else _words("--columns", text)
+
+
+def _count(text: str | None, style: str) -> int:
+    if text is None:
+        return 0 if style in ("csv", "json") else 20
+    if not text.isdecimal():
+        raise InputError(f"--top must be a number of rows, 0 for all. Given: {text}")
+    return int(text[:18])  # more digits than there can be rows
+
+
+def _statuses(text: str) -> list[str]:
+    wanted = _words("--status", text)
+    for status in wanted:
+        if status not in tables.STATUSES:
+            raise InputError(f"--status must be of {', '.join(tables.STATUSES)}. Given: {status}")
+    return wanted
+
+
+def _words(flag: str, text: str) -> list[str]:
+    """The names in a list with commas; blanks do not matter."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise InputError(f"{flag} needs a name, or several with commas between. Given: {text!r}")
+    return words

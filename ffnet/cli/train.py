@@ -1,0 +1,324 @@
+"""Train one net without a tuner: a preset, a net of your own, or a trial of a run again.
+
+  ffnet train --preset mnist-dense --data-dir ~/data
+  ffnet train --preset cifar10-barebones --save-figures figures
+  ffnet train --hidden-sizes '[256, 128]' --learning-rate 0.2 --epochs 20 --out runs/mine
+  ffnet train --from runs/digits-… --trial 17
+
+Prints the loss of the batch and the validation accuracy after the first step and then every
+report_steps (or epoch). With --from, --data-dir or --dataset say where the run's data lie now;
+their digest must be that of the run. Exit status: 0; 1 when the loss diverged or a trial trained
+again did not match; 2 for bad input.
+"""
+
+import argparse
+import itertools
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ffnet.cli import command
+from ffnet.cli.flags import add_flags, given, override
+from ffnet.errors import InputError, StorageError
+from ffnet.run.folder import RunFolder
+from ffnet.run.hold import held
+from ffnet.run.study_files import read_toml
+from ffnet.spec import presets
+from ffnet.spec.net import TrialConfig
+from ffnet.spec.relevance import relevant
+from ffnet.spec.study import OneNet, Tuning
+from ffnet.spec.validation import validated
+from ffnet.system.output import redirected
+
+if TYPE_CHECKING:
+    from ffnet.data.dataset import DataSet
+    from ffnet.run.tables import Row
+    from ffnet.training.loop import Report
+    from ffnet.training.trainer import Trainer
+
+MOVED = ("dataset", "data_dir")
+"""Fields that say where the data of a run lie now; their digest must be that of the run."""
+
+COMPARED = ("train_loss", "val_loss", "val_accuracy")
+
+
+def main(argv: list[str]) -> int:
+    """Parse, then train one net or a trial again."""
+    flags = _parser().parse_args(argv)
+    if (flags.run is None) != (flags.trial is None):
+        raise InputError("--from RUN and --trial ID go together")
+    if flags.run:
+        _refuse_changes(flags)
+    for folder in (flags.save_figures, flags.tensorboard):
+        _must_be_writable(folder)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    return _train_again(flags) if flags.run else _train_one(flags)
+
+
+def _train_one(flags: argparse.Namespace) -> int:
+    values = read_toml(presets.nets()[flags.preset]) if flags.preset else {}
+    source = f"preset {flags.preset}" if flags.preset else "one net"
+    one = validated(OneNet, override(values, flags, OneNet), source, given(flags, OneNet))
+
+    from ffnet.data.load import load
+    from ffnet.training import memory
+
+    data, config = load(one.data), one.trial_config()
+    memory.check(config, data)
+    if not flags.out:
+        return _train(flags, one, data, config, None)
+    with held(RunFolder.at(flags.out)) as hold:
+        hold.folder.begin()
+        return _train(flags, one, data, config, hold.folder)
+
+
+def _train(
+    flags: argparse.Namespace, one: OneNet, data: "DataSet", config: TrialConfig,
+    folder: RunFolder | None,
+) -> int:  # fmt: skip
+    print(data.describe())
+    threads = len(os.sched_getaffinity(0))
+    trainer = _trainer(data, config, threads, flags.device)
+    reports: list[Report] = []
+    begun = time.monotonic()
+    for report in _reports(trainer, config, lesson=True):
+        reports.append(report)
+        _print_report(report)
+    print(f"validation accuracy {report.validation.accuracy:.4f}", end=" ")
+    print(f"after {report.epoch:g} epochs in {time.monotonic() - begun:.1f} s")
+    row = _row(config, reports)
+    if one.evaluate_test:
+        assert trainer.data.test  # every set is split into three parts
+        test = trainer.evaluate(trainer.data.test)
+        row |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
+        print(f"test accuracy {test.accuracy:.4f}, loss {test.loss:.4f}")
+    if folder:
+        _save_somewhere(folder, one, data, threads, trainer, row, reports)
+    _show(flags, data, trainer, row, reports, one.evaluate_test)
+    if report.diverged:
+        print("the loss is no longer finite: lower the learning rate")
+    return int(report.diverged)
+
+
+def _trainer(data: "DataSet", config: TrialConfig, threads: int, device: str) -> "Trainer":
+    with redirected(Path(os.devnull), 2):  # TensorFlow's greetings
+        from ffnet.training.device_data import DeviceData
+        from ffnet.training.devices import configure
+        from ffnet.training.trainer import Trainer
+
+        configure(threads, gpus=int(device == "gpu"))
+        trainer = Trainer(DeviceData(data), config)
+    trainer.initialize(config)
+    return trainer
+
+
+def _reports(trainer: "Trainer", config: TrialConfig, lesson: bool) -> "Iterator[Report]":
+    """A trial's reports; or those that the lesson prints, the first after the first step."""
+    from ffnet.spec.points import report_points
+    from ffnet.training.loop import train
+
+    points = report_points(config, trainer.examples)
+    if lesson:
+        first = 1 if config.training.report_steps else 0
+        points = sorted({1, *(point + first for point in points[:-1]), points[-1]})
+    return train(trainer, config, points=points)
+
+
+def _print_report(report: "Report") -> None:
+    score = report.validation
+    print(f"Iteration {report.step - 1}, loss = {report.batch_loss:.4f}")
+    print(f"Got {score.correct} / {score.count} correct ({100 * score.accuracy:.2f}%)\n")
+
+
+# --- results -----------------------------------------------------------------------------------
+
+
+def _row(config: TrialConfig, reports: "list[Report]") -> "Row":
+    """The net's row of trials.parquet."""
+    from ffnet.run.tables import note_score
+
+    last = reports[-1]
+    row: Row = {
+        "trial": config.number,
+        "status": "diverged" if last.diverged else "done",
+        **config.hyperparameters(),
+        "seed": config.seed,
+        "epochs": last.epoch,
+        "train_seconds": sum(report.train_seconds for report in reports),
+        "evaluate_seconds": sum(report.evaluate_seconds for report in reports),
+    }
+    for report in reports:
+        note_score(row, report.measured())
+    return row
+
+
+def _report_rows(row: "Row", reports: "Iterable[Report]") -> "list[Row]":
+    """The net's rows of epochs.parquet."""
+    from ffnet.run.tables import CHANGING
+
+    own = {name: row[name] for name in ("trial", *CHANGING)}
+    return [own | report.measured() for report in reports]
+
+
+def _save_somewhere(folder: RunFolder, *net: Any) -> None:
+    """Save the trained net in its folder, or say where else it is."""
+    from ffnet.run import rescue
+
+    try:
+        _save(folder, *net)
+    except StorageError as error:
+        then = "export it from there, or move it"
+        raise rescue.save(folder, lambda other: _save(other, *net), error, then) from None
+
+
+def _save(
+    folder: RunFolder, one: OneNet, data: "DataSet", threads: int, trainer: "Trainer",
+    row: "Row", reports: "list[Report]",
+) -> None:  # fmt: skip
+    """A run's folder, as a study of one trial leaves it."""
+    from ffnet.run import checkpoints, provenance, storage, tables
+
+    with folder.checkpoint(0).replacing() as file:
+        checkpoints.write(file, reports[-1].step, [], trainer.variables)
+    tables.write(folder.epochs, _report_rows(row, reports), tables.EPOCHS)
+    tables.write(folder.trials, [row], tables.TRIALS)
+    document = provenance.document(one.model_dump(mode="json"), data, threads)
+    storage.write_json(folder.study, document)
+    print(f"results: {folder}")
+
+
+def _show(
+    flags: argparse.Namespace, data: "DataSet", trainer: "Trainer", row: "Row",
+    reports: "list[Report]", use_test: bool,
+) -> None:  # fmt: skip
+    """Figures and TensorBoard's files, where they were asked for."""
+    if flags.tensorboard:
+        from ffnet.report.tensorboard import write_run
+
+        write_run(flags.tensorboard, [row], _report_rows(row, reports), Tuning())
+        print(f"events: tensorboard --logdir {flags.tensorboard}")
+    if not flags.save_figures:
+        return
+    from ffnet.report import figures
+
+    name = f"{data.name}: {'-'.join(map(str, row['hidden_sizes']))}, {row['optimizer']}"
+    drawn = {"curves": figures.curves(_report_rows(row, reports), name)}
+    part = trainer.data.test if use_test and trainer.data.test else trainer.data.validation
+    drawn["confusion"] = figures.confusion(trainer.confusion(part), data.classes)
+    if len(data.example_shape) > 1:
+        weights = trainer.net.weights[0].numpy()
+        drawn["weights"] = figures.weight_grid(weights, data.example_shape)
+    for stem, figure in drawn.items():
+        figures.save(figure, flags.save_figures / f"{stem}.png")
+    print(f"figures: {', '.join(f'{flags.save_figures / stem}.png' for stem in drawn)}")
+
+
+# --- a trial once more -------------------------------------------------------------------------
+
+
+def _train_again(flags: argparse.Namespace) -> int:
+    """Train a trial of a run again, and say whether each of its reports came out the same."""
+    from ffnet.data.load import load
+    from ffnet.run import provenance, recorded, tables
+    from ffnet.training import memory
+
+    folder = RunFolder.existing(flags.run)
+    document = recorded.document(folder)
+    row = recorded.trial(tables.read(folder.trials), flags.trial)
+    _needs_no_parent(row)
+    config = recorded.config(document["study"], row)
+    reports = sorted(
+        (r for r in tables.read(folder.epochs) if r["trial"] == config.number),
+        key=lambda r: r["step"],
+    )
+    if not reports:
+        raise InputError(
+            f"trial {config.number} made no report (status {row['status']}): nothing to compare"
+        )
+    place = {name: getattr(flags, name) for name in MOVED if getattr(flags, name) is not None}
+    moved = relevant({"data": document["study"]["data"] | place}, place)
+    data = load(validated(OneNet, moved, str(folder.study), list(place)).data)
+    provenance.check_data(document["data"], data, "the run")
+    memory.check(config, data)
+    if "normalized_in" not in document["data"] and data.dtype != "uint8":
+        print("the run standardised its features in float32, now float64: last digits may differ")
+    print(data.describe())
+    trainer = _trainer(data, config, document["threads"], flags.device)
+    first = reports[0]["step"] == 1
+    again = itertools.islice(_reports(trainer, config, first), len(reports))
+    for report, expected in zip(again, reports, strict=True):
+        _print_report(report)
+        measured: dict[str, Any] = report.measured()
+        for name in COMPARED:
+            if measured.get(name) != expected[name]:
+                print(
+                    f"no match: {name} at epoch {report.epoch:g} is {measured.get(name)}, "
+                    f"in the table {expected[name]}"
+                )
+                _print_differences(document["versions"])
+                return 1
+    print(f"match: all {len(reports)} reports of trial {config.number}, bit for bit")
+    return 0
+
+
+def _refuse_changes(flags: argparse.Namespace) -> None:
+    """Refuse flags that would change a trial, or that a trial trained again does not heed."""
+    fields = [name for name in given(flags, OneNet) if name not in MOVED]
+    others = ("preset", "out", "save_figures", "tensorboard")
+    for name in (*fields, *(name for name in others if getattr(flags, name) is not None)):
+        raise InputError(
+            f"--{name.replace('_', '-')} has no effect on a trial that is trained again with "
+            f"--from, as it was: leave it out. Where its data lie now is said by --data-dir or "
+            f"--dataset"
+        )
+
+
+def _must_be_writable(folder: Path | None) -> None:
+    """Refuse a folder that cannot be written before a net is trained for it."""
+    if folder is None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise InputError(f"{folder} must be a folder that can be written: name another one")
+
+
+def _needs_no_parent(row: "Row") -> None:
+    if row["parent"] is not None:
+        raise InputError(
+            f"trial {row['trial']} went on from weights of trial {row['parent']} (pbt), and cannot "
+            f"be trained alone; name a trial without a parent"
+        )
+
+
+def _print_differences(versions: dict[str, str]) -> None:
+    from ffnet.run.provenance import versions as installed
+
+    now = installed()
+    other = [f"{n} {v}, here {now.get(n)}" for n, v in versions.items() if now.get(n) != v]
+    print(f"the run had other versions: {'; '.join(other)}" if other else "the versions are equal")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command.parser("train [options]", __doc__)
+    run = parser.add_argument_group("run")
+    run.add_argument(
+        "--preset", choices=list(presets.nets()), help="begin from a run of the source lesson"
+    )
+    run.add_argument(
+        "--from", dest="run", metavar="RUN",
+        help="train a trial again; --data-dir or --dataset say where its data lie now",
+    )  # fmt: skip
+    run.add_argument("--trial", help="the trial, by its number in the table")
+    run.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="[%(default)s]")
+    out = parser.add_argument_group("output")
+    out.add_argument("--out", help="folder (or URI) for tables and weights, to export")
+    out.add_argument("--save-figures", type=Path, metavar="DIR", help="folder for PNG figures")
+    out.add_argument("--tensorboard", type=Path, metavar="DIR", help="folder for event files")
+    add_flags(parser, OneNet)
+    return parser

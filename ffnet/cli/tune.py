@@ -1,0 +1,222 @@
+"""Run a study: many trials of a net over a search space, weak ones pruned.
+
+  ffnet tune digits
+  ffnet tune cifar10 --data-dir ~/data --trials 64
+  ffnet submit -- tune digits        on a cluster: see cluster/README.md
+
+Every field of the study is also a flag. Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 stop the study cleanly;
+the same command with --out and --resume goes on with it, as after a kill, and with more --trials or
+--epochs extends it. Exit status: 0; 1 when no trial finished or more than max_failed failed; 2 for
+bad input; 75 when a signal stopped it; 130 when one stopped it before it had begun, or a second one
+stopped it at once.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ffnet.cli import command
+from ffnet.cli.flags import add_flags, given, override
+from ffnet.errors import InputError, RunError
+from ffnet.run import storage
+from ffnet.run.folder import RunFolder
+from ffnet.run.hold import Hold, held
+from ffnet.run.study_files import found, is_of_run, name_of, read_study
+from ffnet.spec import presets
+from ffnet.spec.relevance import relevant
+from ffnet.spec.study import Study
+from ffnet.spec.validation import validated
+from ffnet.system import scratch
+from ffnet.system.signals import held_back
+
+if TYPE_CHECKING:
+    from ffnet.data.dataset import DataSet
+    from ffnet.run.past import Past
+    from ffnet.tuning.recorder import Recorder
+
+
+def main(argv: list[str]) -> int:
+    """Parse, validate, run, summarise."""
+    flags = _parser().parse_args(argv)
+    if flags.resume and not flags.out:
+        raise InputError("--resume needs --out with the folder of the run")
+    if flags.retry_failed and not flags.resume:
+        raise InputError("--retry-failed goes with --resume: a new study has no failed trials")
+    flags.study = found(flags.study)
+    values, recorded = read_study(flags.study), is_of_run(flags.study)
+    if flags.resume and _holds_a_study(flags.out):  # it may be older than a rule
+        values, recorded = relevant(values), True
+    values = override({"name": name_of(flags.study), **values}, flags, Study)
+    study = validated(Study, values, flags.study, given(flags, Study), recorded)
+
+    from ffnet.data.load import load
+
+    address = flags.address or os.environ.get("RAY_ADDRESS")
+    if address in ("", "local", None):  # "local" is Ray's word for a Ray of one's own
+        address = None
+        scratch.base()  # refuse a place for Ray's files before anything is written
+    scratch.clear_killed()  # also when nothing is left to train
+    data = load(study.data)
+    out = flags.out or f"runs/{study.name}-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
+    with held(RunFolder.at(out)) as hold:
+        return _run(flags, study, data, hold, address, argv)
+
+
+def _holds_a_study(place: str) -> bool:
+    """Whether a study was begun there."""
+    folder = RunFolder.at(place)
+    storage.knock(folder.place)
+    return folder.has_study()
+
+
+def _run(
+    flags: argparse.Namespace,
+    study: Study,
+    data: "DataSet",
+    hold: Hold,
+    address: str | None,
+    argv: list[str],
+) -> int:
+    """Run the study in a folder that this process holds."""
+    folder, past = _folder(hold.folder, flags, study, data)
+    print(data.describe())
+    print(f"{study.trials} trials of up to {study.budget.epochs} epochs → {folder}")
+    if past.trials:
+        _say_what_goes_on(past, folder, study)
+    sys.stdout.flush()
+
+    begun = time.monotonic()
+    try:
+        with held_back():  # an import that is interrupted fails in ways of its own
+            from ffnet.tuning.driver import run_study  # imports Ray: seconds
+
+        recorder = run_study(study, data, folder, address, past, hold)
+    except RunError:  # its tables are saved elsewhere, and --resume needs the rest
+        raise
+    except BaseException:
+        folder.discard()
+        raise
+    _summarise(study, recorder, folder, time.monotonic() - begun)
+    if recorder.interrupted:
+        print(f"go on:   {shlex.join(_resuming(argv, folder))}")
+    return _end(study, recorder)
+
+
+def _say_what_goes_on(past: "Past", folder: RunFolder, study: Study) -> None:
+    """What --resume finds, in one line or two."""
+    if not past.left(study):
+        failed = any(row["status"] == "failed" for row in past.trials)
+        retry = ", --retry-failed tries failed trials again" if failed else ""
+        print(
+            f"nothing is left to train: all {study.trials} trials have ended. More --trials or "
+            f"--epochs extend the study{retry}"
+        )
+        return
+    print(f"going on after {len(past.trials) - len(past.unfinished(study))} trials that have ended")
+    longer = [r["trial"] for r in past.trials if r["status"] == "done" and past.goes_on(r, study)]
+    if longer:
+        anew = sum(not folder.checkpoint(number).exists() for number in longer)
+        print(
+            f"{len(longer)} trials that were done train on to {study.budget.epochs} epochs; {anew} "
+            f"of them begin again, to the same bits, as only the best keep their checkpoints"
+        )
+
+
+def _folder(
+    folder: RunFolder, flags: argparse.Namespace, study: Study, data: "DataSet"
+) -> "tuple[RunFolder, Past]":
+    """The run's folder with its study.json, and what the study did there before."""
+    from ffnet.run import past, provenance, rescue
+
+    saved = rescue.found(folder)
+    if flags.resume and (saved or folder.has_study()):
+        return folder, past.read(folder, study, data, flags.retry_failed)
+    if saved:
+        raise InputError(
+            f"{folder}: tables of a run there are saved in {saved}: take them back with --resume, "
+            f"move them away, or name a new folder with --out"
+        )
+    if folder.has_study() and folder.begun() and past.is_same(folder, study):
+        raise InputError(
+            f"{folder} holds this same study: add --resume to go on with it, or name a new folder"
+        )
+    folder.begin()
+    document = provenance.document(study.resolved(), data, study.resources.threads)
+    storage.write_json(folder.study, document)
+    return folder, past.Past()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command.parser("tune STUDY [options]", __doc__)
+    parser.add_argument(
+        "study",
+        metavar="STUDY",
+        help=f"a TOML file; a run's study.json; or one of {', '.join(presets.studies())}",
+    )
+    run = parser.add_argument_group("run")
+    run.add_argument("--out", help="folder of the results, or s3:// or gs:// [runs/NAME-TIME]")
+    run.add_argument(
+        "--resume", action="store_true", help="go on with the study in --out, if it holds one"
+    )
+    run.add_argument(
+        "--retry-failed", action="store_true", help="with --resume: try failed trials again"
+    )
+    run.add_argument("--address", help="Ray cluster [$RAY_ADDRESS, or a private one here]")
+    add_flags(parser, Study)
+    return parser
+
+
+def _resuming(argv: list[str], folder: RunFolder) -> list[str]:
+    """The command that goes on with the study."""
+    words = [*_itself(), "tune", *argv]
+    if not any(word.partition("=")[0] == "--out" for word in argv):
+        words += ["--out", _near(folder.place)]
+    return words if "--resume" in argv else [*words, "--resume"]
+
+
+def _summarise(study: Study, recorder: "Recorder", folder: "RunFolder", seconds: float) -> None:
+    from ffnet.report.text import render, shown
+
+    counts = recorder.counts()
+    if best := recorder.best(5):
+        print(f"\n{render(best, shown(study.resolved()), 'table')}")
+    states = ", ".join(f"{n} {s}" for s, n in counts.items()) or "none began"
+    print(f"\n{counts.total()} trials: {states}")
+    print(f"{recorder.epochs_run():g} epochs in {seconds:.1f} s")
+    if recorder.stopping:
+        print(f"ended early: {recorder.stopping}")
+    if counts["failed"]:
+        print(f"tracebacks of failed trials: {folder.errors}")
+    print(f"results: {folder}")
+    print(f"next:    {shlex.join([*_itself(), 'table', _near(folder.place)])}")
+
+
+def _end(study: Study, recorder: "Recorder") -> int:
+    """The exit status; raises RunError when the run could not be written."""
+    if recorder.interrupted:
+        return os.EX_TEMPFAIL
+    if recorder.unwritable:
+        raise RunError(
+            f"the run could not be read or written: {recorder.unwritable}; its tables are whole; "
+            f"mend that, and go on with --resume"
+        )
+    counts = recorder.counts()
+    finished = counts["done"] + counts["pruned"]
+    return 0 if finished and counts["failed"] <= study.budget.max_failed else 1
+
+
+def _itself() -> list[str]:
+    """How this command is called from here."""
+    script = Path(sys.executable).with_name("ffnet")
+    return [_near(script)] if script.exists() else [_near(sys.executable), "-m", "ffnet"]
+
+
+def _near(path: str | Path) -> str:
+    """The path from here, when it lies below."""
+    below = Path(path).is_relative_to(Path.cwd())
+    return str(Path(path).relative_to(Path.cwd()) if below else path)

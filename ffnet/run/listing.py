@@ -1,0 +1,24 @@
+"""The runs that lie in a folder of this machine."""
+
+from pathlib import Path
+
+from ffnet.errors import InputError
+from ffnet.run.folder import RunFolder
+
+HERE = "runs"
+"""Where runs lie that were given no other place."""
+
+
+def runs(place: str = HERE) -> list[RunFolder]:
+    """The runs in a folder, the one begun last first.
+
+    Raises:
+        InputError: the folder holds none, or cannot be read.
+    """
+    try:
+        studies = [(path.stat().st_mtime, path) for path in Path(place).glob("*/study.json")]
+    except OSError as error:
+        raise InputError(f"{place} cannot be read ({error.strerror})") from None
+    if not studies:
+        raise InputError(f"{place} holds no run: name the folder of one")
+    return [RunFolder.at(path.parent) for _, path in sorted(studies, reverse=True)]

@@ -1,0 +1,117 @@
+"""The files of studies: TOML that a person wrote, or the study.json of a run."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from ffnet.errors import InputError, one_line
+from ffnet.run.storage import File, checked, is_remote, knock
+from ffnet.spec.presets import studies
+from ffnet.spec.relevance import relevant
+from ffnet.spec.space import Values
+from ffnet.spec.validation import SHOWN, did_you_mean, shown
+
+MOST_BYTES = 2**24  # of a study's file
+MOST_NAME = 100  # bytes of a name that is made from a file's name
+SECTIONS = {"data", "net", "training", "space", "tuning", "budget", "resources"}
+
+
+def found(word: str) -> str:
+    """The place of a study that a person named: a file, a run's study.json, or one of `studies`.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    known = studies()
+    if word in known and not Path(word).is_file():
+        return str(known[word])
+    if is_of_run(word) or Path(word).suffix or Path(word).exists():
+        return word
+    raise InputError(
+        f"a study is a TOML file, or one of {', '.join(known)}. "
+        f"Given: {word}{did_you_mean(word, known)}"
+    )
+
+
+def read_study(place: str) -> Values:
+    """A study's values from its TOML file, or from the study.json of a run, wherever it lies.
+
+    Raises:
+        InputError: the file is absent or malformed.
+    """
+    if not is_of_run(place):
+        return read_toml(Path(place))
+    file = File(checked(place))
+    knock(file.place)
+    try:
+        with file.open() as opened:
+            text = opened.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{place}: cannot be read ({error.strerror or error})") from None
+    try:
+        return study_of_json(text)
+    except ValueError as error:
+        raise InputError(f"{place}: not a study.json of a run ({error})") from None
+
+
+def is_of_run(place: str) -> bool:
+    """Whether a study's place is the study.json of a run, not a TOML file."""
+    return is_remote(place) or place.endswith(".json")
+
+
+def study_of_json(text: bytes) -> Values:
+    """The study's values in the text of a study.json. Raises ValueError when there are none."""
+    document = json_object(text)
+    study = document.get("study")
+    if not isinstance(study, dict):
+        raise ValueError(f"needs an object `study`. Given: {shown(study)}")
+    for section in SECTIONS & study.keys():
+        if not isinstance(study[section], dict):
+            raise ValueError(f"{section} must be a table. Given: {shown(study[section])}")
+    return relevant(study)  # every field is written out, also those that had no effect
+
+
+def json_object(text: bytes) -> Values:
+    """The JSON object that a text is. Raises ValueError when it is none, or names a key twice."""
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"larger than {MOST_BYTES} bytes")
+    try:
+        value = json.loads(text, object_pairs_hook=_once)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"needs a JSON object. Given: {shown(value)}")
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> Values:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {shown(twice)} stands twice in one object")
+    return made
+
+
+def read_toml(path: Path) -> Values:
+    """A TOML file as nested dicts. Raises InputError when it is absent or malformed."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise ValueError(f"larger than {MOST_BYTES} bytes")
+        return tomllib.loads(text.decode("utf-8-sig"))  # editors on Windows put a mark before it
+    except RecursionError:
+        raise InputError(f"{path}: not a readable TOML file (nested too deep)") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else one_line(str(error), SHOWN)
+        raise InputError(f"{path}: not a readable TOML file ({reason})") from None
+
+
+def name_of(place: str) -> str:
+    """A study's name made from the name of its file: letters, digits, `_`, `.` and `-`."""
+    file = Path(place).name.removesuffix(".toml").removesuffix(".json")
+    name = re.sub(r"[^\w.-]+", "-", file).strip("-.").encode()[:MOST_NAME]
+    return name.decode(errors="ignore").strip("-.") or "study"

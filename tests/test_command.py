@@ -1,0 +1,112 @@
+"""The command `ffnet`: its subcommands, and that a wheel has all that it needs."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, Job, rows_of
+from ffnet.cli.main import COMMANDS
+from ffnet.run import storage, tables
+from ffnet.run.folder import RunFolder
+from ffnet.run.tables import Row
+
+
+def ffnet(*words: str) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-m", "ffnet", *words]
+    return subprocess.run(program, capture_output=True, text=True, check=False)
+
+
+def test_help_lists_every_command_in_a_line() -> None:
+    done = ffnet("--help")
+    assert done.returncode == 0
+    modules = {path.stem for path in (ROOT / "jobs").glob("[!_]*.py")}
+    assert set(COMMANDS) == modules
+    listed = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")]
+    assert listed[: len(COMMANDS)] == list(COMMANDS)
+    assert all(len(line) <= 100 for line in done.stdout.splitlines())
+    assert ffnet().stdout == done.stdout
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert ffnet("--version").stdout.startswith("ffnet 0.")
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["tabel"], "Given: tabel (did you mean table?)"),
+        (["tune", "digit"], "Given: digit (did you mean digits?)"),
+        (["tune", "digits", "--n-trials", "3"], "unknown flag --n-trials (did you mean --trials?)"),
+        (["--trials"], "the first word must be a command: tune, train"),
+    ],
+)
+def test_what_is_unknown_is_answered_with_the_nearest(words: list[str], answer: str) -> None:
+    done = ffnet(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert answer in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_runs_are_listed_and_the_newest_is_shown_without_a_name(call: Job, tmp_path: Path) -> None:
+    rows: list[Row] = [
+        {"trial": 0, "status": "done", "best_val_accuracy": 0.7},
+        {"trial": 1, "status": "pruned", "best_val_accuracy": 0.9},
+    ]
+    for hour, name in enumerate(("older", "newer", "empty")):
+        run = RunFolder.at(tmp_path / "runs" / name)
+        storage.write_json(run.study, {"study": {"tuning": {}}})
+        os.utime(run.study.place, (hour, hour if name != "empty" else -1))
+        if name != "empty":
+            tables.write(run.trials, rows[: hour + 1], tables.TRIALS)
+    done = call("runs", cwd=tmp_path)
+    header, _, *lines = done.stdout.splitlines()
+    assert header.split() == ["run", "begun", "trials", "best_trial", "metric", "best"]
+    assert [line.split()[0] for line in lines] == ["newer", "older", "empty"]
+    assert "1 done, 1 pruned" in lines[0]
+    assert lines[0].endswith("1  val_accuracy   0.9")
+    assert "no table yet" in lines[2]
+    table = call("table", "--columns", "trial", "--format", "csv", cwd=tmp_path)
+    assert table.stdout.split() == ["trial", "1", "0"]
+    assert table.stderr == f"{tmp_path}/runs/newer:\n"
+    assert "holds no run" in call("table", cwd=tmp_path / "runs").stderr
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a wheel of this repository is installed, without what ffnet needs."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    for name in ("ffnet", "jobs"):
+        shutil.copytree(ROOT / name, folder / "source" / name)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder / "source")
+    source = str(folder / "source")  # a build writes into the folder
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", folder, source], check=True)
+    (wheel,) = folder.glob("ffnet-*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", folder / "site", wheel], check=True)
+    return folder / "site"
+
+
+def test_a_wheel_runs_a_study_by_name_to_its_table(installed: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+
+    def run(*words: str) -> str:
+        program = [str(installed / "bin" / "ffnet"), *words]
+        done = subprocess.run(
+            program, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    printed = run("tune", "digits", "--trials", "2", "--epochs", "4", "--out", "runs/mine")
+    assert "2 trials" in printed
+    assert len(rows_of(tmp_path / "runs" / "mine")) == 2
+    assert run("table", "runs/mine").splitlines()[0].split()[:2] == ["trial", "status"]
+    assert "mnist-dense" in run("train", "--help")
+    where = "import ffnet; print(ffnet.__file__)"
+    found = subprocess.check_output([sys.executable, "-c", where], env=environment, cwd=tmp_path)
+    assert Path(found.decode().strip()).is_relative_to(installed)

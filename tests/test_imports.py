@@ -1,0 +1,74 @@
+"""Which room of the house may import which: nothing that is looked at needs Ray or TensorFlow."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+
+ROOMS = {
+    "errors": "",
+    "system": "errors",
+    "spec": "errors",
+    "data": "errors system spec",
+    "nets": "spec",
+    "run": "errors system spec data",
+    "report": "errors spec run",
+    "training": "errors spec data nets",
+    "export": "errors spec run nets training serving",
+    "ray_cluster": "errors system spec run",
+    "serving": "errors system spec run export ray_cluster",
+    "tuning": "errors system spec data run training ray_cluster",
+}
+"""Room → the rooms that it may import; `cli` may import all, and nothing may import `cli`."""
+
+WITHOUT = {
+    "ray": {"cli", "data", "errors", "export", "nets", "report", "run", "spec", "system"},
+    "tensorflow": {"cli", "data", "errors", "ray_cluster", "report", "run", "spec", "system"},
+}
+"""Library → the rooms that never import it at their top."""
+
+FILES = sorted((ROOT / "ffnet").rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    """The folder below ffnet, or the module that lies there itself."""
+    inside = path.relative_to(ROOT / "ffnet").with_suffix("")
+    return inside.parts[0]
+
+
+def imported(tree: ast.AST) -> list[str]:
+    """The modules that the code below a node imports."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_room_imports_those_below_it(path: Path) -> None:
+    own = room(path)
+    if own in ("cli", "__main__", "__init__"):
+        return
+    used = {
+        name.split(".")[1] for name in imported(ast.parse(path.read_text())) if name[:6] == "ffnet."
+    }
+    assert used <= {own, *ROOMS[own].split()}
+
+
+@pytest.mark.parametrize("library", WITHOUT)
+def test_what_is_looked_at_needs_neither_ray_nor_tensorflow(library: str) -> None:
+    for path in FILES:
+        if room(path) in WITHOUT[library]:
+            top = ast.parse(path.read_text()).body
+            names = [
+                name
+                for node in top
+                if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.If)
+                for name in imported(node)
+            ]
+            assert not [n for n in names if n.split(".")[0] == library], path
