@@ -18,7 +18,7 @@ from ffnet.run.tables import Row
 from ffnet.spec.study import Data
 from ray_nodes import ray_nodes
 
-TRIALS, EPOCHS = 6, 60
+TRIALS, EPOCHS = 10, 60
 EXAMPLES, FEATURES = 2_000, 500
 CPUS = (1, 2, 1)
 """Of the nodes. The study fills them, so that the second has two workers; it is the one lost."""
