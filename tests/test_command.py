@@ -81,7 +81,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     for name in ("ffnet", "jobs"):
-        shutil.copytree(ROOT / name, folder / "source" / name)
+        shutil.copytree(ROOT / name, folder / "source" / name, symlinks=True)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / "source")
     source = str(folder / "source")  # a build writes into the folder

@@ -16,7 +16,5 @@ def nets() -> dict[str, Path]:
 
 
 def _files(kind: str) -> dict[str, Path]:
-    """They lie in jobs/ of a clone, and inside the package where it was installed from a wheel."""
-    clone = PACKAGE.parent / "jobs" / kind
-    folder = clone if clone.is_dir() else PACKAGE / kind
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    """They lie in the package; in a clone, files of jobs/ are links to them."""
+    return {path.stem: path for path in sorted((PACKAGE / kind).glob("*.toml"))}
