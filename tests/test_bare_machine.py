@@ -151,7 +151,7 @@ def test_a_temporary_folder_of_a_killed_process_goes_at_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    code = "import sys\nfrom ffnet import temporary\nwith temporary.folder() as folder:\n"
+    code = "import sys\nfrom ffnet.system import temporary\nwith temporary.folder() as folder:\n"
     code += "    (folder / 'ray.log').touch()\n    print('made', flush=True)\n    sys.stdin.read()"
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     with subprocess.Popen(

@@ -86,7 +86,7 @@ def run(tmp_path: Path) -> RunFolder:
     run = RunFolder.create(tmp_path / "run")
     study = {"space": SPACE, "tuning": {"metric": "val_loss"}, "net": {}, "training": {}}
     data = {"sha256": "0", "name": "x", "sizes": {}, "example_shape": [2], "dtype": "uint8",
-            "mean": [0], "std": [1], "classes": ["a"]}  # fmt: skip
+            "mean": [0, 0], "std": [1, 1], "classes": ["a", "b"]}  # fmt: skip
     document = {"study": study | {"budget": {"epochs": 2}}, "data": data, "versions": {}}
     storage.write_json(run.study, document)
     rows, reports = [], []

@@ -115,7 +115,7 @@ def _version(package: str) -> str | None:
 def commit() -> str | None:
     """The commit that ffnet's own code is at, "-dirty" when changed.
 
-    Outside a checkout it is $FFNET_COMMIT, which `ffnet.submit` sets for its copy, or None. It is
+    Outside a checkout it is $FFNET_COMMIT, which `ffnet submit` sets for its copy, or None. It is
     None too where git is absent, does not answer, or refuses the checkout.
     """
     here = Path(__file__)
