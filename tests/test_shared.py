@@ -73,7 +73,8 @@ from ffnet.ray_cluster import cluster
 cluster.LOOK_SECONDS, cluster.HEAD_SECONDS = 0.05, 0.5
 head = socket.create_server(("127.0.0.1", 0))
 address = f"127.0.0.1:{head.getsockname()[1]}"
-with cluster._watched(address, lambda reason: print(reason, flush=True)):
+say = lambda reason: print(reason, flush=True)
+with cluster.watched(lambda ends: cluster._watch_head(address, say, ends)):
     time.sleep(1.5)
     print("it answers", flush=True)
     head.close()

@@ -149,7 +149,7 @@ def _stop_wanted(name: str) -> bool:
 def _end(name: str, details: Any) -> int:
     """Say how a job ended, or how to look after it; returns the exit status."""
     if details is None:
-        _note(f"{name} goes on. To see it: submit.py logs {name}; to stop: … stop {name}")
+        _note(f"{name} goes on. To see it: ffnet submit logs {name}; to stop: … stop {name}")
         return 130
     status = job.exit_status(details)
     if status:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import ray
@@ -16,7 +17,14 @@ from ray.experimental.internal_kv import internal_kv_get_gcs_client
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from ffnet.errors import InputError, RunError
-from ffnet.ray_cluster.private_ray import SETTINGS, OnDeath, connect, private_ray, set_defaults
+from ffnet.ray_cluster.private_ray import (
+    SETTINGS,
+    OnDeath,
+    connect,
+    private_ray,
+    set_defaults,
+    watched,
+)
 from ffnet.spec.study import Resources
 
 TUNE = {
@@ -77,32 +85,22 @@ def connected(
             f"address must be a running Ray cluster. Given: {address} ({reason})"
         ) from None
     try:
-        with _watched(ray.get_runtime_context().gcs_address, on_death):
+        with watched(partial(_watch_head, ray.get_runtime_context().gcs_address, on_death)):
             yield _slots(resources, concurrency, grows=_grows())
     finally:
         ray.shutdown()
 
 
-@contextmanager
-def _watched(head: str, on_death: OnDeath) -> Iterator[None]:
-    """End this process when the cluster's head does not answer for long during the block."""
-    ends = threading.Event()
-
-    def watch() -> None:
-        answered = time.monotonic()
-        while not ends.wait(LOOK_SECONDS):
-            with suppress(OSError):
-                _knock(head)
-                answered = time.monotonic()
-            if time.monotonic() - answered > HEAD_SECONDS:
-                on_death(f"the cluster's head, {head}, has not answered for {HEAD_SECONDS:.0f} s")
-                os._exit(RunError.exit_status)
-
-    threading.Thread(target=watch, daemon=True).start()
-    try:
-        yield
-    finally:
-        ends.set()
+def _watch_head(head: str, on_death: OnDeath, ends: threading.Event) -> None:
+    """End this process when the cluster's head does not answer for long."""
+    answered = time.monotonic()
+    while not ends.wait(LOOK_SECONDS):
+        with suppress(OSError):
+            _knock(head)
+            answered = time.monotonic()
+        if time.monotonic() - answered > HEAD_SECONDS:
+            on_death(f"the cluster's head, {head}, has not answered for {HEAD_SECONDS:.0f} s")
+            os._exit(RunError.exit_status)
 
 
 def _knock(address: str) -> None:

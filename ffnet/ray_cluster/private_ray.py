@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -149,7 +150,7 @@ def _host(folder: Path, cpus: int | None, on_death: OnDeath | None) -> Iterator[
         state, _, word = host.stdout.readline().strip().partition(" ")
         if state != "up":
             raise RunError(f"Ray did not start ({word or 'its host ended'})")
-        with _watched(host.stdout, folder, on_death or _say):
+        with watched(partial(_watch_host, host.stdout, folder, on_death or _say)):
             yield word
     finally:
         host.stdin.close()
@@ -158,31 +159,33 @@ def _host(folder: Path, cpus: int | None, on_death: OnDeath | None) -> Iterator[
 
 
 @contextmanager
-def _watched(host: IO[str], folder: Path, on_death: OnDeath) -> Iterator[None]:
-    """End this process when Ray's host ends during the block: see `private_ray`.
+def watched(watch: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Call `watch` in a thread of its own. It gets an event, which is set when the block ends."""
+    ends = threading.Event()
+    threading.Thread(target=watch, args=(ends,), daemon=True).start()
+    try:
+        yield
+    finally:
+        ends.set()
+
+
+def _watch_host(host: IO[str], folder: Path, on_death: OnDeath, ends: threading.Event) -> None:
+    """End this process when Ray's host ends: see `private_ray`.
 
     Args:
         host: the host's standard output, which ends with it.
         folder: of all that is Ray's.
         on_death: what to do before.
+        ends: set when Ray ends in order.
     """
-    ends = threading.Event()
-
-    def watch() -> None:
-        host.read()
-        if ends.is_set():
-            return
-        try:
-            on_death(RAY_DIED)
-        finally:
-            scratch.clear(folder)
-            os._exit(RunError.exit_status)
-
-    threading.Thread(target=watch, daemon=True).start()
+    host.read()
+    if ends.is_set():
+        return
     try:
-        yield
+        on_death(RAY_DIED)
     finally:
-        ends.set()
+        scratch.clear(folder)
+        os._exit(RunError.exit_status)
 
 
 def _say(reason: str) -> None:

@@ -57,18 +57,12 @@ def save(
 
 def found(run: RunFolder) -> RunFolder | None:
     """Where tables of a run are saved; None when there are none, or another driver has the run."""
-    for folder in _places(run):
-        if _is_saved(folder) and not _is_of_another(run, folder):
-            return folder
-    return None
+    return next((f for f in _saved(run) if not _is_of_another(run, f)), None)
 
 
 def followed(run: RunFolder) -> RunFolder | None:
     """Where tables of a run are saved that another driver has gone on without; None if nowhere."""
-    for folder in _places(run):
-        if _is_saved(folder) and _is_of_another(run, folder):
-            return folder
-    return None
+    return next((f for f in _saved(run) if _is_of_another(run, f)), None)
 
 
 def take_back(run: RunFolder) -> RunFolder | None:
@@ -86,6 +80,10 @@ def take_back(run: RunFolder) -> RunFolder | None:
                 file.write(content)
         shutil.rmtree(folder.place, ignore_errors=True)
     return folder
+
+
+def _saved(run: RunFolder) -> Iterator[RunFolder]:
+    return filter(_is_saved, _places(run))
 
 
 def _places(run: RunFolder) -> Iterator[RunFolder]:

@@ -12,6 +12,7 @@ from math import inf, prod
 from typing import Any
 
 from ffnet.spec.space import Domain, SearchSpace, Values, as_sizes, asks, same
+from ffnet.spec.validation import shown
 
 Run = tuple[float, Any]
 """How many values, and one value for all of them: a value that conditions ask for, or OTHER. It is
@@ -135,6 +136,17 @@ class Outcomes:
             runs += [(rank - begin, other), (1, ranks[rank])]
             begin = rank + 1
         return [run for run in (*runs, (size - begin, other)) if run[0] > 0]
+
+
+def refuse_two_meanings(name: str, asked: str, value: Any) -> None:
+    """Refuse a list in `when` that could be values to choose from, or one value for each layer."""
+    flat = isinstance(value, list) and not any(isinstance(one, list | tuple) for one in value)
+    if flat and asked in OF_LAYERS and len(value) > 1:
+        alone = [[one] for one in value] if asked == "hidden_sizes" else "each in a condition alone"
+        raise ValueError(
+            f"space.{name}.when.{asked} = {shown(value)} could mean one net with a value for each "
+            f"layer, or any of these values: write {shown([value])} for the net, or {alone}"
+        )
 
 
 def why_never_drawn(name: str, domains: tuple[Domain, ...], number: int, holds: bool) -> str:

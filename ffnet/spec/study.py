@@ -24,9 +24,9 @@ from pydantic import (
 
 from ffnet.spec import relevance
 from ffnet.spec.net import MUTABLE, TUNABLE, Count, NetSpec, PositiveInt, Training, TrialConfig
-from ffnet.spec.outcomes import OF_LAYERS, Grid, Outcomes, why_never_drawn
+from ffnet.spec.outcomes import OF_LAYERS, Grid, Outcomes, refuse_two_meanings, why_never_drawn
 from ffnet.spec.space import NEW, RECORDED, SearchSpace, Spec, Values, is_recorded, same
-from ffnet.spec.validation import explain, shown, unknown_key
+from ffnet.spec.validation import explain, unknown_key
 
 CHECKED_SAMPLES = 64, 1000  # at least and at most: to find contradictions before a study starts
 MOST_TRIALS = 2**31 - 1  # the tables' column
@@ -230,7 +230,7 @@ class Study(Spec):
                 _check_drawn(name, probe, "space.", recorded)
             for asked, value in (domain.when or {}).items():
                 if not recorded:
-                    _refuse_two_meanings(name, asked, value)
+                    refuse_two_meanings(name, asked, value)
                 for one in value if isinstance(value, list) else [value]:
                     _check_drawn(asked, one, f"space.{name}.when.", recorded)
         if all(domain.kind == "fixed" for _, domain in self.space.leaves()):
@@ -378,17 +378,6 @@ class Study(Spec):
         for section in ("net", "training"):
             whole[section] = {k: v for k, v in whole[section].items() if k not in whole["space"]}
         return whole
-
-
-def _refuse_two_meanings(name: str, asked: str, value: Any) -> None:
-    """Refuse a list in `when` that could be values to choose from, or one value for each layer."""
-    flat = isinstance(value, list) and not any(isinstance(one, list | tuple) for one in value)
-    if flat and asked in OF_LAYERS and len(value) > 1:
-        alone = [[one] for one in value] if asked == "hidden_sizes" else "each in a condition alone"
-        raise ValueError(
-            f"space.{name}.when.{asked} = {shown(value)} could mean one net with a value for each "
-            f"layer, or any of these values: write {shown([value])} for the net, or {alone}"
-        )
 
 
 def _check_drawn(name: str, value: Any, where: str, recorded: bool) -> None:
