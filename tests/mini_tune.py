@@ -19,8 +19,8 @@ from ffnet.run import storage
 from ffnet.run.folder import RunFolder
 from ffnet.run.past import Past
 from ffnet.run.tables import Row
-from ffnet.spec.net import TrialConfig
 from ffnet.spec.study import Study
+from ffnet.spec.trial import TrialConfig
 from ffnet.tuning.losses import Losses
 from ffnet.tuning.recorder import Recorder
 from ffnet.tuning.schedulers import make_scheduler, replay

@@ -15,7 +15,8 @@ from ffnet.errors import InputError
 from ffnet.run import checkpoints
 from ffnet.run.folder import RunFolder
 from ffnet.run.storage import File
-from ffnet.spec.net import NetSpec, Training, TrialConfig
+from ffnet.spec.net import NetSpec, Training
+from ffnet.spec.trial import TrialConfig
 from ffnet.tuning.trial import Trial
 
 NOW = "2026-01-01T00:00:00+00:00"

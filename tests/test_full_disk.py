@@ -25,8 +25,9 @@ from ffnet.run.checkpoints import KEPT_REPORTS
 from ffnet.run.folder import RunFolder
 from ffnet.run.hold import Hold, held
 from ffnet.run.past import Past
-from ffnet.spec.net import NetSpec, Training, TrialConfig
+from ffnet.spec.net import NetSpec, Training
 from ffnet.spec.study import Study
+from ffnet.spec.trial import TrialConfig
 from ffnet.system import output
 from ffnet.tuning import driver
 from ffnet.tuning import recorder as recording

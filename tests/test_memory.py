@@ -11,8 +11,9 @@ from conftest import Job
 from ffnet.data.dataset import DataSet
 from ffnet.data.load import load
 from ffnet.errors import InputError
-from ffnet.spec.net import NetSpec, Training, TrialConfig
+from ffnet.spec.net import NetSpec, Training
 from ffnet.spec.study import Data
+from ffnet.spec.trial import TrialConfig
 from ffnet.training import memory
 from ffnet.tuning.trial import Trial
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ffnet.errors import InputError
-from ffnet.spec.space import Domain, Values, recorded_value
+from ffnet.spec.base import Values
+from ffnet.spec.space import Domain, recorded_value
 from ffnet.spec.study import Study
 from ffnet.spec.validation import validated
 from ffnet.tuning.search import StudySearch, sample

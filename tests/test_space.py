@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from ffnet.errors import InputError
+from ffnet.spec.base import Values
 from ffnet.spec.net import MUTABLE, TUNABLE
-from ffnet.spec.space import Domain, SearchSpace, Values
+from ffnet.spec.space import Domain, SearchSpace
 from ffnet.spec.study import Study
 from ffnet.spec.validation import validated
 

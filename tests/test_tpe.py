@@ -9,8 +9,8 @@ from optuna.trial import TrialState
 from ffnet.errors import InputError
 from ffnet.run.past import Past
 from ffnet.run.tables import Row
-from ffnet.spec.net import TrialConfig
 from ffnet.spec.study import Study
+from ffnet.spec.trial import TrialConfig
 from ffnet.spec.validation import validated
 from ffnet.tuning.search import StudySearch
 from ffnet.tuning.tpe import Tpe, _point

@@ -13,7 +13,8 @@ from ffnet.data.dataset import DataSet, Part
 from ffnet.nets.barebones import BarebonesNet
 from ffnet.nets.initializers import initial
 from ffnet.nets.net import flatten, initialize
-from ffnet.spec.net import NetSpec, Training, TrialConfig
+from ffnet.spec.net import NetSpec, Training
+from ffnet.spec.trial import TrialConfig
 from ffnet.training.blocked import STEPS, train_block
 from ffnet.training.device_data import DeviceData
 from ffnet.training.loop import Report, train

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from ffnet.spec.net import NetSpec, Training, TrialConfig
+from ffnet.spec.net import NetSpec, Training
+from ffnet.spec.trial import TrialConfig
 from ffnet.training.loop import Report
 from ffnet.training.trainer import Score
 from ffnet.tuning.trial import Trial

@@ -9,9 +9,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from ffnet.spec.base import Values
 from ffnet.spec.net import TUNABLE
 from ffnet.spec.relevance import BESIDE, relevant
-from ffnet.spec.space import SearchSpace, Values, same
+from ffnet.spec.space import SearchSpace, same
 
 OTHERS = {beside.other for beside in BESIDE.values()}
 """Fields on whose value it depends whether others have an effect."""

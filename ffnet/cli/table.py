@@ -18,7 +18,7 @@ from ffnet.run.folder import RunFolder
 from ffnet.run.listing import runs
 from ffnet.run.ranking import best_first, ranked, tuning_of
 from ffnet.run.study_files import read_study
-from ffnet.spec.space import Values
+from ffnet.spec.base import Values
 
 
 def main(argv: list[str]) -> int:

@@ -26,9 +26,9 @@ from ffnet.run.folder import RunFolder
 from ffnet.run.hold import held
 from ffnet.run.study_files import read_toml
 from ffnet.spec import presets
-from ffnet.spec.net import TrialConfig
 from ffnet.spec.relevance import relevant
 from ffnet.spec.study import OneNet, Tuning
+from ffnet.spec.trial import TrialConfig
 from ffnet.spec.validation import validated
 from ffnet.system.output import redirected
 
@@ -116,7 +116,7 @@ def _trainer(data: "DataSet", config: TrialConfig, threads: int, device: str) ->
 
 def _reports(trainer: "Trainer", config: TrialConfig, lesson: bool) -> "Iterator[Report]":
     """A trial's reports; or those that the lesson prints, the first after the first step."""
-    from ffnet.spec.points import report_points
+    from ffnet.spec.trial import report_points
     from ffnet.training.loop import train
 
     points = report_points(config, trainer.examples)

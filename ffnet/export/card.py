@@ -13,8 +13,8 @@ from ffnet.run.folder import RunFolder
 from ffnet.run.storage import File
 from ffnet.run.tables import CHANGING, Row
 from ffnet.serving.rest import SIGNATURE
-from ffnet.spec.net import TrialConfig
 from ffnet.spec.study import Tuning
+from ffnet.spec.trial import TrialConfig
 
 NEEDED = {"name", "sizes", "classes", "example_shape", "dtype", "mean", "std"}
 """What an export needs of study.json's data."""

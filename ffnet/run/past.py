@@ -12,10 +12,9 @@ from ffnet.run import provenance, recorded, rescue, storage, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.storage import File
 from ffnet.run.tables import Row
-from ffnet.spec.net import TrialConfig
-from ffnet.spec.points import report_points, steps_per_epoch
-from ffnet.spec.space import Values
+from ffnet.spec.base import Values
 from ffnet.spec.study import Study
+from ffnet.spec.trial import TrialConfig, report_points, steps_per_epoch
 from ffnet.spec.validation import validated
 
 UNFINISHED = ("running", "stopped")

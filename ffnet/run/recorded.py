@@ -12,10 +12,11 @@ from ffnet.run import storage
 from ffnet.run.folder import RunFolder
 from ffnet.run.study_files import MOST_BYTES, json_object
 from ffnet.run.tables import Row
-from ffnet.spec.net import TUNABLE, NetSpec, Training, TrialConfig
+from ffnet.spec.base import Values
+from ffnet.spec.net import TUNABLE, NetSpec, Training
 from ffnet.spec.relevance import relevant
-from ffnet.spec.space import Values
 from ffnet.spec.study import OneNet, Study
+from ffnet.spec.trial import TrialConfig
 from ffnet.spec.validation import explain, shown, validated
 
 

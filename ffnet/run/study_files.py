@@ -8,9 +8,9 @@ from typing import Any
 
 from ffnet.errors import InputError, one_line
 from ffnet.run.storage import File, checked, is_remote, knock
+from ffnet.spec.base import Values
 from ffnet.spec.presets import studies
 from ffnet.spec.relevance import relevant
-from ffnet.spec.space import Values
 from ffnet.spec.validation import SHOWN, did_you_mean, shown
 
 MOST_BYTES = 2**24  # of a study's file

@@ -4,7 +4,7 @@ Each field here may stand in a study's search space, has a column of its own in 
 flag. Neither TensorFlow nor Ray is imported here.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import (
@@ -14,10 +14,10 @@ from pydantic import (
     Field,
     Tag,
     ValidationInfo,
-    model_validator,
 )
 
-from ffnet.spec.space import MOST_LAYERS, Spec, Values, as_sizes, is_new
+from ffnet.spec.base import Spec, is_new
+from ffnet.spec.space import MOST_LAYERS, as_sizes
 
 PositiveInt = Annotated[int, Field(ge=1, lt=2**63, strict=True)]
 Count = Annotated[int, Field(ge=1, lt=2**31, strict=True)]
@@ -160,49 +160,6 @@ class Training(Spec):
     )
 
 
-def check(net: NetSpec, training: Training, epochs: int) -> None:
-    """Refuse fields that contradict each other, so that none is silently ignored.
-
-    Raises:
-        ValueError: the rule, the values, what to do.
-    """
-    depth, rule = len(net.hidden_sizes), training.optimizer
-    plain = net.api == "barebones" and rule == "sgd" and not training.momentum
-    refusals = {
-        f"dropout needs one rate for each of {depth} hidden layers. Given: {net.dropout}": (
-            len(net.dropout_rates) != depth or (not depth and net.dropout)
-        ),
-        "batch_norm needs a hidden layer. Given: hidden_sizes []": net.batch_norm and not depth,
-        f"batch_norm needs batches of two or more. Given: batch_size {training.batch_size}": (
-            net.batch_norm and training.batch_size < 2
-        ),
-        f"momentum is of sgd and rmsprop; leave it out. Given: momentum {training.momentum}, "
-        f"optimizer {rule}": training.momentum and rule in ("adam", "adamw"),
-        f"nesterov needs sgd with momentum. Given: optimizer {rule}, momentum "
-        f"{training.momentum}": training.nesterov and not (rule == "sgd" and training.momentum),
-        "adamw needs weight_decay > 0; without it is adam. Given: weight_decay 0": (
-            rule == "adamw" and not training.weight_decay
-        ),
-        f"schedule step needs step_epochs. Given: {training.step_epochs}": (
-            training.schedule == "step" and not training.step_epochs
-        ),
-        f"step_epochs and step_factor go with schedule step. Given: {training.schedule}": (
-            training.schedule != "step" and (training.step_epochs or training.step_factor)
-        ),
-        f"warmup_epochs must be below epochs ({epochs}). Given: {training.warmup_epochs:g}": (
-            training.warmup_epochs >= epochs
-        ),
-        "bfloat16 products are of barebones nets under sgd without momentum or weight_decay. "
-        f"Given: api {net.api}, optimizer {rule}, momentum {training.momentum}, weight_decay "
-        f"{training.weight_decay:g}": (
-            training.precision == "bfloat16" and not (plain and not training.weight_decay)
-        ),
-    }
-    for refusal, given in refusals.items():
-        if given:
-            raise ValueError(refusal)
-
-
 TUNABLE: dict[str, type[Spec]] = {
     **dict.fromkeys(NetSpec.model_fields, NetSpec),
     **{n: Training for n in Training.model_fields if n not in ("precision", "report_steps")},
@@ -211,26 +168,3 @@ TUNABLE: dict[str, type[Spec]] = {
 
 MUTABLE = ("learning_rate", "momentum", "weight_decay", "dropout")
 """Hyper-parameters that may change while a net trains: those of population-based training."""
-
-
-class TrialConfig(Spec):
-    """Everything one trial needs besides its data."""
-
-    number: int = Field(ge=0)
-    net: NetSpec
-    training: Training
-    epochs: Count
-    seed: int = Field(ge=0)
-
-    @model_validator(mode="after")
-    def _coherent(self) -> Self:
-        check(self.net, self.training, self.epochs)
-        return self
-
-    def hyperparameters(self) -> Values:
-        """Hyper-parameter name → value, None where it has none; dropout for each layer."""
-        return {
-            name: value
-            for name, value in (self.net.model_dump() | self.training.model_dump()).items()
-            if name in TUNABLE
-        } | {"dropout": self.net.dropout_rates}

@@ -11,7 +11,8 @@ from itertools import groupby
 from math import inf, prod
 from typing import Any
 
-from ffnet.spec.space import Domain, SearchSpace, Values, as_sizes, asks, same
+from ffnet.spec.base import Values
+from ffnet.spec.space import Domain, SearchSpace, as_sizes, asks, same
 from ffnet.spec.validation import shown
 
 Run = tuple[float, Any]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from ffnet.spec.space import Values
+from ffnet.spec.base import Values
 
 
 class Beside(NamedTuple):

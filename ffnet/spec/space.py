@@ -12,7 +12,6 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -21,32 +20,12 @@ from pydantic import (
     model_validator,
 )
 
-Values = dict[str, Any]
+from ffnet.spec.base import Spec, Values, is_recorded
+
 Suggest = Callable[[str, "Domain"], Any]
 """(label, domain) → a value of the domain, which is a choice or a range. Labels are unique."""
 
 PERTURB, RESAMPLE = (0.8, 1.2), 0.25  # of population-based training: Jaderberg et al., 2017
-
-
-RECORDED, NEW = {"recorded": True}, {"recorded": False}
-"""Context of a validation: of what an earlier version may have accepted, or of what is new."""
-
-
-def is_recorded(info: ValidationInfo) -> bool:
-    """Whether a study is read that was run already, and is not refused for what did no harm."""
-    return bool((info.context or {}).get("recorded"))
-
-
-def is_new(info: ValidationInfo) -> bool:
-    """Whether a person gives it now: it is not of a run, and ffnet itself does not join it."""
-    return (info.context or {}).get("recorded") is False
-
-
-class Spec(BaseModel):
-    """A frozen model that refuses unknown keys, NaN and infinities."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
 
 MOST_LAYERS = 1000  # hidden layers of a net
 

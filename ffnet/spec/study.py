@@ -23,9 +23,11 @@ from pydantic import (
 )
 
 from ffnet.spec import relevance
-from ffnet.spec.net import MUTABLE, TUNABLE, Count, NetSpec, PositiveInt, Training, TrialConfig
+from ffnet.spec.base import NEW, RECORDED, Spec, Values, is_recorded
+from ffnet.spec.net import MUTABLE, TUNABLE, Count, NetSpec, PositiveInt, Training
 from ffnet.spec.outcomes import OF_LAYERS, Grid, Outcomes, refuse_two_meanings, why_never_drawn
-from ffnet.spec.space import NEW, RECORDED, SearchSpace, Spec, Values, is_recorded, same
+from ffnet.spec.space import SearchSpace, same
+from ffnet.spec.trial import TrialConfig
 from ffnet.spec.validation import explain, unknown_key
 
 CHECKED_SAMPLES = 64, 1000  # at least and at most: to find contradictions before a study starts

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ffnet.errors import InputError, one_line
-from ffnet.spec.space import NEW, RECORDED, Domain, Spec, Values
+from ffnet.spec.base import NEW, RECORDED, Spec, Values
+from ffnet.spec.space import Domain
 
 M = TypeVar("M", bound=Spec)
 Place = tuple[str, ...]

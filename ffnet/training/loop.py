@@ -5,8 +5,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ffnet.spec.net import TrialConfig
-from ffnet.spec.points import report_points, steps_per_epoch
+from ffnet.spec.trial import TrialConfig, report_points, steps_per_epoch
 from ffnet.training.trainer import Score, Trainer
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError
-from ffnet.spec.net import Training, TrialConfig
+from ffnet.spec.net import Training
+from ffnet.spec.trial import TrialConfig
 
 FLOAT = 4  # bytes
 WORKER = 700_000_000  # a worker's own: Python, Ray and TensorFlow, with little trained

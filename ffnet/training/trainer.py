@@ -12,7 +12,8 @@ import tensorflow as tf
 from ffnet.errors import InputError
 from ffnet.nets.barebones import BarebonesNet
 from ffnet.nets.net import initialize, make_net
-from ffnet.spec.net import Training, TrialConfig
+from ffnet.spec.net import Training
+from ffnet.spec.trial import TrialConfig
 from ffnet.training.blocked import STEPS, Loss, train_block
 from ffnet.training.device_data import DeviceData
 from ffnet.training.optimizers import Optimizer, Rates

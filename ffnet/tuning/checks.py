@@ -6,9 +6,8 @@ from random import Random
 
 from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError
-from ffnet.spec.net import TrialConfig
-from ffnet.spec.points import steps_per_epoch
 from ffnet.spec.study import Study
+from ffnet.spec.trial import TrialConfig, steps_per_epoch
 from ffnet.training import memory
 from ffnet.tuning.search import sample
 

@@ -15,8 +15,8 @@ from ffnet.run.folder import RunFolder
 from ffnet.run.hold import Hold
 from ffnet.run.past import Past
 from ffnet.run.tables import Row
-from ffnet.spec.net import TrialConfig
 from ffnet.spec.study import Study
+from ffnet.spec.trial import TrialConfig
 from ffnet.tuning.losses import Losses
 
 SHARE = 0.05  # of the driver's time that writing tables may take

@@ -19,9 +19,9 @@ from ray.tune.schedulers import (
 from ray.tune.schedulers.hyperband import _Bracket as Bracket
 
 from ffnet.run.past import Past
-from ffnet.spec.net import TrialConfig
-from ffnet.spec.space import Values
+from ffnet.spec.base import Values
 from ffnet.spec.study import Study
+from ffnet.spec.trial import TrialConfig
 
 CLOSE = 1e-9  # epochs: 0.1 · 3 is not 0.3
 

@@ -15,9 +15,9 @@ from ray.tune.search import Searcher
 from ffnet.run import recorded
 from ffnet.run.past import Past
 from ffnet.run.tables import Row
-from ffnet.spec.net import TrialConfig
-from ffnet.spec.space import Values
+from ffnet.spec.base import Values
 from ffnet.spec.study import Study
+from ffnet.spec.trial import TrialConfig
 from ffnet.tuning.losses import Losses
 from ffnet.tuning.tpe import Tpe
 

@@ -22,9 +22,11 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ffnet.errors import InputError
 from ffnet.run.tables import Row
-from ffnet.spec.net import TUNABLE, TrialConfig
-from ffnet.spec.space import Domain, Values, as_sizes, recorded_value
+from ffnet.spec.base import Values
+from ffnet.spec.net import TUNABLE
+from ffnet.spec.space import Domain, as_sizes, recorded_value
 from ffnet.spec.study import Study
+from ffnet.spec.trial import TrialConfig
 
 STREAM = 1  # keeps the seeds of suggestions apart from those of trials
 STEPS = 1000  # Optuna counts whole steps: thousandths of an epoch

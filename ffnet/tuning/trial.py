@@ -25,8 +25,8 @@ from ffnet.ray_cluster.private_ray import restore_umask
 from ffnet.run import storage
 from ffnet.run.folder import RunFolder
 from ffnet.run.storage import File
-from ffnet.spec.net import TrialConfig
 from ffnet.spec.study import Study
+from ffnet.spec.trial import TrialConfig
 from ffnet.training import memory
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import: on workers, at their first trial

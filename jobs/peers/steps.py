@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 
 from ffnet.data.dataset import DataSet, Part
-from ffnet.spec.net import NetSpec, Training, TrialConfig
+from ffnet.spec.net import NetSpec, Training
+from ffnet.spec.trial import TrialConfig
 from ffnet.training import trainer as module
 from ffnet.training.device_data import DeviceData
 from ffnet.training.devices import configure

@@ -10,8 +10,9 @@ import sys
 from typing import Any, get_args
 
 from ffnet.data.load import load
-from ffnet.spec.net import NetSpec, Training, TrialConfig
+from ffnet.spec.net import NetSpec, Training
 from ffnet.spec.study import Data
+from ffnet.spec.trial import TrialConfig
 from ffnet.training.device_data import DeviceData
 from ffnet.training.devices import configure
 from ffnet.training.loop import train

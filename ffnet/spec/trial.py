@@ -1,0 +1,91 @@
+"""One trial: its net, its training and its length, what contradicts itself, when it reports.
+
+Neither TensorFlow nor Ray is imported here.
+"""
+
+import math
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from ffnet.spec.base import Spec, Values
+from ffnet.spec.net import TUNABLE, Count, NetSpec, Training
+
+
+class TrialConfig(Spec):
+    """Everything one trial needs besides its data."""
+
+    number: int = Field(ge=0)
+    net: NetSpec
+    training: Training
+    epochs: Count
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        check(self.net, self.training, self.epochs)
+        return self
+
+    def hyperparameters(self) -> Values:
+        """Hyper-parameter name → value, None where it has none; dropout for each layer."""
+        return {
+            name: value
+            for name, value in (self.net.model_dump() | self.training.model_dump()).items()
+            if name in TUNABLE
+        } | {"dropout": self.net.dropout_rates}
+
+
+def check(net: NetSpec, training: Training, epochs: int) -> None:
+    """Refuse fields that contradict each other, so that none is silently ignored.
+
+    Raises:
+        ValueError: the rule, the values, what to do.
+    """
+    depth, rule = len(net.hidden_sizes), training.optimizer
+    plain = net.api == "barebones" and rule == "sgd" and not training.momentum
+    refusals = {
+        f"dropout needs one rate for each of {depth} hidden layers. Given: {net.dropout}": (
+            len(net.dropout_rates) != depth or (not depth and net.dropout)
+        ),
+        "batch_norm needs a hidden layer. Given: hidden_sizes []": net.batch_norm and not depth,
+        f"batch_norm needs batches of two or more. Given: batch_size {training.batch_size}": (
+            net.batch_norm and training.batch_size < 2
+        ),
+        f"momentum is of sgd and rmsprop; leave it out. Given: momentum {training.momentum}, "
+        f"optimizer {rule}": training.momentum and rule in ("adam", "adamw"),
+        f"nesterov needs sgd with momentum. Given: optimizer {rule}, momentum "
+        f"{training.momentum}": training.nesterov and not (rule == "sgd" and training.momentum),
+        "adamw needs weight_decay > 0; without it is adam. Given: weight_decay 0": (
+            rule == "adamw" and not training.weight_decay
+        ),
+        f"schedule step needs step_epochs. Given: {training.step_epochs}": (
+            training.schedule == "step" and not training.step_epochs
+        ),
+        f"step_epochs and step_factor go with schedule step. Given: {training.schedule}": (
+            training.schedule != "step" and (training.step_epochs or training.step_factor)
+        ),
+        f"warmup_epochs must be below epochs ({epochs}). Given: {training.warmup_epochs:g}": (
+            training.warmup_epochs >= epochs
+        ),
+        "bfloat16 products are of barebones nets under sgd without momentum or weight_decay. "
+        f"Given: api {net.api}, optimizer {rule}, momentum {training.momentum}, weight_decay "
+        f"{training.weight_decay:g}": (
+            training.precision == "bfloat16" and not (plain and not training.weight_decay)
+        ),
+    }
+    for refusal, given in refusals.items():
+        if given:
+            raise ValueError(refusal)
+
+
+def steps_per_epoch(config: TrialConfig, examples: int) -> int:
+    """Steps in which every training example is seen once; the last batch may be short."""
+    return math.ceil(examples / config.training.batch_size)
+
+
+def report_points(config: TrialConfig, examples: int) -> list[int]:
+    """The steps after which a trial reports: each `report_steps` or epoch, and the end."""
+    per_epoch = steps_per_epoch(config, examples)
+    end = config.epochs * per_epoch
+    interval = config.training.report_steps or per_epoch
+    return [*range(interval, end, interval), end]
