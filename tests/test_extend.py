@@ -15,7 +15,7 @@ from ffnet.errors import InputError
 from ffnet.run import past, provenance, recorded, storage
 from ffnet.run.folder import RunFolder
 from ffnet.run.tables import Row
-from ffnet.spec.study import Data, Study
+from ffnet.spec.study import Data, Study, Tuning
 from ffnet.spec.validation import validated
 from ffnet.tuning import driver
 from ffnet.tuning.losses import Losses
@@ -192,9 +192,14 @@ def test_a_study_json_without_the_fields_that_are_newer_is_the_same_study(
         "space": {"learning_rate": [{"uniform": [0.01, 1.0]}]},
     }  # fmt: skip  # what commit 11ded73 wrote: a grace without a scheduler, among others
     storage.write_json(folder.study, document)
+    of = study(net={"bias": False})  # its default then
     assert past.read(folder, of, digits).left(of) == 0
     with pytest.raises(InputError, match=r"another study: tuning.metric is 'val_accuracy' there"):
-        past.read(folder, study(tuning={"scheduler": "none", "metric": "val_loss"}), digits)
+        past.read(
+            folder,
+            of.model_copy(update={"tuning": Tuning(scheduler="none", metric="val_loss")}),
+            digits,
+        )
 
 
 def test_a_study_file_that_is_older_than_a_rule_goes_on_but_does_not_begin(

@@ -224,7 +224,8 @@ def test_each_way_is_what_it_says() -> None:
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_activation_works_in_every_way(name: Any, api: Any) -> None:
     """With weights that change nothing, the scores are the hidden layer's outputs."""
-    net = make_net(CLASSES, CLASSES, NetSpec(api=api, hidden_sizes=(CLASSES,), activation=name))
+    spec = NetSpec(api=api, hidden_sizes=(CLASSES,), activation=name, bias=False)
+    net = make_net(CLASSES, CLASSES, spec)
     for kernel in net.weights:
         kernel.assign(tf.eye(CLASSES))
     x = np.linspace(-8, 8, 99, dtype=np.float32).reshape(-1, CLASSES)
@@ -240,7 +241,7 @@ WIDE = 400
 def identity(api: Any, rates: tuple[float, ...]) -> Net:
     """A net whose scores are its inputs, but for dropout."""
     sizes = (WIDE,) * len(rates)
-    spec = NetSpec(api=api, hidden_sizes=sizes, activation="linear", dropout=rates)
+    spec = NetSpec(api=api, hidden_sizes=sizes, activation="linear", dropout=rates, bias=False)
     net = make_net(WIDE, WIDE, spec)
     for kernel in net.weights:
         kernel.assign(tf.eye(WIDE))

@@ -92,7 +92,7 @@ def test_flatten_keeps_the_rows() -> None:
 def test_scores_are_layers_of_products_and_activations(
     hidden_sizes: tuple[int, ...], activation: Any
 ) -> None:
-    spec = NetSpec(hidden_sizes=hidden_sizes, activation=activation)
+    spec = NetSpec(hidden_sizes=hidden_sizes, activation=activation, bias=False)
     net = BarebonesNet(6, 3, spec)
     initialize(net, 6, 3, spec, seed=1)
     function: Any = {"relu": lambda z: z * (z > 0), "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
@@ -119,7 +119,7 @@ def test_kaiming_refuses_other_ranks() -> None:
 
 
 def test_weights_follow_the_seed_and_differ_between_layers() -> None:
-    spec = NetSpec(hidden_sizes=(6, 6))
+    spec = NetSpec(hidden_sizes=(6, 6), bias=False)
     net = BarebonesNet(6, 6, spec)
     drawn = []
     for seed in (0, 0, 1):
@@ -133,22 +133,25 @@ def test_weights_follow_the_seed_and_differ_between_layers() -> None:
 # --- one step, against NumPy -------------------------------------------------------------------
 
 
-def numpy_epoch(data: DataSet, w1: Any, w2: Any, order: Any, of: TrialConfig) -> float:
+def numpy_epoch(data: DataSet, net: list[Any], order: Any, of: TrialConfig) -> float:
     """An epoch of SGD by hand; changes the weights and gives the mean loss."""
-    total = 0.0
+    total, (w1, b1, w2, b2) = 0.0, net
     for start in range(0, len(order), of.training.batch_size):
         index = order[start : start + of.training.batch_size]
         x = (data.train.x[index] - data.mean) / data.std
         y = np.eye(3)[data.train.y[index]]
-        hidden = np.maximum(x @ w1, 0)
-        scores = hidden @ w2
+        hidden = np.maximum(x @ w1 + b1, 0)
+        scores = hidden @ w2 + b2
         p = np.exp(scores - scores.max(axis=1, keepdims=True))
         p /= p.sum(axis=1, keepdims=True)
         total -= np.log((p * y).sum(axis=1)).sum()
         error = (p - y) / of.training.batch_size
         back = (error @ w2.T) * (hidden > 0)
-        w2 -= of.training.learning_rate * hidden.T @ error
-        w1 -= of.training.learning_rate * x.T @ back
+        for weight, gradient in (
+            (w1, x.T @ back), (b1, back.sum(axis=0)), (w2, hidden.T @ error),
+            (b2, error.sum(axis=0)),
+        ):  # fmt: skip
+            weight -= of.training.learning_rate * gradient
     return total / len(order)
 
 
@@ -160,13 +163,13 @@ def epoch_order(n: int, seed: int, epoch: int) -> Any:
 def test_epochs_match_numpy_with_a_short_last_batch(data: DataSet, trainer: Trainer) -> None:
     of = config(epochs=2)  # 150 examples: batches of 64, 64 and 22
     trainer.initialize(of)
-    w1, w2 = (w.astype(np.float64) for w in weights(trainer))
+    net = [w.astype(np.float64) for w in weights(trainer)]
     for epoch, report in enumerate(train(trainer, of)):
         order = epoch_order(150, of.seed, epoch)
         assert sorted(order) == list(range(150))
-        loss = numpy_epoch(data, w1, w2, order, of)
+        loss = numpy_epoch(data, net, order, of)
         assert report.train_loss == pytest.approx(loss, rel=1e-4)
-        for ours, expected in zip(weights(trainer), (w1, w2), strict=True):
+        for ours, expected in zip(weights(trainer), net, strict=True):
             assert ours == pytest.approx(expected, abs=1e-4)
     assert (epoch_order(150, 0, 0) != epoch_order(150, 0, 1)).any()
 
@@ -176,9 +179,9 @@ def test_validation_score_matches_numpy_beyond_one_evaluation_batch(
 ) -> None:
     trainer.initialize(config(seed=3))
     score = trainer.evaluate(trainer.data.validation)
-    w1, w2 = weights(trainer)
+    w1, b1, w2, b2 = weights(trainer)
     x = (data.validation.x - data.mean) / data.std
-    scores = np.maximum(x @ w1, 0) @ w2
+    scores = np.maximum(x @ w1 + b1, 0) @ w2 + b2
     assert score.count == 1100
     assert score.correct == (scores.argmax(axis=1) == data.validation.y).sum()
     log_p = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))

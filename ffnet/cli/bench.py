@@ -36,6 +36,7 @@ PEERS = presets.PACKAGE.parent / "jobs" / "peers"  # in a clone alone
 FLOOR, PEER = "plain loop, one warm process", "Ray Tune + Keras fit, actors reused"
 SWEEP = {
     "name": "sweep",
+    "net": {"bias": False},
     "training": {"batch_size": 64},
     "space": {
         "hidden_sizes": {"log_integer": [32, 2048]},

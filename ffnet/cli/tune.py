@@ -28,6 +28,9 @@ from ffnet.run.folder import RunFolder
 from ffnet.run.hold import Hold, held
 from ffnet.run.study_files import found, is_of_run, name_of, read_study
 from ffnet.spec import presets
+from ffnet.spec.base import Values
+from ffnet.spec.earlier import EARLIER, as_meant, of_run
+from ffnet.spec.net import NetSpec
 from ffnet.spec.relevance import relevant
 from ffnet.spec.study import Study
 from ffnet.spec.validation import validated
@@ -50,7 +53,7 @@ def main(argv: list[str]) -> int:
     flags.study = found(flags.study)
     values, recorded = read_study(flags.study), is_of_run(flags.study)
     if flags.resume and _holds_a_study(flags.out):  # it may be older than a rule
-        values, recorded = relevant(values), True
+        values, recorded = _as_begun(relevant(values), flags.out), True
     values = override({"name": name_of(flags.study), **values}, flags, Study)
     study = validated(Study, values, flags.study, given(flags, Study), recorded)
 
@@ -72,6 +75,18 @@ def _holds_a_study(place: str) -> bool:
     folder = RunFolder.at(place)
     storage.knock(folder.place)
     return folder.has_study()
+
+
+def _as_begun(values: Values, out: str) -> Values:
+    """A study's values, with the run's own for fields whose default is another one since then."""
+    from ffnet.run import recorded
+
+    meant = as_meant(values, of_run(recorded.document(RunFolder.at(out))["study"]))
+    for name in EARLIER if meant is not values else ():
+        value = meant["net"][name]
+        if value != NetSpec.model_fields[name].default:
+            print(f"{name} is {str(value).lower()}, as in the run; the file leaves it out")
+    return meant
 
 
 def _run(

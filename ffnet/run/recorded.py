@@ -13,6 +13,7 @@ from ffnet.run.folder import RunFolder
 from ffnet.run.study_files import MOST_BYTES, json_object
 from ffnet.run.tables import Row
 from ffnet.spec.base import Values
+from ffnet.spec.earlier import as_meant
 from ffnet.spec.net import TUNABLE, NetSpec, Training
 from ffnet.spec.relevance import relevant
 from ffnet.spec.study import OneNet, Study
@@ -87,7 +88,7 @@ def document(run: RunFolder) -> dict[str, Any]:
 
 def _resolved(study: Values, source: str) -> Values:
     """A study or one net with every default, also of fields that are newer than the run."""
-    study = relevant(study)
+    study = as_meant(relevant(study))
     if "budget" in study:
         return validated(Study, study, source, recorded=True).resolved()
     return validated(OneNet, study, source, recorded=True).model_dump(mode="json")

@@ -9,6 +9,7 @@ from typing import Any
 from ffnet.errors import InputError, one_line
 from ffnet.run.storage import File, checked, is_remote, knock
 from ffnet.spec.base import Values
+from ffnet.spec.earlier import as_meant
 from ffnet.spec.presets import studies
 from ffnet.spec.relevance import relevant
 from ffnet.spec.validation import SHOWN, did_you_mean, shown
@@ -70,7 +71,7 @@ def study_of_json(text: bytes) -> Values:
     for section in SECTIONS & study.keys():
         if not isinstance(study[section], dict):
             raise ValueError(f"{section} must be a table. Given: {shown(study[section])}")
-    return relevant(study)  # every field is written out, also those that had no effect
+    return as_meant(relevant(study))  # it has every field written out, also those without effect
 
 
 def json_object(text: bytes) -> Values:

@@ -105,7 +105,7 @@ class NetSpec(Spec):
         "number for all layers, or a list with one for each",
     )
     batch_norm: bool = Field(False, description="normalise each hidden layer over the batch")
-    bias: bool = Field(False, description="whether layers add a bias")
+    bias: bool = Field(True, description="add a bias in every layer, also the last")
     initializer: Initializer = Field(
         "kaiming_normal", description="initial weights; kaiming: variance 2 / inputs"
     )

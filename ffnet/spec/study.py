@@ -221,7 +221,8 @@ class Study(Spec):
                 raise ValueError(
                     f"each and layers are for {' and '.join(OF_LAYERS)}. Given: {name}"
                 )
-            if name in self.net.model_fields_set | self.training.model_fields_set:
+            both = name in self.net.model_fields_set | self.training.model_fields_set
+            if both and not self._only_under_conditions(name):
                 raise ValueError(f"{name} stands in [space] and in its section: keep one of them")
             if bool(domain.depth) != bool(domain.each and name == "hidden_sizes"):
                 raise ValueError(
@@ -242,6 +243,10 @@ class Study(Spec):
             )
         for name, number, holds in () if recorded else self._never_drawn():
             raise ValueError(why_never_drawn(name, self.space.root[name], number, holds))
+
+    def _only_under_conditions(self, name: str) -> bool:
+        """Whether some trials may take a field of [space] from its section, as no `when` holds."""
+        return all(domain.when for domain in self.space.root[name])
 
     def _never_drawn(self) -> Iterable[tuple[str, int, bool]]:
         return Outcomes(self.space, self.base).never_drawn()
@@ -378,7 +383,11 @@ class Study(Spec):
             space[name] = [d for i, d in enumerate(domains) if (name, i) not in never]
         whole["space"] = {name: domains for name, domains in space.items() if domains}
         for section in ("net", "training"):
-            whole[section] = {k: v for k, v in whole[section].items() if k not in whole["space"]}
+            whole[section] = {
+                name: value
+                for name, value in whole[section].items()
+                if name not in whole["space"] or self._only_under_conditions(name)
+            }
         return whole
 
 

@@ -52,7 +52,7 @@ def _step(data: DeviceData, width: int, way: str) -> float:
     precision, start = WAYS[way]
     module.BLOCKED_FROM[precision] = start
     training = Training(learning_rate=1e-4, precision=precision)
-    net = NetSpec(hidden_sizes=(width,))
+    net = NetSpec(hidden_sizes=(width,), bias=False)
     config = TrialConfig(number=0, net=net, training=training, epochs=1, seed=0)
     trainer = module.Trainer(data, config)
     trainer.initialize(config)

@@ -19,9 +19,9 @@ from ffnet.training.loop import train
 from ffnet.training.trainer import Trainer
 
 NETS: dict[str, dict[str, Any]] = {
-    "128": {"hidden_sizes": (128,)},
+    "128": {"hidden_sizes": (128,), "bias": False},
     "512, dropout": {"hidden_sizes": (512,), "dropout": 0.2, "bias": True},
-    "512-256, batch norm": {"hidden_sizes": (512, 256), "batch_norm": True},
+    "512-256, batch norm": {"hidden_sizes": (512, 256), "batch_norm": True, "bias": False},
 }
 
 
