@@ -21,9 +21,16 @@ from ffnet.report import tensorboard
 from ffnet.run import storage, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.tables import Row
-from ffnet.spec.study import Tuning
+from ffnet.spec.study import Study, Tuning
 
 START = 1_700_000_000
+SPACE = {
+    "hidden_sizes": {"integer": [8, 64]},
+    "learning_rate": {"log_uniform": [0.01, 1.0]},
+    "batch_size": {"choice": [32, 33, 34, 35, 36, 37, 512]},
+    "momentum": {"uniform": [0.5, 0.9]},
+    "weight_decay": 0.001,
+}
 
 
 def at(seconds: float) -> datetime:
@@ -51,8 +58,12 @@ def write_tables(run: RunFolder, trials: list[Row], reports: list[Row]) -> None:
 def run(tmp_path: Path) -> RunFolder:
     """A study that is running: a trial in each state, one of them without a report."""
     run = RunFolder.create(tmp_path / "a run")
-    storage.write_json(run.study, {"study": {}})
-    trials = [trial(n, status, hidden_sizes=[8, n]) for n, status in enumerate(tables.STATUSES)]
+    study = Study.model_validate({"space": SPACE, "net": {"activation": "tanh"}})
+    storage.write_json(run.study, {"study": study.resolved()})
+    trials = [
+        trial(n, status, hidden_sizes=[8 + n], activation="tanh", learning_rate=0.1)
+        for n, status in enumerate(tables.STATUSES)
+    ]
     reports = [report(n, step) for n in (0, 1, 2, 3) for step in (20, 10)]
     reports.append(report(3, 30, train_loss=None, val_loss=None, val_accuracy=None))
     write_tables(run, trials, reports)
@@ -84,7 +95,7 @@ def test_scalars_are_the_reports_by_step_at_the_time_they_were_made(run: RunFold
     for number, status in enumerate(tables.STATUSES[:3]):
         own = sorted((r for r in reports if r["trial"] == number), key=lambda r: r["step"])
         seen = scalars(run.tensorboard / f"0000{number}-{status}")
-        assert set(seen) == {*tags.values(), "best/val_accuracy"}
+        assert set(seen) == {*tags.values(), "best/val_accuracy", "best/val_loss"}
         for column, tag in tags.items():
             expected = [(r["reported_at"].timestamp(), r["step"], r[column]) for r in own]
             assert [point[:2] for point in seen[tag]] == [point[:2] for point in expected]
@@ -154,6 +165,32 @@ def test_a_trial_that_ends_moves_to_a_folder_that_says_so(run: RunFolder) -> Non
     assert names == ["00000-pruned"]
     assert len([p for p in run.tensorboard.iterdir() if p.name.startswith("hparams-")]) == 1
     assert (run.tensorboard / "notes").exists()  # not ours
+
+
+def test_best_and_last_of_both_metrics_are_those_of_the_table(tmp_path: Path) -> None:
+    row, rows = trial(0, "done"), []
+    for step, accuracy, loss in ((10, 0.5, 0.9), (20, 0.75, 0.7), (30, 0.625, 0.8)):
+        rows.append(report(0, step, val_accuracy=accuracy, val_loss=loss))
+        tables.note_score(row, rows[-1])
+    rows.append(report(0, 40, train_loss=None, val_loss=None, val_accuracy=None))  # diverged
+    tensorboard.write_run(tmp_path, [row], rows, Tuning())
+    seen = {tag: points[-1][2] for tag, points in scalars(tmp_path / "00000-done").items()}
+    for name, tag, value in (
+        ("best_val_accuracy", "best/val_accuracy", 0.75),
+        ("last_val_accuracy", "accuracy/validation", 0.625),
+        ("best_val_loss", "best/val_loss", 0.7),
+        ("last_val_loss", "loss/validation", 0.8),
+    ):
+        assert (row[name], seen[tag]) == (value, pytest.approx(value, rel=1e-7))
+
+
+@pytest.mark.parametrize("metric", ["val_accuracy", "val_loss"])
+def test_the_metric_that_the_study_judges_by_comes_first(metric: Any) -> None:
+    names = [info.display_name for info in tensorboard._metric_infos(Tuning(metric=metric))]
+    assert names[0] == f"best_{metric}"
+    assert sorted(names) == [
+        "best_val_accuracy", "best_val_loss", "last_val_accuracy", "last_val_loss",
+    ]  # fmt: skip
 
 
 def test_a_single_run_needs_no_study(tmp_path: Path) -> None:
@@ -257,16 +294,23 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
 def test_the_program_shows_a_study_live_and_ends_with_the_job(run: RunFolder, board: Board) -> None:
     wait_for(lambda: len(board.sessions()) == len(tables.STATUSES))
     assert "00004-failed" not in board.data("scalars/tags")  # it has no report
-    tags = {"loss/train", "loss/validation", "accuracy/validation", "best/val_accuracy"}
-    assert set(board.data("scalars/tags")["00001-done"]) == tags
+    tags = {"accuracy/validation", "best/val_accuracy", "loss/validation", "best/val_loss"}
+    assert set(board.data("scalars/tags")["00001-done"]) == tags | {"loss/train"}
     experiment = board.data("hparams/experiment", {})
-    assert {metric["name"]["tag"] for metric in experiment["metricInfos"]} == tags
+    assert {m["displayName"]: m["name"]["tag"] for m in experiment["metricInfos"]} == {
+        "best_val_accuracy": "best/val_accuracy",
+        "best_val_loss": "best/val_loss",
+        "last_val_accuracy": "accuracy/validation",
+        "last_val_loss": "loss/validation",
+    }
     infos = {info["name"]: info for info in experiment["hparamInfos"]}
     assert infos["learning_rate"]["type"] == "DATA_TYPE_FLOAT64"
     assert infos["batch_size"]["domainInterval"] == {"minValue": 32.0, "maxValue": 37.0}
-    assert infos["hidden_sizes"]["type"] == "DATA_TYPE_STRING"
-    assert infos["hidden_sizes"]["domainDiscrete"] == [f"8-{n}" for n in range(6)]
-    assert set(infos) == {"learning_rate", "batch_size", "hidden_sizes"}  # None is absent
+    assert infos["hidden_sizes"]["type"] == "DATA_TYPE_FLOAT64"
+    assert infos["hidden_sizes"]["domainInterval"] == {"minValue": 8.0, "maxValue": 13.0}
+    # No trial has a momentum; activation and weight_decay are the same in all. The learning rate
+    # is the same so far, but the space says that it varies.
+    assert set(infos) == {"learning_rate", "batch_size", "hidden_sizes"}
     sessions = board.sessions()
     assert {name: session["status"] for name, session in sessions.items()} == {
         "00000-running": "STATUS_RUNNING",
@@ -277,13 +321,13 @@ def test_the_program_shows_a_study_live_and_ends_with_the_job(run: RunFolder, bo
         "00005-stopped": "STATUS_UNKNOWN",
     }
     done = sessions["00001-done"]
-    assert done["hparams"] == {"learning_rate": 0.1, "batch_size": 33.0, "hidden_sizes": "8-1"}
+    assert done["hparams"] == {"learning_rate": 0.1, "batch_size": 33.0, "hidden_sizes": 9.0}
     assert (done["startTimeSecs"], done["endTimeSecs"]) == (START + 1, START + 10)
     last = {metric["name"]["tag"]: metric["value"] for metric in done["metricValues"]}
     assert last == pytest.approx(
         {
-            "loss/train": 0.1,
             "loss/validation": 0.15,
+            "best/val_loss": 0.15,
             "accuracy/validation": 20 / 21,
             "best/val_accuracy": 20 / 21,
         }

@@ -13,7 +13,7 @@ import io
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
 )
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from ffnet.report.hparams import HParams, Value, of_study
 from ffnet.run import tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.ranking import tuning_of
@@ -37,11 +38,14 @@ from ffnet.run.tables import Row
 from ffnet.spec.study import Tuning
 
 SCALARS = {
-    "val_accuracy": ("accuracy/validation", api_pb2.DATASET_VALIDATION),
-    "val_loss": ("loss/validation", api_pb2.DATASET_VALIDATION),
-    "train_loss": ("loss/train", api_pb2.DATASET_TRAINING),
+    "val_accuracy": "accuracy/validation",
+    "val_loss": "loss/validation",
+    "train_loss": "loss/train",
 }
-"""Column of epochs.parquet → TensorBoard's tag, and the data that it is measured on."""
+"""Column of epochs.parquet → TensorBoard's tag."""
+
+BEST = {"val_accuracy": ("best/val_accuracy", max), "val_loss": ("best/val_loss", min)}
+"""Metric → the tag of its best value so far, and which of two values is the better one."""
 
 STATUS = {
     "running": api_pb2.STATUS_RUNNING,
@@ -57,28 +61,39 @@ MOST_TEXTS = 20  # different ones that the dashboard offers one by one; else a s
 
 def convert(run: RunFolder) -> None:
     """Bring a run's event files up to its tables. Raises InputError when one cannot be read."""
-    tuning = tuning_of(read_study(str(run.study)), str(run.study))
-    write_run(run.tensorboard, tables.read(run.trials), tables.read(run.epochs), tuning)
+    place = str(run.study)
+    study = read_study(place)
+    trials, reports = tables.read(run.trials), tables.read(run.epochs)
+    tuning, hparams = tuning_of(study, place), of_study(study, place)
+    write_run(run.tensorboard, trials, reports, tuning, hparams)
 
 
-def write_run(folder: Path, trials: Sequence[Row], reports: Iterable[Row], tuning: Tuning) -> None:
+def write_run(
+    folder: Path,
+    trials: Sequence[Row],
+    reports: Iterable[Row],
+    tuning: Tuning,
+    hparams: HParams | None = None,
+) -> None:
     """Bring the event files below a folder up to the rows.
 
     Args:
-        folder: TensorBoard's --logdir; made when absent.
+        folder: TensorBoard's --logdir. It is made when it is absent.
         trials: every row of trials.parquet so far. A row needs `trial` and `status`; other
             columns may be absent or None.
         reports: every row of epochs.parquet so far, in any order. A row needs `trial` and `step`.
         tuning: names the metric that trials are judged by, the first in the dashboard.
+        hparams: the hyper-parameters that the dashboard shows. With None it shows all.
     """
     of_trial = defaultdict(list)
     for report in reports:
         of_trial[report["trial"]].append(report)
-    hparams = _records(_experiment(trials, tuning))
-    contents = {f"hparams-{crc32(hparams):08x}": hparams}
-    for row in trials:
+    values = [(hparams or HParams()).of(row) for row in trials]
+    experiment = _records(_experiment(trials, values, tuning))
+    contents = {f"hparams-{crc32(experiment):08x}": experiment}
+    for row, own in zip(trials, values, strict=True):
         name = f"{row['trial']:05d}-{row['status']}"
-        contents[name] = _records(_session(row, of_trial[row["trial"]], tuning))
+        contents[name] = _records(_session(row, own, of_trial[row["trial"]]))
     for name, content in contents.items():
         _bring_up_to(folder / name, content)
     for path in folder.iterdir():
@@ -122,79 +137,83 @@ def _event_file(folder: Path, number: int) -> Path:
 # --- events ------------------------------------------------------------------------------------
 
 
-def _session(row: Row, reports: Sequence[Row], tuning: Tuning) -> Iterator[Event]:
+def _session(row: Row, hparams: Mapping[str, Value], reports: Sequence[Row]) -> Iterator[Event]:
     """A trial: its hyper-parameters and status, then its reports by step."""
     reports = sorted(reports, key=lambda report: report["step"])
     begun = _seconds(row.get("started_at"), *(report.get("reported_at") for report in reports[:1]))
     yield Event(wall_time=begun, file_version="brain.Event:2")
-    # A restart: the steps of an earlier file are to be forgotten.
+    # A restart: TensorBoard forgets the steps that it has read in an earlier file.
     yield Event(wall_time=begun, session_log=SessionLog(status=SessionLog.START))
     start = SessionStartInfo(start_time_secs=begun)
-    for name, value in _hyperparameters(row).items():
+    for name, value in hparams.items():
         kind = {bool: "bool_value", str: "string_value"}.get(type(value), "number_value")
         setattr(start.hparams[name], kind, value)
     yield _hparams_event(metadata.SESSION_START_INFO_TAG, begun, session_start_info=start)
     ended = _seconds(row.get("ended_at"))
     end = SessionEndInfo(status=STATUS[row["status"]], end_time_secs=ended)
     yield _hparams_event(metadata.SESSION_END_INFO_TAG, begun, session_end_info=end)
-    best: float | None = None
-    better = max if tuning.mode == "max" else min
+    best: dict[str, float] = {}
     for report in reports:
-        scalars = [
-            Summary.Value(tag=tag, simple_value=report[column])
-            for column, (tag, _) in SCALARS.items()
-            if report.get(column) is not None
-        ]
-        # The dashboard shows a tag's last value; the table's rank is by the best one.
-        if (score := report.get(tuning.metric)) is not None:
-            best = score if best is None else better(best, score)
-            scalars.append(Summary.Value(tag=_best_tag(tuning), simple_value=best))
+        measured = {name: report[name] for name in SCALARS if report.get(name) is not None}
+        scalars = [(SCALARS[name], number) for name, number in measured.items()]
+        # The dashboard shows the last value of a tag, so the best value so far has its own tag.
+        for metric, (tag, better) in BEST.items():
+            if metric in measured:
+                best[metric] = better(best.get(metric, measured[metric]), measured[metric])
+                scalars.append((tag, best[metric]))
+        values = [Summary.Value(tag=tag, simple_value=number) for tag, number in scalars]
         yield Event(
             wall_time=_seconds(report.get("reported_at")),
             step=report["step"],
-            summary=Summary(value=scalars),
+            summary=Summary(value=values),
         )
 
 
-def _best_tag(tuning: Tuning) -> str:
-    """The tag of the best value so far of the metric: the column of the table at the end."""
-    return f"best/{tuning.metric}"
-
-
-def _experiment(trials: Sequence[Row], tuning: Tuning) -> Iterator[Event]:
+def _experiment(
+    trials: Sequence[Row], hparams: Sequence[Mapping[str, Value]], tuning: Tuning
+) -> Iterator[Event]:
     """All trials: which hyper-parameters and metrics there are."""
     begun = min((_seconds(row.get("started_at")) for row in trials), default=0.0)
     values = defaultdict(set)
-    for row in trials:
-        for name, value in _hyperparameters(row).items():
+    for own in hparams:
+        for name, value in own.items():
             values[name].add(value)
     experiment = api_pb2.Experiment(
         time_created_secs=begun,
-        hparam_infos=[_hparam_info(name, sorted(values[name])) for name in values],
-        metric_infos=[
-            api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag), dataset_type=measured_on)
-            for tag, measured_on in (
-                (_best_tag(tuning), api_pb2.DATASET_VALIDATION),
-                *SCALARS.values(),
-            )
-        ],
+        hparam_infos=[_hparam_info(name, values[name]) for name in values],
+        metric_infos=list(_metric_infos(tuning)),
     )
     yield Event(wall_time=begun, file_version="brain.Event:2")
     yield _hparams_event(metadata.EXPERIMENT_TAG, begun, experiment=experiment)
 
 
-def _hparam_info(name: str, values: Sequence[Any]) -> api_pb2.HParamInfo:
-    """A hyper-parameter of these different values, which are ascending and of one type."""
-    info = api_pb2.HParamInfo(name=name, differs=len(values) > 1)
-    if isinstance(values[0], bool):
-        info.type = api_pb2.DATA_TYPE_BOOL
-        info.domain_discrete.extend(values)
-    elif isinstance(values[0], str):
+def _metric_infos(tuning: Tuning) -> Iterator[api_pb2.MetricInfo]:
+    """Best and last figures, named as in trials.parquet; first the metric that the study judges."""
+    metrics = sorted(BEST, key=lambda metric: metric != tuning.metric)
+    for prefix, tags in (("best_", {m: BEST[m][0] for m in BEST}), ("last_", SCALARS)):
+        for metric in metrics:
+            yield api_pb2.MetricInfo(
+                name=api_pb2.MetricName(tag=tags[metric]),
+                display_name=prefix + metric,
+                dataset_type=api_pb2.DATASET_VALIDATION,
+            )
+
+
+def _hparam_info(name: str, different: Set[Value]) -> api_pb2.HParamInfo:
+    """The description of a hyper-parameter that has these different values."""
+    info = api_pb2.HParamInfo(name=name, differs=len(different) > 1)
+    if any(isinstance(value, str) for value in different):
         info.type = api_pb2.DATA_TYPE_STRING
-        info.domain_discrete.extend(values if len(values) <= MOST_TEXTS else ())
+        info.domain_discrete.extend(
+            sorted(map(str, different)) if len(different) <= MOST_TEXTS else ()
+        )
+    elif any(isinstance(value, bool) for value in different):
+        info.type = api_pb2.DATA_TYPE_BOOL
+        info.domain_discrete.extend(sorted(different))
     else:
         info.type = api_pb2.DATA_TYPE_FLOAT64
-        info.domain_interval.min_value, info.domain_interval.max_value = values[0], values[-1]
+        info.domain_interval.min_value = min(different)
+        info.domain_interval.max_value = max(different)
     return info
 
 
@@ -208,16 +227,6 @@ def _hparams_event(tag: str, wall_time: float, **content: Any) -> Event:
         tag=tag, metadata=SummaryMetadata(plugin_data=plugin_data), tensor=metadata.NULL_TENSOR
     )
     return Event(wall_time=wall_time, summary=Summary(value=[value]))
-
-
-def _hyperparameters(row: Row) -> dict[str, bool | float | str]:
-    """Those that the row has, in the types that TensorBoard knows: 512-256 for a list."""
-    values = {name: row.get(name) for name in tables.HYPERPARAMETERS}
-    return {
-        name: "-".join(map(str, value)) or "none" if isinstance(value, list | tuple) else value
-        for name, value in values.items()
-        if value is not None
-    }
 
 
 def _seconds(*times: datetime | None) -> float:

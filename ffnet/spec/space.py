@@ -128,6 +128,19 @@ class Domain(Spec):
             for name, value in wanted
         )
 
+    def varies(self) -> bool:
+        """Whether a domain with no other inside it has more than one value."""
+        return len(self.probes()) > 1
+
+    def only_value(self) -> Any:
+        """The value that is drawn where every domain inside this one has a single value."""
+        if self.layers:
+            return [layer.only_value() for layer in self.layers]
+        if self.each:
+            value = self.each.only_value()  # one for all layers, where there is no depth
+            return [value] * self.depth.only_value() if self.depth else value
+        return self.probes()[0]
+
     def leaves(self) -> Iterator["Domain"]:
         """The domains that values are really drawn from."""
         yield from self.parts() or [self]
@@ -229,6 +242,37 @@ class SearchSpace(RootModel[dict[str, Domains]]):
             if domain and known[name] is not None:
                 new[name] = _perturbed(domain, known[name], random)
         return new
+
+    def varied(self, base: Mapping[str, Any]) -> list[str]:
+        """The names whose value is not the same in every configuration, in the space's order.
+
+        Args:
+            base: the study's fixed fields, by name.
+        """
+        same_in_all = {name: value for name, value in base.items() if name not in self.root}
+        for name in self.order():
+            domains = self._possible(name, same_in_all)
+            values = [domain.only_value() if domain else base[name] for domain in domains]
+            leaves = [leaf for domain in domains if domain for leaf in domain.leaves()]
+            ranges = any(leaf.varies() for leaf in leaves)
+            if not ranges and all(same(value, values[0]) for value in values):
+                same_in_all[name] = values[0]
+        return [name for name in self.root if name not in same_in_all]
+
+    def _possible(self, name: str, known: Mapping[str, Any]) -> list[Domain | None]:
+        """The alternatives of a name that may be drawn from; None where the base's value may stay.
+
+        Args:
+            name: the hyper-parameter.
+            known: the fields that have the same value in every configuration.
+        """
+        possible: list[Domain | None] = []
+        for domain in self.root[name]:
+            if not (domain.when or {}).keys() <= known.keys():
+                possible.append(domain)
+            elif domain.holds(known):
+                return [*possible, domain]
+        return [*possible, None]
 
     def order(self) -> list[str]:
         """The names in the order in which they are drawn: first those that others depend on."""

@@ -1,0 +1,113 @@
+"""The hyper-parameters that TensorBoard's HParams dashboard shows: those that vary, as numbers.
+
+Which ones vary follows from the study's space and not from the trials so far: TensorBoard reads
+the hyper-parameters of a trial once, often while the study has only begun.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ffnet.run import tables
+from ffnet.run.tables import Row
+from ffnet.spec.space import Domain, as_sizes
+from ffnet.spec.study import Study
+from ffnet.spec.validation import validated
+
+Value = bool | float | str
+"""The types that TensorBoard knows."""
+
+
+class HParams:
+    """Which hyper-parameters of a run are shown, and how a trial's values are written."""
+
+    def __init__(self, study: Study | None = None) -> None:
+        """Decide what is shown.
+
+        Args:
+            study: the study. With None the run is one net, and all its hyper-parameters are shown:
+                what varies between several nets is not known to any of them.
+        """
+        self._domains: Mapping[str, Sequence[Domain]] = study.space.root if study else {}
+        self._names = list(tables.HYPERPARAMETERS)
+        self._one_layer = False
+        if study:
+            varied = study.space.varied(study.base)
+            self._names = [name for name in self._names if name in varied]
+            fixed = (Domain(fixed=study.net.hidden_sizes),)
+            sizes = self._domains.get("hidden_sizes", fixed)
+            self._one_layer = all(_depths(domain) == {1} for domain in sizes)
+
+    def of(self, row: Row) -> dict[str, Value]:
+        """Name → value of the hyper-parameters that a trial has.
+
+        The width of a single hidden layer is a number. Where the space draws each layer for
+        itself, each layer is a number of its own, as hidden_sizes.1, and the number of layers is
+        hidden_sizes.depth. Where the space chooses among whole lists, a list is a text: 512-256.
+        The same holds for dropout.
+
+        Args:
+            row: the trial's row of trials.parquet.
+        """
+        values: dict[str, Value] = {}
+        for name in self._names:
+            value = row.get(name)
+            if isinstance(value, list | tuple):
+                values |= self._of_list(name, value)
+            elif value is not None:
+                values[name] = value
+        return values
+
+    def _of_list(self, name: str, value: Sequence[float]) -> dict[str, Value]:
+        domains = self._domains.get(name, ())
+        if not self._one_layer and any(domain.each or domain.layers for domain in domains):
+            return _by_layer(name, value, domains)
+        if self._one_layer or _is_number(name, value, domains):
+            return {name: value[0]} if value else {}
+        between = "-" if name == "hidden_sizes" else " "
+        return {name: between.join(map(str, value)) or "none"}
+
+
+def of_study(study: Mapping[str, Any], source: str) -> HParams:
+    """What a run's study decides.
+
+    Args:
+        study: its section of study.json; one net alone has no space.
+        source: the file's place, for the message of an error.
+
+    Raises:
+        InputError: the study is none that ffnet knows.
+    """
+    if "space" not in study:
+        return HParams()
+    return HParams(validated(Study, dict(study), source, recorded=True))
+
+
+def _depths(domain: Domain) -> set[int]:
+    """The numbers of layers that a domain of hidden_sizes can give; of a range only its ends."""
+    if domain.layers:
+        return {len(domain.layers)}
+    if domain.each:
+        return set(domain.depth.probes() if domain.depth else ())
+    return {len(as_sizes(value)) for value in domain.probes()}
+
+
+def _is_number(name: str, value: Sequence[float], domains: Sequence[Domain]) -> bool:
+    """Whether a list stands for one number in every trial: one layer, or one dropout for all."""
+    if not domains:  # one net
+        return len(value) == 1 or (name == "dropout" and len(set(value)) == 1)
+    probes = [probe for domain in domains for probe in domain.probes()]
+    return all(not isinstance(probe, list | tuple) or len(probe) == 1 for probe in probes)
+
+
+def _by_layer(name: str, value: Sequence[float], domains: Sequence[Domain]) -> dict[str, Value]:
+    """A number for each layer, and how many layers there are, without those that do not vary."""
+    columns: dict[str, Value] = {f"{name}.{n}": one for n, one in enumerate(value, 1)}
+    if name == "hidden_sizes":
+        columns = {f"{name}.depth": len(value), **columns}
+    if len(domains) > 1:
+        return columns
+    (domain,) = domains
+    parts = [domain.each] * len(value) if domain.each else list(domain.layers or ())
+    leaves = {f"{name}.{n}": part for n, part in enumerate(parts, 1)}
+    leaves |= {f"{name}.depth": domain.depth} if domain.depth else {}
+    return {c: v for c, v in columns.items() if (leaf := leaves.get(c)) and leaf.varies()}
