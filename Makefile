@@ -26,8 +26,8 @@ tune: setup  ## run a study: the embedded digits, or STUDY=cifar10
 tensorboard: setup  ## show a run in TensorBoard: RUN=runs/digits-…
 	$(BIN)/ffnet board $(RUN)
 
-test: setup  ## all tests, two files at a time
-	$(BIN)/pytest -n 2 --dist loadfile
+test: setup  ## the quick tests: a study, a kill and a resume, an export, a REST answer
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 lint: setup
 	$(BIN)/ruff check .
@@ -36,7 +36,8 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-check: lint types test  ## lint, types and tests: what CI runs
+check: lint types  ## lint, types and all tests, with their coverage: what CI runs
+	$(BIN)/pytest -n 2 --dist loadfile --cov
 
 format: setup  ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .

@@ -5,6 +5,7 @@ import importlib
 import io
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -102,6 +103,59 @@ def job() -> Job:
         return subprocess.run(  # type: ignore[call-overload,no-any-return]
             command_line(name, *arguments), capture_output=True, text=True, timeout=300, **options
         )
+
+    return run
+
+
+class RunningRay(NamedTuple):
+    """A Ray that runs, with a token of its own.
+
+    Attributes:
+        address: of its head, HOST:PORT.
+        environment: what its clients need beside the tests' own.
+    """
+
+    address: str
+    environment: dict[str, str]
+
+
+HEAD = """
+import ray, sys
+info = ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False).address_info
+print("ADDRESS", info["gcs_address"], flush=True)
+sys.stdin.read()
+"""
+"""Holds a Ray of two CPUs, and of a GPU that is none, until its standard input is closed."""
+
+
+@pytest.fixture(scope="session")
+def running_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRay]:
+    """The one Ray of all studies that need no private one, in a process of its own."""
+    token = tmp_path_factory.mktemp("ray") / "token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    settings = {"RAY_USAGE_STATS_ENABLED": "0"}
+    with subprocess.Popen(
+        [sys.executable, "-c", HEAD], env=os.environ | environment | settings,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    ) as head:  # fmt: skip
+        assert head.stdin
+        assert head.stdout
+        address = next(line.split()[1] for line in head.stdout if line.startswith("ADDRESS"))
+        yield RunningRay(address, environment)
+        head.stdin.close()
+        head.wait(timeout=60)
+    wait_for(lambda: not processes_with(str(token)), seconds=20)
+
+
+@pytest.fixture(scope="session")
+def tune(running_ray: RunningRay, job: Job) -> Job:
+    """Runs a study on the tests' Ray to its end: tune("digits.toml", "--out", run, …)."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | running_ray.environment
+        return job("tune", *arguments, "--address", running_ray.address, env=environment)
 
     return run
 

@@ -14,6 +14,8 @@ import yaml
 from conftest import Job, command_line, reports_of, rows_of, unpruned_study, wait_for
 from ray_nodes import RayNodes, ray_nodes
 
+pytestmark = pytest.mark.slow
+
 MOST, TRIALS = 2, 4  # workers that the cluster grows to; trials of the study
 HEAD = "f" * 51 + "00000"  # the id that Ray's stand-in for a cloud expects of the head
 

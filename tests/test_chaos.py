@@ -265,6 +265,7 @@ def test_more_epochs_repeated_than_kills_are_wrong() -> None:
     assert not is_right(result)
 
 
+@pytest.mark.slow
 def test_a_short_run_of_the_command_finds_nothing(tmp_path: Path) -> None:
     command: list[str | Path] = [sys.executable, ROOT / "tests" / "chaos.py", "--quick"]
     command += ["--json", tmp_path / "figures.json"]

@@ -75,6 +75,7 @@ def test_embedded_digits() -> None:
     assert counts.max() <= 28
 
 
+@pytest.mark.slow
 def test_cifar10_is_split_as_in_the_lesson(real_data: Path) -> None:
     data = loaded("cifar10", data_dir=str(real_data))
     assert data.test
@@ -394,6 +395,12 @@ def test_stratified_split_keeps_proportions_and_follows_its_seed() -> None:
 def test_a_split_must_leave_examples_on_both_sides(tmp_path: Path, validation: float) -> None:
     np.savez(tmp_path / "own.npz", x=IMAGES, y=LABELS, x_test=IMAGES, y_test=LABELS)
     assert "validation must" in refusal(tmp_path / "own.npz", validation=validation)
+
+
+def test_features_are_not_divided_by_255(tmp_path: Path) -> None:
+    np.savez(tmp_path / "own.npz", x=np.zeros((60, 3)), y=np.arange(60) % 3)
+    words = "scaling unit divides pixels (uint8) by 255. Given: features"
+    assert words in refusal(tmp_path / "own.npz", scaling="unit")
 
 
 def test_statistics_of_bytes_and_floats_agree() -> None:

@@ -81,6 +81,7 @@ def trains(out: Path) -> bool:
 # --- output --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_does_not_end_the_study(
     place: Path, small_study: Path, tmp_path: Path
 ) -> None:
@@ -95,6 +96,7 @@ def test_a_reader_that_leaves_does_not_end_the_study(
     assert len(rows_of(tmp_path / "run")) == 6
 
 
+@pytest.mark.slow
 def test_a_study_needs_no_output_and_an_ignored_signal_stays_ignored(
     place: Path, small_study: Path, tmp_path: Path
 ) -> None:
@@ -106,6 +108,7 @@ def test_a_study_needs_no_output_and_an_ignored_signal_stays_ignored(
     assert (tmp_path / "run" / "study.json").read_text().startswith("{")
 
 
+@pytest.mark.slow
 def test_a_terminal_that_goes_away_stops_the_study_in_order(
     place: Path, long_study: Path, tmp_path: Path
 ) -> None:
@@ -148,6 +151,7 @@ def begun(out: Path) -> bool:
     return (out / "study.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("moment", "sign", "times", "statuses"),
     [
@@ -201,6 +205,7 @@ def child(name: str) -> int:
     raise AssertionError(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gcs_server", "ray_host.py"])
 def test_when_a_process_of_ray_is_killed_the_rows_are_written_and_a_line_says_so(
     name: str, place: Path, long_study: Path, tmp_path: Path
@@ -218,6 +223,7 @@ def test_when_a_process_of_ray_is_killed_the_rows_are_written_and_a_line_says_so
     assert {row["reason"] for row in rows} == {RAY_DIED}
 
 
+@pytest.mark.slow
 def test_a_signal_while_a_study_ends_changes_nothing(
     place: Path, small_study: Path, tmp_path: Path
 ) -> None:

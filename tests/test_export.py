@@ -66,10 +66,10 @@ def nets(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def study(job: Job, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+def study(tune: Job, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A study of six trials, of which five keep their checkpoints."""
     path = tmp_path_factory.mktemp("study") / "run"
-    done = job("tune", STUDY, "--trials", 6, "--epochs", 4, "--out", path)
+    done = tune(STUDY, "--trials", 6, "--epochs", 4, "--out", path)
     assert done.returncode == 0, done.stderr
     return RunFolder.existing(path)
 
@@ -120,6 +120,7 @@ def assert_as_measured(
     assert losses.mean() == pytest.approx(card[f"{figures}_loss"], rel=1e-4)  # float32 sums
 
 
+@pytest.mark.slow
 def test_nets_of_every_api_answer_as_measured(nets: Path, tmp_path: Path) -> None:
     digits = load(Data(dataset="digits"))
     assert digits.test
@@ -134,6 +135,7 @@ def test_nets_of_every_api_answer_as_measured(nets: Path, tmp_path: Path) -> Non
         assert_as_measured({n: y[count:] for n, y in given.items()}, digits.test, card, "test")
 
 
+@pytest.mark.slow
 def test_a_run_of_one_net_is_exported_with_a_card(job: Job, nets: Path) -> None:
     run = RunFolder.existing(nets / "model")
     done = job("export", run.place)
@@ -207,6 +209,7 @@ def test_a_net_gets_the_same_bits_in_training_and_when_exported() -> None:
     assert (served(tf.constant(x)).numpy() == standardized(x, mean, std)).all()
 
 
+@pytest.mark.slow
 def test_a_run_of_an_older_version_is_exported_as_it_was_trained(
     nets: Path, tmp_path: Path
 ) -> None:
@@ -247,6 +250,7 @@ def test_a_study_that_judges_by_loss_hands_on_the_lowest(study: RunFolder, tmp_p
     assert chosen.why == "lowest last_val_loss of 5 that can be exported"
 
 
+@pytest.mark.slow
 def test_each_export_is_a_further_version(nets: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     first = export(RunFolder.existing(nets / "model"), out)
@@ -310,6 +314,7 @@ def test_a_trial_without_a_checkpoint_is_answered_with_those_that_have_one(
     assert list(map(int, listed.split(", "))) == sorted(having)
 
 
+@pytest.mark.slow
 def test_a_file_in_the_way_is_refused(nets: Path, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
@@ -317,6 +322,7 @@ def test_a_file_in_the_way_is_refused(nets: Path, tmp_path: Path) -> None:
         export(RunFolder.existing(nets / "model"), file)
 
 
+@pytest.mark.slow
 def test_weights_without_a_report_of_theirs_are_not_exported(nets: Path, tmp_path: Path) -> None:
     run = RunFolder.at(shutil.copytree(nets / "model", tmp_path / "run"))
     reports = tables.read(run.epochs)
@@ -334,6 +340,7 @@ def test_weights_without_a_report_of_theirs_are_not_exported(nets: Path, tmp_pat
     refuse([*reports[:-1], reports[-1] | {"val_loss": None, "val_accuracy": None}])  # diverged
 
 
+@pytest.mark.slow
 def test_a_trial_that_trains_on_after_it_was_chosen_is_not_exported(
     nets: Path, tmp_path: Path
 ) -> None:
@@ -352,6 +359,7 @@ def test_a_trial_that_trains_on_after_it_was_chosen_is_not_exported(
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_refused_by_name(nets: Path, tmp_path: Path, call: Job) -> None:
     run = RunFolder.at(shutil.copytree(nets / "model", tmp_path / "run"))
     path = Path(run.checkpoint(0).place)
@@ -365,6 +373,7 @@ def test_a_damaged_checkpoint_is_refused_by_name(nets: Path, tmp_path: Path, cal
         assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_study_json_of_an_older_run_is_refused(nets: Path, tmp_path: Path) -> None:
     run = RunFolder.at(shutil.copytree(nets / "model", tmp_path / "run"))
     document = recorded.document(run)

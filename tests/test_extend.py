@@ -290,18 +290,19 @@ def test_trials_that_go_on_are_not_shown_as_ended(digits: DataSet, tmp_path: Pat
     assert "left" not in line
 
 
+@pytest.mark.slow
 def test_a_study_that_was_finished_takes_more_trials_and_epochs(
-    job: Job, blobs: Path, tmp_path: Path
+    tune: Job, blobs: Path, tmp_path: Path
 ) -> None:
     of = unpruned_study(tmp_path / "of.toml", blobs, trials=8, epochs=3)
-    run = ["tune", of, "--out", tmp_path / "run", "--resume"]
-    first = job(*run, "--trials", 6, "--epochs", 2)
+    run = [of, "--out", tmp_path / "run", "--resume"]
+    first = tune(*run, "--trials", 6, "--epochs", 2)
     assert first.returncode == 0, first.stderr
-    again = job(*run)
+    again = tune(*run)
     assert again.returncode == 0, again.stderr
     assert "going on after 0 trials that have ended" in again.stdout
     assert "6 trials that were done train on to 3 epochs; 1 of them begin again" in again.stdout
-    whole = job("tune", of, "--out", tmp_path / "whole")
+    whole = tune(of, "--out", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
 
     def curves(place: Path) -> list[tuple[Any, ...]]:

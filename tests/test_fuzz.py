@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).parent
 
 BAD = """
@@ -45,6 +47,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_damaged_inputs_are_read_or_refused_in_one_line() -> None:
     done = run("fuzzing.py", "--inputs", "1000")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -18,6 +18,8 @@ from ffnet.run.tables import Row
 from ffnet.spec.study import Data
 from ray_nodes import ray_nodes
 
+pytestmark = pytest.mark.slow
+
 TRIALS, EPOCHS = 10, 60
 EXAMPLES, FEATURES = 2_000, 500
 CPUS = (1, 2, 1)

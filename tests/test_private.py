@@ -68,12 +68,14 @@ def running(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     driver.communicate()
 
 
+@pytest.mark.slow
 def test_every_socket_of_a_study_listens_on_loopback(running: Running) -> None:
     # The head's, the raylet's, the agents', the driver's, two workers'.
     assert len(listening(running.processes())) > 8
     assert in_reach_of_others(running.processes()) == []
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_study_is_closed_to_others(running: Running) -> None:
     folder = running.folder
     assert folder.stat().st_uid == os.geteuid()
@@ -95,6 +97,7 @@ def test_the_folder_of_a_study_is_closed_to_others(running: Running) -> None:
         assert "open" not in seen.stdout
 
 
+@pytest.mark.slow
 def test_all_that_a_study_writes_is_in_its_folder_or_in_the_run(running: Running) -> None:
     places = (running.folder, running.out, Path("/dev"), Path("/proc"))
     for pid in running.processes():
@@ -123,18 +126,21 @@ def writes(pid: int, name: str) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_results_have_the_modes_that_the_user_wants(running: Running) -> None:
     checkpoint = wait_for(lambda: next(running.out.glob("checkpoints/*.npy"), None))
     assert stat.S_IMODE(checkpoint.stat().st_mode) == 0o666
     assert stat.S_IMODE((running.out / "trials.parquet").stat().st_mode) == 0o666
 
 
+@pytest.mark.slow
 def test_ray_is_out_of_reach_of_the_terminal_and_the_process_group(running: Running) -> None:
     driver, *rays = running.processes()
     assert rays
     assert os.getsid(driver) not in {os.getsid(pid) for pid in rays}
 
 
+@pytest.mark.slow
 def test_a_killed_driver_leaves_nothing(running: Running) -> None:  # the last of this study
     rays = running.processes()[1:]
     running.driver.kill()

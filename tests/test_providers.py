@@ -294,7 +294,7 @@ def test_a_store_that_does_not_answer_is_said_soon(
     kind: "type[contextlib.AbstractContextManager[str]]", scheme: str, small_study: Path, call: Job,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(storage, "ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr(storage, "ANSWER_SECONDS", 1.0)
     with kind() as host:
         uri = f"{scheme}://b/runs/x?endpoint_override={host}&scheme=http"
         for words in (

@@ -35,10 +35,10 @@ def study_file(tmp_path_factory: pytest.TempPathFactory, blobs: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, study_file: Path, job: Job) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory, study_file: Path, tune: Job) -> Path:
     """The study, run without a break."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    done = job("tune", study_file, "--out", out)
+    done = tune(study_file, "--out", out)
     assert done.returncode == 0, done.stderr
     return out
 
@@ -50,9 +50,11 @@ def curves(out: Path) -> dict[tuple[int, float], tuple[float, float, float]]:
     }
 
 
-@pytest.mark.parametrize("sign", [signal.SIGUSR1, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "sign", [pytest.param(signal.SIGUSR1, marks=pytest.mark.slow), signal.SIGKILL]
+)
 def test_a_study_goes_on_to_the_tables_of_one_without_a_break(
-    sign: signal.Signals, study_file: Path, whole: Path, job: Job, tmp_path: Path
+    sign: signal.Signals, study_file: Path, whole: Path, tune: Job, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     driver = subprocess.Popen(
@@ -73,7 +75,7 @@ def test_a_study_goes_on_to_the_tables_of_one_without_a_break(
     before = rows_of(out)
     ended = {r["trial"] for r in before if r["status"] == "done"}
     assert 2 <= len(ended) < TRIALS
-    done = job("tune", study_file, "--out", out, "--resume")
+    done = tune(study_file, "--out", out, "--resume")
     assert done.returncode == 0, done.stderr
     assert f"going on after {len(ended)} trials that have ended" in done.stdout
     after = {r["trial"]: r for r in rows_of(out)}
@@ -98,9 +100,11 @@ def _half_way(begun: list[Row]) -> bool:
     return done and any(r["status"] == "running" and r["epochs"] >= 10 for r in begun)
 
 
-def test_a_study_that_has_ended_is_shown_once_more(study_file: Path, whole: Path, job: Job) -> None:
+def test_a_study_that_has_ended_is_shown_once_more(
+    study_file: Path, whole: Path, call: Job
+) -> None:
     before = (whole / "trials.parquet").stat().st_mtime_ns, rows_of(whole)
-    done = job("tune", study_file, "--out", whole, "--resume")
+    done = call("tune", study_file, "--out", whole, "--resume")
     assert done.returncode == 0, done.stderr
     assert f"nothing is left to train: all {TRIALS} trials have ended" in done.stdout
     assert f"{TRIALS} trials: {TRIALS} done" in done.stdout

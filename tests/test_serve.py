@@ -399,6 +399,7 @@ def test_a_port_in_use_is_one_line(call: Job, models: Path, tiny: Server) -> Non
     assert f"must be free to listen on. Given: 127.0.0.1:{tiny.port}" in done.stderr
 
 
+@pytest.mark.slow
 def test_models_that_cannot_be_served_are_refused_with_the_reason(models: Path) -> None:
     words = {
         "damaged/1": "must be a SavedModel",
@@ -435,6 +436,7 @@ def test_only_the_loopback_address_is_listened_on(tiny: Server) -> None:
         socket.create_connection(("127.0.0.2", int(tiny.port)))
 
 
+@pytest.mark.slow
 def test_a_replica_that_dies_is_replaced(pair: Server) -> None:
     request = {"instances": [{"a": 1, "b": [2, 3]}]}
     before = _replicas(pair)
@@ -475,6 +477,7 @@ def test_a_server_listens_where_it_is_told_and_its_ray_on_loopback(
         assert set(in_reach_of_others(pids)) == told
 
 
+@pytest.mark.slow
 def test_sigterm_while_it_starts_leaves_nothing(models: Path) -> None:
     server = Server(models / "tiny")
     token = wait_for(lambda: token_of(server.process.pid))

@@ -45,6 +45,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[
                 second.terminate()
 
 
+@pytest.mark.slow
 def test_it_is_refused_before_the_first_trial(
     cluster: RayNodes, folder: Path, small_study: Path, job: Job
 ) -> None:
@@ -58,6 +59,7 @@ def test_it_is_refused_before_the_first_trial(
     assert not place.exists()
 
 
+@pytest.mark.slow
 def test_a_folder_that_both_see_is_not(
     cluster: RayNodes, tmp_path: Path, small_study: Path, job: Job
 ) -> None:

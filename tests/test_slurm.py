@@ -21,10 +21,13 @@ TRIALS, EPOCHS = 5, 120
 TOO_WIDE = "[2000000000, 2000000000]"  # no machine has the memory for their weights
 DAEMONS = {n: shutil.which(n, path="/usr/sbin:/usr/bin") for n in ("munged", "slurmctld", "slurmd")}
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or not all(DAEMONS.values()),
-    reason="needs Debian's packages slurm-wlm and munge, and root, as whom Slurm's daemons run",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        os.geteuid() != 0 or not all(DAEMONS.values()),
+        reason="needs Debian's packages slurm-wlm and munge, and root, as whom Slurm's daemons run",
+    ),
+]
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,9 @@ def study_file(tmp_path_factory: pytest.TempPathFactory, blobs: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory, study_file: Path, job: Job) -> Path:
+def local(tmp_path_factory: pytest.TempPathFactory, study_file: Path, tune: Job) -> Path:
     out = tmp_path_factory.mktemp("local") / "run"
-    done = job("tune", study_file, "--out", out)
+    done = tune(study_file, "--out", out)
     assert done.returncode == 0, done.stderr
     return out
 
@@ -67,6 +67,7 @@ def curves(run: str | Path) -> list[tuple[Any, ...]]:
     return sorted(reports)
 
 
+@pytest.mark.slow
 def test_a_study_in_a_bucket_has_the_table_of_one_in_a_folder(
     remote: str, local: Path, job: Job
 ) -> None:
@@ -79,6 +80,7 @@ def test_a_study_in_a_bucket_has_the_table_of_one_in_a_folder(
     assert len(storage.names(storage.below(remote, "checkpoints"))) == 4
 
 
+@pytest.mark.slow
 def test_every_job_reads_it(remote: str, study_file: Path, job: Job, folder: Path) -> None:
     again = job("train", "--from", remote, "--trial", 2)
     assert f"match: all {EPOCHS} reports of trial 2" in again.stdout, again.stderr
@@ -95,6 +97,7 @@ def test_every_job_reads_it(remote: str, study_file: Path, job: Job, folder: Pat
     assert "holds this same study: add --resume to go on with it" in once_more.stderr
 
 
+@pytest.mark.slow
 def test_one_net_is_saved_there_too(server: Server, job: Job, tmp_path: Path) -> None:
     uri = server.uri("net")
     done = job("train", "--dataset", "digits", "--epochs", 1, "--out", uri, cwd=tmp_path)
@@ -103,6 +106,7 @@ def test_one_net_is_saved_there_too(server: Server, job: Job, tmp_path: Path) ->
     assert job("train", "--from", uri, "--trial", 0).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_is_gone_for_ten_seconds_loses_nothing(
     server: Server, study_file: Path, local: Path, tmp_path: Path
 ) -> None:
@@ -123,6 +127,7 @@ def test_a_server_that_is_gone_for_ten_seconds_loses_nothing(
     assert len({report["worker"] for report in reports_of(uri)}) <= 2  # none died of it
 
 
+@pytest.mark.slow
 def test_no_secret_is_written_or_shown(server: Server, study_file: Path, tmp_path: Path) -> None:
     uri = server.uri("secret")
     driver = start(study_file, uri, tmp_path)
@@ -199,6 +204,7 @@ def test_a_place_that_cannot_be_is_refused(place: str, words: str) -> None:
     assert "secret@" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_bucket_that_is_not_there_is_one_line(server: Server, study_file: Path, job: Job) -> None:
     uri = f"s3://nowhere/run?{server.endpoint}"
     for done in (job("tune", study_file, "--out", uri), job("table", uri)):

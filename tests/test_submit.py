@@ -5,7 +5,6 @@ import pty
 import signal
 import stat
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -178,6 +177,7 @@ def pids(out: Path) -> list[int]:
 # --- a study from up to its table --------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_digits_study_on_the_local_cluster(
     cluster: Cluster, submit: Job, job: Job, tmp_path: Path
 ) -> None:
@@ -212,6 +212,7 @@ def _assert_secret(cluster: Cluster, places: list[Path]) -> None:
             continue  # it has ended
 
 
+@pytest.mark.slow
 def test_failed_trials_beyond_the_limit_are_the_exit_status(submit: Job, tmp_path: Path) -> None:
     done = submit(
         "--", "tune", DIGITS, "--out", tmp_path / "run", "--trials", 2, "--epochs", 2,
@@ -222,6 +223,7 @@ def test_failed_trials_beyond_the_limit_are_the_exit_status(submit: Job, tmp_pat
     assert done.stderr.splitlines()[-1].endswith("FAILED (exit status 1)")
 
 
+@pytest.mark.slow
 def test_a_study_whose_driver_is_killed_goes_on(start: Start, tmp_path: Path) -> None:
     out = tmp_path / "run"
     driver = start(
@@ -257,6 +259,7 @@ def _driver(out: Path) -> int | None:
 # --- how jobs end ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_log_comes_while_the_job_runs_and_stop_leaves_it_time(
     submit: Job, start: Start, tmp_path: Path
 ) -> None:
@@ -278,6 +281,7 @@ def test_the_log_comes_while_the_job_runs_and_stop_leaves_it_time(
     assert "STOPPED (75)" in submit("status").stdout  # the newest
 
 
+@pytest.mark.slow
 def test_a_driver_that_is_killed_again_and_again_is_an_error(start: Start, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start("--retries", 1, "--", "tune", "--out", out)
@@ -292,6 +296,7 @@ def test_a_driver_that_is_killed_again_and_again_is_an_error(start: Start, tmp_p
     assert len(pids(out)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "status"), [(["exit", "75"], 75), (["exit", "130"], 130)])
 def test_a_job_that_ends_in_order_is_not_submitted_again(
     submit: Job, stand_in: Path, tmp_path: Path, words: list[str], status: int
@@ -302,6 +307,7 @@ def test_a_job_that_ends_in_order_is_not_submitted_again(
     assert len(pids(out)) == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_job_running_or_stops_it(
     cluster: Cluster, submit: Job, start: Start, stand_in: Path
 ) -> None:
@@ -338,6 +344,7 @@ def test_ctrl_c_leaves_a_job_running_or_stops_it(
 # --- who may come in ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_no_token_and_a_wrong_one_are_refused(cluster: Cluster, submit: Job, job: Job) -> None:
     environment = cluster.environment
     wrong = cluster.state.parent / "wrong"
@@ -356,6 +363,7 @@ def test_no_token_and_a_wrong_one_are_refused(cluster: Cluster, submit: Job, job
         assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_all_of_the_cluster_listens_on_loopback_and_its_files_are_closed(cluster: Cluster) -> None:
     remembered = cluster.remembered()
     with pytest.raises(urllib.error.HTTPError, match="401"):
@@ -373,6 +381,7 @@ def test_all_of_the_cluster_listens_on_loopback_and_its_files_are_closed(cluster
         assert any(path.is_file() for path in folder.rglob("*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -396,6 +405,7 @@ def test_bad_input_is_one_line(submit: Job, words: list[str], message: str) -> N
 # --- up and down -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_second_cluster_beside_it_comes_and_goes_alone(
     cluster: Cluster, submit: Job, tmp_path: Path
 ) -> None:
@@ -426,6 +436,7 @@ def test_a_second_cluster_beside_it_comes_and_goes_alone(
     assert submit("list").returncode == 0  # the first one has not noticed
 
 
+@pytest.mark.slow
 def test_a_driver_may_ask_for_cpus_and_waits_until_a_node_has_them(
     start: Start, submit: Job, stand_in: Path, tmp_path: Path
 ) -> None:
@@ -434,8 +445,10 @@ def test_a_driver_may_ask_for_cpus_and_waits_until_a_node_has_them(
     assert submit("--driver-cpus", 1, *words, tmp_path / "one", cwd=stand_in).returncode == 0
     start("--driver-cpus", 64, *words, tmp_path / "many")
     wait_for(lambda: "PENDING" in submit("status").stdout)
-    time.sleep(8)  # several times what a job needs to start
-    assert "PENDING" in submit("status").stdout
+    name = submit("list").stdout.split()[0]
+    later = submit(*words, tmp_path / "later", cwd=stand_in)  # starts and ends meanwhile
+    assert later.returncode == 0
+    assert "PENDING" in submit("status", name).stdout
     assert not pids(tmp_path / "many")
 
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -182,11 +181,11 @@ while True:
     tables.write(File({str(path)!r}), rows, tables.TRIALS)
     print(n, flush=True)
 """
-    for _ in range(5):
+    for writes in range(1, 6):
         writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
         assert writer.stdout
-        writer.stdout.readline()
-        time.sleep(0.2)
+        for _ in range(writes):  # the next one is under way when the kill comes
+            writer.stdout.readline()
         os.kill(writer.pid, signal.SIGKILL)
         writer.wait()
         writer.stdout.close()

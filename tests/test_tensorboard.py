@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from conftest import Job, command_line
+from conftest import Job, command_line, wait_for
 from ffnet.report import tensorboard
 from ffnet.run import storage, tables
 from ffnet.run.folder import RunFolder
@@ -282,15 +282,7 @@ def board(run: RunFolder) -> Iterator[Board]:
     board.process.communicate(timeout=30)
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.2)
-    raise AssertionError("waited in vain")
-
-
+@pytest.mark.slow
 def test_the_program_shows_a_study_live_and_ends_with_the_job(run: RunFolder, board: Board) -> None:
     wait_for(lambda: len(board.sessions()) == len(tables.STATUSES))
     assert "00004-failed" not in board.data("scalars/tags")  # it has no report
@@ -348,6 +340,7 @@ def test_the_program_shows_a_study_live_and_ends_with_the_job(run: RunFolder, bo
     assert not Path(f"/proc/{program}").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_both_programs(board: Board) -> None:
     program = board.program()
     assert board.end(signal.SIGINT) == (0, "")

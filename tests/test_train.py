@@ -25,6 +25,7 @@ def lesson_lines(printed: str) -> list[tuple[str, ...]]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["cifar10-barebones", "cifar10-keras"])
 def test_the_lessons_runs_on_cifar10(job: Job, real_data: Path, preset: str) -> None:
     """One seed, at two deviations below the mean of three that `jobs/bench.py presets` shows."""
@@ -37,6 +38,7 @@ def test_the_lessons_runs_on_cifar10(job: Job, real_data: Path, preset: str) -> 
     assert int(lines[-1][2]) >= 425
 
 
+@pytest.mark.slow
 def test_the_lessons_first_model_on_mnist(job: Job, real_data: Path) -> None:
     done = job("train", "--preset", "mnist-dense", "--data-dir", real_data)
     assert done.returncode == 0, done.stderr
@@ -90,6 +92,7 @@ def test_bad_flags_are_one_line(call: Job, flags: list[str], words: str) -> None
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_loss_that_diverges_says_so(job: Job, blobs: Path) -> None:
     done = job("train", "--dataset", blobs, "--learning-rate", "1e30")
     assert done.returncode == 1
@@ -105,6 +108,7 @@ def test_contradictions_are_refused_by_the_flags(call: Job) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_gpu_that_is_not_there_is_refused_with_what_is(job: Job) -> None:
     done = job("train", "--device", "gpu")
     assert done.returncode == 2
@@ -150,11 +154,11 @@ def test_one_net_leaves_figures_and_event_files(one_run: tuple[Path, str]) -> No
 
 
 @pytest.fixture(scope="module")
-def study_run(tmp_path_factory: pytest.TempPathFactory, job: Job) -> Path:
+def study_run(tmp_path_factory: pytest.TempPathFactory, tune: Job) -> Path:
     """A study of nets written in several ways, with dropout and optimisers that remember."""
     out = tmp_path_factory.mktemp("study") / "run"
-    done = job(
-        "tune", DIGITS, "--out", out, "--trials", 4, "--epochs", 3, "--grace-epochs", 1,
+    done = tune(
+        DIGITS, "--out", out, "--trials", 4, "--epochs", 3, "--grace-epochs", 1,
         "--api", '{choice = ["barebones", "sequential"]}', "--dropout", 0.2, "--momentum", 0.5,
         "--batch-norm", "true", "--schedule", "cosine", "--learning-rate",
         "{log_uniform = [1e-3, 1e-1]}",
@@ -163,6 +167,7 @@ def study_run(tmp_path_factory: pytest.TempPathFactory, job: Job) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_any_trial_of_a_study_trains_again_to_the_same_bits(job: Job, study_run: Path) -> None:
     for row in tables.read(RunFolder.existing(study_run).trials):
         done = job("train", "--from", study_run, "--trial", row["trial"])
@@ -216,6 +221,7 @@ def test_a_trial_that_cannot_be_trained_again_is_refused(
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_run_whose_data_moved_is_trained_again_where_they_lie_now(
     job: Job, call: Job, blobs: Path, tmp_path: Path
 ) -> None:

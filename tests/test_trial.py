@@ -1,5 +1,7 @@
 """What a trial on a worker reports when it goes on, without Ray."""
 
+from collections import OrderedDict
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ from ffnet.spec.net import NetSpec, Training
 from ffnet.spec.trial import TrialConfig
 from ffnet.training.loop import Report
 from ffnet.training.trainer import Score
-from ffnet.tuning.trial import Trial
+from ffnet.tuning.trial import KEPT_BYTES, Trial
 
 
 def report(epoch: int) -> Report:
@@ -76,3 +78,32 @@ def test_weights_that_another_trial_had_trained_to_the_end_end_the_trial() -> No
     trial = going_on(saved(7, 4), "pbt")
     row = trial.step()
     assert (row["trial"], row["epoch"], row["done"]) == (3, 4, True)
+
+
+# --- trainers that a worker keeps --------------------------------------------------------------
+
+
+def kept_after(sizes: dict[str, int], *used: str) -> list[str]:
+    """Structures that a worker keeps, by their bytes, after it trained some in this order."""
+    trial: Any = Trial.__new__(Trial)
+    trial._trainers = OrderedDict()
+    for name in used:
+        trial._trainers[name] = SimpleNamespace(held_bytes=lambda size=sizes[name]: size)
+        trial._trainers.move_to_end(name)
+        trial._forget_trainers()
+    return list(trial._trainers)
+
+
+def test_a_worker_keeps_the_eight_structures_that_it_trained_last() -> None:
+    sizes = dict.fromkeys("abcdefghij", 1)
+    assert kept_after(sizes, *"abcdefgh") == list("abcdefgh")
+    assert kept_after(sizes, *"abcdefgh", "a", "i") == list("cdefghai")
+    assert kept_after(sizes, *"abcdefghij") == list("cdefghij")
+
+
+def test_a_worker_keeps_fewer_when_they_hold_much_memory_but_always_the_latest() -> None:
+    most = KEPT_BYTES
+    assert kept_after({"a": most // 2, "b": most // 2, "c": 1}, *"abc") == list("abc")
+    assert kept_after({"a": most // 2, "b": most // 2 + 1, "c": 1}, *"abc") == list("bc")
+    assert kept_after({"a": 1, "b": 1, "c": 9 * most}, *"abc") == list("abc")
+    assert kept_after({"a": 9 * most, "b": 1}, *"ab") == ["b"]

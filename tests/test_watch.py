@@ -88,6 +88,7 @@ def test_a_paused_trial_is_not_silent() -> None:
     assert (said, killed) == ([], [])
 
 
+@pytest.mark.slow
 def test_a_frozen_worker_is_killed_and_ray_told() -> None:
     with private_ray(cpus=1):
 
