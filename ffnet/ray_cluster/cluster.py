@@ -1,6 +1,5 @@
 """The Ray cluster that a study runs on: a private one on this machine, or one that is there."""
 
-import json
 import math
 import os
 import socket
@@ -9,11 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any
 
 import ray
-from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
-from ray.experimental.internal_kv import internal_kv_get_gcs_client
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from ffnet.errors import InputError, RunError
@@ -25,6 +21,7 @@ from ffnet.ray_cluster.private_ray import (
     set_defaults,
     watched,
 )
+from ffnet.ray_cluster.ray_internals import cluster_grows, no_node_can_hold, nodes_are_coming
 from ffnet.spec.study import Resources
 
 TUNE = {
@@ -86,7 +83,7 @@ def connected(
         ) from None
     try:
         with watched(partial(_watch_head, ray.get_runtime_context().gcs_address, on_death)):
-            yield _slots(resources, concurrency, grows=_grows())
+            yield _slots(resources, concurrency, grows=cluster_grows())
     finally:
         ray.shutdown()
 
@@ -147,49 +144,16 @@ def _too_large(resources: Resources, nodes: list[str]) -> InputError:
     )
 
 
-# --- clusters that grow ------------------------------------------------------------------------
-# Ray has no question for what follows, and two autoscalers: today's, of `ray up` and KubeRay, which
-# sets a flag, and the one before, of `ray start --autoscaling-config`, which leaves a report.
-
-
-def _grows() -> bool:
-    """Whether the cluster starts nodes for what waits."""
-    gcs = internal_kv_get_gcs_client()
-    if gcs is None:  # through ray://
-        return False
-    if gcs.internal_kv_get(b"__autoscaler_v2_enabled", b"__autoscaler") == b"1":
-        return True
-    # On a cluster that does not grow each node is of a type of its own, node_….
-    return any(not name.startswith("node_") for name in _report().get("active_nodes", {}))
-
-
 def _comes(resources: Resources) -> bool:
-    """Ask for a node that holds a trial; whether one is there or on its way."""
+    """Ask for a node that holds a trial; whether such a node is there or on its way."""
     asked = placement_group([_wanted(resources)])
     end = time.monotonic() + PATIENCE
     try:
         while time.monotonic() < end:
-            reply = GetClusterStatusReply.FromString(
-                internal_kv_get_gcs_client().get_cluster_status()
-            )
-            state, report = reply.autoscaling_state, _report()
-            if (
-                asked.wait(0.5)
-                or state.pending_instance_requests
-                or state.pending_instances
-                or report.get("pending_launches")
-                or report.get("pending_nodes")
-            ):
+            if asked.wait(0.5) or nodes_are_coming():
                 return True
-            if any(asked.id.hex() in r.details for r in state.infeasible_gang_resource_requests):
+            if no_node_can_hold(asked):
                 return False
         return False
     finally:
         remove_placement_group(asked)
-
-
-def _report() -> dict[str, Any]:
-    """What the earlier autoscaler says; nothing where there is none."""
-    status = internal_kv_get_gcs_client().internal_kv_get(b"__autoscaling_status", None)
-    report: dict[str, Any] = json.loads(status or "{}").get("autoscaler_report", {})
-    return report

@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import ray
-from ray._common.tls_utils import add_port_to_grpc_server
-from ray._private import ray_constants
-from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
 from ffnet.errors import RunError
 from ffnet.ray_cluster import ray_host
+from ffnet.ray_cluster.ray_internals import (
+    LOOPBACK_SWITCH,
+    driver_on_loopback,
+    read_token_again,
+)
 from ffnet.system import scratch
 from ffnet.system.signals import held_back
 
@@ -77,7 +79,7 @@ def private_ray(
     """
     with scratch.folder() as folder, _environment(folder), _host(folder, cpus, on_death) as address:
         try:
-            with _loopback():
+            with driver_on_loopback():
                 connect(address, log_to_driver)
             yield
         finally:
@@ -102,20 +104,14 @@ def _environment(folder: Path) -> Iterator[None]:
         "TMPDIR": str(own),
     }
     tempfile.tempdir = str(own)
-    _read_environment()
+    read_token_again()
     try:
         yield
     finally:
         os.environ.clear()
         os.environ.update(before)
         tempfile.tempdir = temporary
-        _read_environment()
-
-
-def _read_environment() -> None:
-    """Ray reads the mode and the token once, and is told to read them again."""
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+        read_token_again()
 
 
 @contextmanager
@@ -136,13 +132,7 @@ def _host(folder: Path, cpus: int | None, on_death: OnDeath | None) -> Iterator[
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env=os.environ
-        | {
-            scratch.MARK: str(folder),
-            UMASK: f"{umask:o}",
-            # Ray takes loopback as the machine's address only with this switch, made for laptops.
-            ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0",
-        },
+        env=os.environ | LOOPBACK_SWITCH | {scratch.MARK: str(folder), UMASK: f"{umask:o}"},
     )
     assert host.stdin
     assert host.stdout
@@ -192,17 +182,6 @@ def _say(reason: str) -> None:
     print(f"error: {reason}", file=sys.stderr, flush=True)
 
 
-@contextmanager
-def _loopback() -> Iterator[None]:
-    """Ray, which read this switch from the environment at its import, takes loopback here too."""
-    before = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
-
-
 def connect(address: str, log_to_driver: bool = True) -> None:
     """Connect to a running Ray; the handlers of signals stay as they are."""
     try:
@@ -216,17 +195,3 @@ def restore_umask() -> None:
     """On a worker: files that are results have the mode that the user's files have."""
     if UMASK in os.environ:
         os.umask(int(os.environ[UMASK], 8))
-
-
-def keep_serve_on_loopback() -> None:
-    """On a replica of Ray Serve, before it begins: its own server listens on loopback only.
-
-    That server runs what other deployments send, and asks nobody for a token. Serve binds it to all
-    of the machine's addresses, and has no setting for it.
-    """
-    from ray.serve._private import replica
-
-    def add(server: Any, _: str) -> Any:
-        return add_port_to_grpc_server(server, f"{ray_host.LOOPBACK}:0")
-
-    replica.add_port_to_grpc_server = add

@@ -51,10 +51,10 @@ class Replica:
 
     async def __init__(self, folder: ModelFolder, options: Options) -> None:  # type: ignore[misc]
         """Load the model and listen; Serve awaits this."""
-        from ffnet.ray_cluster.private_ray import keep_serve_on_loopback
+        from ffnet.ray_cluster.ray_internals import keep_replica_on_loopback
         from ffnet.serving import model  # TensorFlow: in replicas only
 
-        keep_serve_on_loopback()
+        keep_replica_on_loopback()
         model.configure()
         self._folder, self._max_bytes = folder, options.max_bytes
         self._model = model.Model(folder.path)

@@ -6,7 +6,6 @@ result, one that is lost with its worker comes again under its own number.
 
 import math
 from bisect import bisect_right
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,8 @@ from ray.tune.schedulers import (
     PopulationBasedTraining,
     TrialScheduler,
 )
-from ray.tune.schedulers.hyperband import _Bracket as Bracket
 
+from ffnet.ray_cluster.ray_internals import ExploresItself, FairBrackets
 from ffnet.run.past import Past
 from ffnet.spec.base import Values
 from ffnet.spec.study import Study
@@ -188,17 +187,17 @@ class _Curve:
         return (self._sums[end] - self._sums[first]) / (end - first)
 
 
-class StudyHyperBand(HyperBandScheduler):  # type: ignore[misc]
-    """HyperBand (Li et al., 2016), of which no bracket waits for ever, and which compares equals.
+class StudyHyperBand(FairBrackets, HyperBandScheduler):  # type: ignore[misc]
+    """HyperBand (Li et al., 2016), in which no trial waits for ever.
 
-    Ray's own bracket is never looked at again when a trial ends by itself after the first halving;
-    and a trial that comes with epochs behind it is compared at its latest epoch.
+    Trials are compared at the same epoch: each at its first report at or after the milestone.
     """
 
     def __init__(self, study: Study) -> None:
+        self._column = study.tuning.metric
         super().__init__(
             time_attr="epoch",
-            metric=study.tuning.metric,
+            metric=self._column,
             mode=study.tuning.mode,
             max_t=study.budget.epochs,
             reduction_factor=study.tuning.reduction_factor,
@@ -212,48 +211,23 @@ class StudyHyperBand(HyperBandScheduler):  # type: ignore[misc]
         return str(super().on_trial_result(tune_controller, trial, result))
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """A trial ended by itself, or was lost: those that waited for it may go on."""
+        """A trial ended by itself or was lost, so that those that waited for it may go on."""
         super().on_trial_remove(tune_controller, trial)
         self._curves.pop(trial, None)
 
-    def _create_bracket(self, s: int) -> Bracket:
-        bracket = super()._create_bracket(s)
-        halve = bracket.successive_halving
-
-        def halve_fairly(metric: str, sign: float) -> Any:
-            for trial, result in bracket._live_trials.items():
-                bracket._live_trials[trial] = result | {
-                    metric: self._score_at(trial, bracket._cumul_r, result)
-                }
-            return halve(metric, sign)
-
-        bracket.successive_halving = halve_fairly
-        return bracket
-
-    def _score_at(self, trial: Any, milestone: float, result: Values) -> float:
+    def score_at(self, trial: Any, milestone: float, result: Values) -> float:
         """The metric at a trial's first report at or after a milestone."""
-        reports = [r for r in self._curves.get(trial, ()) if self._metric in r]
+        reports = [r for r in self._curves.get(trial, ()) if self._column in r]
         reached = [r for r in reports if r["epoch"] >= milestone - CLOSE]
         chosen = min(reached, key=lambda r: r["epoch"], default=result)
-        return float(chosen[self._metric])
-
-    def _process_bracket(self, tune_controller: Any, bracket: Bracket) -> str:
-        """Halve a bracket as often as its trials have come far enough for."""
-        if not bracket.current_trials():  # more may be added to it
-            return str(TrialScheduler.PAUSE)
-        decisions = [super()._process_bracket(tune_controller, bracket)]
-        while bracket.current_trials() and bracket.cur_iter_done() and not bracket.finished():
-            decisions.append(super()._process_bracket(tune_controller, bracket))
-        bracket.is_being_processed = False
-        stopped = TrialScheduler.STOP in decisions
-        return str(TrialScheduler.STOP if stopped else decisions[-1])
+        return float(chosen[self._column])
 
 
-class StudyPbt(PopulationBasedTraining):  # type: ignore[misc]
+class StudyPbt(ExploresItself, PopulationBasedTraining):  # type: ignore[misc]
     """Population-based training (Jaderberg et al., 2017) of a study's trials.
 
-    From time to time a trial of the worst quarter goes on from the weights of one of the best,
-    with that one's hyper-parameters, of which those that may change have changed a little.
+    From time to time, a trial of the worst quarter goes on from the weights of one of the best. It
+    takes over that trial's hyper-parameters, too, and those that may change are changed a little.
     """
 
     def __init__(self, study: Study) -> None:
@@ -262,21 +236,15 @@ class StudyPbt(PopulationBasedTraining):  # type: ignore[misc]
             metric=study.tuning.metric,
             mode=study.tuning.mode,
             perturbation_interval=study.tuning.perturbation_epochs,
-            custom_explore_fn=lambda config: config,  # `_get_new_config` explores
+            custom_explore_fn=lambda config: config,  # `explored` does it
             log_config=False,
         )
         self._study = study
         self._random = np.random.default_rng(study.seed)
 
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Tune refuses PBT beside a searcher, as some would learn from configurations that have
-        changed since; StudySearch does not look at them."""
-        super().on_trial_add(SimpleNamespace(search_alg=None), trial)
-
-    def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[Values, Values]:
-        own, better = (
-            TrialConfig.model_validate(t.config["trial"]) for t in (trial, trial_to_clone)
-        )
-        explored = self._study.explored(better, self._random)
+    def explored(self, trial: Any, better: Any) -> Values:
+        """The better trial's hyper-parameters, changed a little; number and seed stay."""
+        own, source = (TrialConfig.model_validate(t.config["trial"]) for t in (trial, better))
+        explored = self._study.explored(source, self._random)
         config = explored.model_copy(update={"number": own.number, "seed": own.seed})
-        return trial.config | {"trial": config.model_dump(), "parent": better.number}, {}
+        return {**trial.config, "trial": config.model_dump(), "parent": source.number}

@@ -4,22 +4,17 @@ A worker can hang without dying: its process is stopped, its disk does not answe
 swaps. Ray then waits for it for ever.
 """
 
-import os
-import signal
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import ray
 from ray import tune
-from ray._private import state
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from ffnet.ray_cluster.ray_internals import worker_of
 from ffnet.tuning.losses import Losses
 
 LOOK_SECONDS = 1.0  # between looks at all trials
@@ -114,25 +109,12 @@ class Watch(tune.Callback):  # type: ignore[misc]
 
 
 def kill_worker(trial: Any) -> None:
-    """End the worker process of a trial, frozen or not; Ray Tune then learns that it was lost."""
-    actor = trial.temporary_state.ray_actor
-    if actor is None:
-        return
-    place: dict[str, Any] = {}
-    with suppress(Exception):  # through ray:// nobody can be asked
-        place = state.actors(actor._actor_id.hex())
-    ray.kill(actor)
-    if place.get("Pid"):  # a stopped process does not hear Ray
-        node = NodeAffinitySchedulingStrategy(place["Address"]["NodeID"], soft=False)
-        _end_process.options(scheduling_strategy=node).remote(place["Pid"])
+    """End the worker process of a trial; Ray Tune then learns that the worker was lost.
 
-
-@ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]
-def _end_process(pid: int) -> None:
-    """SIGKILL a process of this node, if it still is a worker of Ray."""
-    with suppress(OSError):
-        if b"ray::" in Path(f"/proc/{pid}/cmdline").read_bytes():
-            os.kill(pid, signal.SIGKILL)
+    Ray kills a process that does not end by itself, as a frozen one, after 5 s.
+    """
+    if worker := worker_of(trial):
+        ray.kill(worker)
 
 
 def _number(trial: Any) -> int:

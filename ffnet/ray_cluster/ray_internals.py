@@ -1,0 +1,236 @@
+"""Every private part of Ray that ffnet uses is in this file, under a plain name.
+
+Ray promises nothing about these parts. They were checked with Ray 2.60.0, and pyproject.toml allows
+no other minor version. Each text says why a public interface is not enough, and which tests fail
+when Ray changes the part. `tests/test_ray_internals.py` holds that no other module uses one.
+
+The first half is about Ray itself. The second half changes two of Ray Tune's schedulers; it imports
+nothing of Ray Tune, because the process that holds a private Ray needs this file and must start
+quickly.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ray._private import ray_constants
+from ray._private.node import Node
+from ray._private.parameter import RayParams
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
+from ray.experimental.internal_kv import internal_kv_get_gcs_client
+
+LOOPBACK = "127.0.0.1"
+
+NEEDED = ("gcs_server", "raylet")
+"""Ray's own names of the processes without which it cannot work."""
+
+LOOPBACK_SWITCH = {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
+"""With this environment, which Ray has for laptops, a process takes loopback as its address."""
+
+
+# --- a private Ray: tests/test_private.py ------------------------------------------------------
+
+
+def start_head(folder: Path, cpus: int | None) -> Node:
+    """Start Ray's processes on this machine, reachable on loopback only.
+
+    `ray.init` has no arguments for these settings, and it ends Ray with the driver's process group.
+    `ray start` has most of them, but it takes two seconds longer.
+
+    Args:
+        folder: where Ray puts all its files.
+        cpus: CPUs of Ray; with None, all CPUs of this machine.
+
+    Returns:
+        Ray's object for the processes. Its `address` is HOST:PORT.
+    """
+    return Node(
+        RayParams(
+            node_ip_address=LOOPBACK,  # then all of Ray's servers listen on loopback only
+            num_cpus=cpus,
+            include_dashboard=False,
+            dashboard_agent_listen_port=0,  # at the fixed port, a second Ray waits 3 s
+            no_monitor=True,  # the monitor starts nodes, and a private Ray has one node only
+            temp_dir=str(folder / "ray"),  # inside our folder, because Ray opens its own to all
+            session_name="session",
+            # These paths are short, because the length of a socket's path is limited.
+            plasma_store_socket_name=str(folder / "ray" / "store"),
+            raylet_socket_name=str(folder / "ray" / "raylet"),
+        ),
+        head=True,
+        shutdown_at_exit=False,
+    )
+
+
+def is_dead(node: Node) -> bool:
+    """Whether a process has ended without which Ray cannot work."""
+    return any(kind in NEEDED for kind, _ in node.dead_processes())
+
+
+def read_token_again() -> None:
+    """Make Ray read the authentication mode and the token from the environment again.
+
+    Ray reads both once, when it is imported, and has no public way to change them afterwards.
+    """
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextmanager
+def driver_on_loopback() -> Iterator[None]:
+    """In the block, `ray.init` takes loopback as the address of this process.
+
+    Ray reads its switch from the environment when it is imported, which may be long before. The
+    argument `_node_ip_address` of `ray.init` does not help: Ray replaces loopback in it by an
+    address that other machines reach.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+# --- Ray Serve: tests/test_serve.py --------------------------------------------------------------
+
+
+def keep_replica_on_loopback() -> None:
+    """On a replica of Ray Serve, before it starts: its gRPC server will listen on loopback only.
+
+    Other deployments send their calls to that server. It runs what it receives and asks for no
+    token. Ray Serve binds it to all addresses of the machine and has no setting for this.
+    """
+    from ray.serve._private import replica
+
+    def add_port(server: Any, _: str) -> Any:
+        return server.add_insecure_port(f"{LOOPBACK}:0")
+
+    replica.add_port_to_grpc_server = add_port
+
+
+# --- clusters that start nodes: tests/test_autoscaling.py ----------------------------------------
+# Ray has no public question for what follows. It has two autoscalers: the new one, which `ray up`
+# and KubeRay use, sets a flag in Ray's key-value store. The old one, which
+# `ray start --autoscaling-config` uses, leaves a report there.
+
+
+def cluster_grows() -> bool:
+    """Whether the cluster starts nodes for tasks that wait; False through ray://."""
+    head = internal_kv_get_gcs_client()
+    if head is None:
+        return False
+    if head.internal_kv_get(b"__autoscaler_v2_enabled", b"__autoscaler") == b"1":
+        return True
+    # On a cluster that does not grow, each node has a type of its own: node_….
+    return any(not name.startswith("node_") for name in _old_report().get("active_nodes", {}))
+
+
+def nodes_are_coming() -> bool:
+    """Whether the autoscaler has asked for nodes that have not joined the cluster yet."""
+    state, report = _status().autoscaling_state, _old_report()
+    return bool(
+        state.pending_instance_requests
+        or state.pending_instances
+        or report.get("pending_launches")
+        or report.get("pending_nodes")
+    )
+
+
+def no_node_can_hold(group: Any) -> bool:
+    """Whether the new autoscaler says that it cannot start nodes for a placement group."""
+    refused = _status().autoscaling_state.infeasible_gang_resource_requests
+    return any(group.id.hex() in request.details for request in refused)
+
+
+def _status() -> Any:
+    return GetClusterStatusReply.FromString(internal_kv_get_gcs_client().get_cluster_status())
+
+
+def _old_report() -> dict[str, Any]:
+    """The report of the old autoscaler; empty where the old autoscaler does not run."""
+    status = internal_kv_get_gcs_client().internal_kv_get(b"__autoscaling_status", None)
+    report: dict[str, Any] = json.loads(status or "{}").get("autoscaler_report", {})
+    return report
+
+
+# --- Ray Tune: tests/test_schedulers.py, tests/test_watch.py -------------------------------------
+
+
+def worker_of(trial: Any) -> Any:
+    """The handle of the actor that runs a trial; None when no actor runs it.
+
+    Ray Tune's callbacks receive the trial only, and no public attribute leads to its actor.
+    """
+    return trial.temporary_state.ray_actor
+
+
+class FairBrackets:
+    """Changes Ray Tune's HyperBandScheduler when it stands before it among the base classes.
+
+    Ray's scheduler never looks again at a bracket in which a trial ends by itself after the first
+    halving, so that the others wait for ever. And it compares each trial at its latest report,
+    also a trial that comes with more epochs than the others. Neither has a public remedy.
+    """
+
+    STOP: str
+    PAUSE: str
+
+    def score_at(self, trial: Any, milestone: float, result: dict[str, Any]) -> float:
+        """The metric by which a trial is compared at a milestone, given its latest result."""
+        raise NotImplementedError
+
+    def _create_bracket(self, s: int) -> Any:
+        bracket = super()._create_bracket(s)  # type: ignore[misc]
+        halve = bracket.successive_halving
+
+        def halve_fairly(metric: str, sign: float) -> Any:
+            for trial, result in bracket._live_trials.items():
+                score = self.score_at(trial, bracket._cumul_r, result)
+                bracket._live_trials[trial] = result | {metric: score}
+            return halve(metric, sign)
+
+        bracket.successive_halving = halve_fairly
+        return bracket
+
+    def _process_bracket(self, tune_controller: Any, bracket: Any) -> str:
+        """Halve a bracket as often as the epochs of its trials allow."""
+        if not bracket.current_trials():  # more trials may be added to the bracket
+            return self.PAUSE
+        process = super()._process_bracket  # type: ignore[misc]
+        decisions = [process(tune_controller, bracket)]
+        while bracket.current_trials() and bracket.cur_iter_done() and not bracket.finished():
+            decisions.append(process(tune_controller, bracket))
+        bracket.is_being_processed = False
+        return self.STOP if self.STOP in decisions else str(decisions[-1])
+
+
+class ExploresItself:
+    """Changes Ray Tune's PopulationBasedTraining when it stands before it among the base classes.
+
+    Ray's scheduler changes a configuration without knowing its trial, and refuses a searcher beside
+    it. ffnet needs both: `explored` sees both trials, and ffnet's searcher hands out the trials.
+    """
+
+    def explored(self, trial: Any, better: Any) -> dict[str, Any]:
+        """The configuration with which a trial goes on from the weights of a better trial."""
+        raise NotImplementedError
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Add a trial. Ray looks for a searcher in the controller, and is shown none.
+
+        Some searchers would learn from configurations that have changed since; ffnet's does not.
+        """
+        super().on_trial_add(_NoSearcher, trial)  # type: ignore[misc]
+
+    def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict[str, Any], Any]:
+        return self.explored(trial, trial_to_clone), {}
+
+
+class _NoSearcher:
+    """What Ray's scheduler is shown in place of Ray Tune's controller."""
+
+    search_alg = None

@@ -1,0 +1,106 @@
+"""Ray's private parts are used in one file, and a private Ray's host finds ffnet by itself."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+from ffnet.ray_cluster import ray_host
+
+ONE_FILE = ROOT / "ffnet" / "ray_cluster" / "ray_internals.py"
+MODULES = ("ray.core", "ray.experimental", "ray.autoscaler", "ray.scripts", "unittest")
+"""Modules that are private whatever their names look like, or that only tests need."""
+
+PUBLIC = {"_exit", "_replace", "_ArgumentGroup", "_abc_impl"}
+"""Names with an underscore that belong to `os`, named tuples, `argparse` and `abc`."""
+
+
+def private_uses(tree: ast.AST) -> Iterator[str]:
+    """What a module imports of Ray's private modules, and the private names it looks up.
+
+    Of any object but itself: what belongs to Ray cannot be seen from the code.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            module = getattr(node, "module", None)
+            for alias in node.names:
+                name = f"{module}.{alias.name}" if module else alias.name
+                hidden = name.startswith("ray.") and any(p[0] == "_" for p in name.split("."))
+                if hidden or any(f"{name}.".startswith(f"{m}.") for m in MODULES):
+                    yield name
+        elif isinstance(node, ast.Attribute) and is_private(node.attr):
+            owner = node.value
+            if not (isinstance(owner, ast.Name) and owner.id in ("self", "cls")):
+                yield node.attr
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__") and name not in PUBLIC
+
+
+def modules() -> list[Path]:
+    """Everything that is installed or submitted, apart from the one file."""
+    places = [*(ROOT / "ffnet").rglob("*.py"), *(ROOT / "jobs").glob("*.py")]
+    return sorted(path for path in places if path != ONE_FILE)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_other_module_uses_a_private_part_of_ray(path: Path) -> None:
+    assert list(private_uses(ast.parse(path.read_text()))) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from ray._private import state",
+        "import ray._raylet",
+        "from ray.tune.schedulers.hyperband import _Bracket",
+        "from ray.core.generated import autoscaler_pb2",
+        "from ray.experimental.internal_kv import internal_kv_get_gcs_client",
+        "from unittest.mock import patch",
+        "actor._actor_id.hex()",
+        "super()._process_bracket(bracket)",
+    ],
+)
+def test_a_private_part_is_recognised(code: str) -> None:
+    assert list(private_uses(ast.parse(code)))
+
+
+def test_no_class_hides_a_private_name_of_its_base_in_ray() -> None:
+    """A method of ours with the name of one of Ray's own would be called by Ray instead."""
+    from ray import tune
+    from ray.tune.schedulers import TrialScheduler
+    from ray.tune.search import Searcher
+
+    from ffnet.ray_cluster import ray_internals
+    from ffnet.tuning import driver, schedulers, search
+
+    bases = (tune.Trainable, tune.Callback, tune.Stopper, TrialScheduler, Searcher)
+    changed = {ray_internals.FairBrackets, ray_internals.ExploresItself}
+    ours = [
+        value
+        for module in (driver, schedulers, search)
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, bases) and "ffnet" in value.__module__
+    ]
+    assert len(ours) > 8
+    for kind in ours:
+        theirs = {n for base in kind.__mro__ if "ray." in base.__module__ for n in vars(base)}
+        for base in kind.__mro__:
+            if base.__module__.startswith("ffnet.") and base not in changed:
+                assert not [n for n in vars(base) if is_private(n) and n in theirs], base
+
+
+def test_the_host_of_a_private_ray_finds_ffnet_from_its_own_place(tmp_path: Path) -> None:
+    """Without installed packages (-S) and without PYTHONPATH: as in a clone."""
+    folder = tmp_path / "ffnet-run-1"
+    folder.mkdir()
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    program = [sys.executable, "-S", "-P", ray_host.__file__, "clear", str(folder)]
+    subprocess.run(program, cwd=tmp_path, env=environment, check=True)
+    assert not folder.exists()
