@@ -110,4 +110,4 @@ def _image_seeds() -> list[bytes]:
 @fuzzed("images", _image_seeds, words=[b"IHDR", b"tRNS", b"acTL", b"Exif\0\0", b"\xff\xd9", b"NET"])
 def images_(data: bytes, folder: Path) -> object:
     """One encoded image."""
-    return images.decode([data], 1, folder / "a.parquet")
+    return images.decode([data], 1, str(folder / "a.parquet"))

@@ -141,6 +141,7 @@ def test_bytes_beside_floats_are_refused(tmp_path: Path) -> None:
     y = np.arange(20) % 2
     path = tmp_path / "own.npz"
     np.savez(path, x_train=x / np.float32(255), y_train=y, x_val=x, y_val=y)
-    assert "Given: x_val of uint8 and x_train of float32; save both in the same" in refusal(path)
+    message = refusal(path)
+    assert f"array x_val, of uint8, and {path}, array x_train, of float32; save both in" in message
     np.savez(path, x_train=x, y_train=y, x_val=x.astype(np.int64), y_val=y)
     assert loaded(path).features == 2

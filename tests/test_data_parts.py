@@ -156,7 +156,7 @@ def test_class_names_of_the_hub_must_agree(tmp_path: Path) -> None:
     assert loaded(tmp_path).classes == ("cat", "dog", "eel")
     other = json.dumps(HUB).replace("cat", "emu")
     write(tmp_path / "test.parquet", {b"huggingface": other.encode()})
-    assert "names in the metadata must be the same in all files" in refusal(tmp_path)
+    assert "names in the metadata must be the same in all tables" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("change", [reversed, lambda names: [*names, "more"]])

@@ -18,7 +18,7 @@ from ffnet.errors import InputError
 
 GREY = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
 COLOUR = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
-WHERE = Path("some.parquet")
+WHERE = "some.parquet"
 
 
 def saved(image: Image.Image | np.ndarray[Any, Any], kind: str = "png", **options: Any) -> bytes:

@@ -1,19 +1,17 @@
-"""Columns of Parquet files: which one holds the labels, and which ones the examples."""
+"""Columns of tables: which one holds the labels, and which ones the examples."""
 
 import json
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from ffnet.data.raw import listed, reading, refuse_beyond_memory
+from ffnet.data.raw import listed
 from ffnet.errors import InputError
 
 LABELS = ("label", "labels", "y", "target", "class")
@@ -32,7 +30,7 @@ class Layout:
         target: the column of labels.
         image: the column of encoded images, if there is one.
         pixels: else the column of lists, if there is one.
-        features: else the columns of numbers, in the order of the first file.
+        features: else the columns of numbers, in the order of the first table.
         unused: every other column but indices of pandas.
     """
 
@@ -43,38 +41,31 @@ class Layout:
     unused: tuple[str, ...] = ()
 
 
-def read_schema(path: Path) -> pa.Schema:
-    """The schema, if the file is one that memory can hold and no two columns have one name."""
-    with reading(path, "Parquet"):
-        with pq.ParquetFile(path) as file:
-            schema, metadata = file.schema_arrow, file.metadata
-            groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-            refuse_beyond_memory(path, sum(group.total_byte_size for group in groups))
-            refuse_beyond_memory(path, metadata.num_rows * len(schema.names))
-        twice = {name for name in schema.names if schema.names.count(name) > 1}
-        if twice:
-            raise InputError(f"{path}: each column needs a name of its own. Given: {listed(twice)}")
-        return schema
+def refuse_same_names(schema: pa.Schema, where: str) -> None:
+    """Raise InputError if two columns have one name."""
+    twice = {name for name in schema.names if schema.names.count(name) > 1}
+    if twice:
+        raise InputError(f"{where}: each column needs a name of its own. Given: {listed(twice)}")
 
 
-def _indices(schema: pa.Schema, path: Path) -> set[str]:
+def _indices(schema: pa.Schema, where: str) -> set[str]:
     """The columns that hold an index of pandas, which is no feature."""
-    about = metadata_json(schema, b"pandas", path)
+    about = metadata_json(schema, b"pandas", where)
     named = about.get("index_columns") if isinstance(about, dict) else None
     named = named if isinstance(named, list) else []
     indices = {name for name in named if isinstance(name, str)}
     return {n for n in schema.names if n in indices or n.startswith("__index_level_")}
 
 
-def find_layout(schema: pa.Schema, path: Path, target: str | None) -> Layout:
-    """Which columns are what, by the first file; raises InputError where that is not certain."""
-    indices = _indices(schema, path)
+def find_layout(schema: pa.Schema, where: str, target: str | None) -> Layout:
+    """Which columns are what, by the first table; raises InputError where that is not certain."""
+    indices = _indices(schema, where)
     names = [name for name in schema.names if name not in indices]
-    target = _target(schema.names if target else names, path, target)
+    target = _target(schema.names if target else names, where, target)
     rest = [name for name in names if name != target]
     encoded = [name for name in rest if _is_encoded(schema.field(name).type)]
     lists = [name for name in rest if is_list(_value_type(schema.field(name).type))]
-    image = _image(encoded, path)
+    image = _image(encoded, where)
     if image:
         return Layout(target, image=image, unused=tuple(n for n in rest if n != image))
     if len(lists) == 1:
@@ -82,50 +73,50 @@ def find_layout(schema: pa.Schema, path: Path, target: str | None) -> Layout:
     unnamed = [name for name in rest if UNNAMED.fullmatch(name)]
     if unnamed:
         raise InputError(
-            f"{path}: a feature must have a name. Given: {listed(unnamed)}, as pandas calls the "
+            f"{where}: a feature must have a name. Given: {listed(unnamed)}, as pandas calls the "
             f"row numbers that a CSV file kept; drop this column or give it a name"
         )
     wrong = [f"{n} ({t})" for n in rest if not is_number(t := _value_type(schema.field(n).type))]
     if wrong or not rest:
         raise InputError(
-            f"{path}: needs an image column ({' or '.join(ENCODED)}), one list column, or numeric "
+            f"{where}: needs an image column ({' or '.join(ENCODED)}), one list column, or numeric "
             f"columns only. Given: {listed(wrong) if wrong else 'labels alone'}; write categories "
             f"as numbers or leave them out; --target names the label column"
         )
     return Layout(target, features=tuple(rest))
 
 
-def _target(names: list[str], path: Path, wanted: str | None) -> str:
+def _target(names: list[str], where: str, wanted: str | None) -> str:
     if wanted is not None:
         if wanted not in names:
             raise InputError(
-                f"{path}: target must be one of its columns: {listed(names, 12)}. Given: {wanted}"
+                f"{where}: target must be one of its columns: {listed(names, 12)}. Given: {wanted}"
             )
         return wanted
     found = [name for name in names if name.lower() in LABELS]
     if len(found) > 1:
         raise InputError(
-            f"{path}: more than one column could hold the labels: {listed(found)}; name it with "
+            f"{where}: more than one column could hold the labels: {listed(found)}; name it with "
             f"--target"
         )
     if not found:
         raise InputError(
-            f"{path}: needs a label column, one of {', '.join(LABELS)}, or the one that --target "
+            f"{where}: needs a label column, one of {', '.join(LABELS)}, or the one that --target "
             f"names. Given: {listed(names, 12) or 'no columns'}"
         )
     return found[0]
 
 
-def _image(encoded: list[str], path: Path) -> str | None:
+def _image(encoded: list[str], where: str) -> str | None:
     named = [name for name in encoded if name in ENCODED] or encoded
     if len(named) > 1:
-        raise InputError(f"{path}: needs one column of images. Given: {listed(named)}")
+        raise InputError(f"{where}: needs one column of images. Given: {listed(named)}")
     return named[0] if named else None
 
 
-def refuse_other_columns(layout: Layout, schema: pa.Schema, path: Path, first: Path) -> None:
-    """Each file must have the columns that are used, and a table no further one."""
-    names = set(schema.names) - (_indices(schema, path) - {layout.target})
+def refuse_other_columns(layout: Layout, schema: pa.Schema, where: str, first: str) -> None:
+    """Each table must have the columns that are used, and if they are features no others."""
+    names = set(schema.names) - (_indices(schema, where) - {layout.target})
     used = [layout.target, *filter(None, [layout.image, layout.pixels]), *layout.features]
     missing = [name for name in used if name not in names]
     more = sorted(names - set(used)) if layout.features else []
@@ -133,36 +124,36 @@ def refuse_other_columns(layout: Layout, schema: pa.Schema, path: Path, first: P
         said = [f"without {listed(missing)}"] * bool(missing) + [f"with {listed(more)}"] * bool(
             more
         )
-        raise InputError(
-            f"{path}: needs the same columns as {first.name}. Given: {' and '.join(said)}"
-        )
+        raise InputError(f"{where}: needs the same columns as {first}. Given: {' and '.join(said)}")
     for name in layout.features:
         kind = _value_type(schema.field(name).type)
         if not is_number(kind):
-            raise InputError(f"{path}: column {listed([name])} must hold numbers. Given: {kind}")
+            raise InputError(f"{where}: column {listed([name])} must hold numbers. Given: {kind}")
 
 
-def refuse_row_numbers(layout: Layout, files: Sequence[Path]) -> None:
+def refuse_row_numbers(name: str, numbers: Sequence[npt.NDArray[np.float64]], where: str) -> None:
     """A column that pandas made of an index, and that numbers the rows, is no feature.
 
     It tells in what order the rows stood before they were shuffled, which may tell the class. It is
-    known by its name and by its values: 0 to N - 1, or 1 to N, each once, in each file or in all.
+    known by its name (`ROW_NUMBERS`) and by its values: 0 to N - 1, or 1 to N, each once, in each
+    table or in all.
+
+    Args:
+        name: the column.
+        numbers: its values in each table.
+        where: the first table, for messages.
     """
-    for name in filter(ROW_NUMBERS.fullmatch, layout.features):
-        of_files = [_numbers(path, name) for path in files]
-        if all(map(_is_numbering, of_files)) or _is_numbering(np.concatenate(of_files)):
-            raise InputError(
-                f"{files[0]}: a feature must not be the number of the row. Given: column "
-                f"{listed([name])}, each number once, as pandas keeps an index; drop this column, "
-                f"or rename it if it is a feature"
-            )
+    if all(map(_is_numbering, numbers)) or _is_numbering(np.concatenate(numbers)):
+        raise InputError(
+            f"{where}: a feature must not be the number of the row. Given: column "
+            f"{listed([name])}, each number once, as pandas keeps an index; drop this column, "
+            f"or rename it if it is a feature"
+        )
 
 
-def _numbers(path: Path, name: str) -> npt.NDArray[np.float64]:
+def as_float64(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
     """A column of numbers; gaps are NaN."""
-    with reading(path, "Parquet"), pq.ParquetFile(path) as file:
-        column = stored(file.read(columns=[name])[name])
-        return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), np.float64)
+    return np.asarray(stored(column).cast(pa.float64(), safe=False).to_numpy(), np.float64)
 
 
 def _is_numbering(values: npt.NDArray[np.float64]) -> bool:
@@ -170,7 +161,7 @@ def _is_numbering(values: npt.NDArray[np.float64]) -> bool:
     return first in (0, 1) and bool((np.sort(values) == np.arange(len(values)) + first).all())
 
 
-def metadata_json(schema: pa.Schema, key: bytes, path: Path) -> Any:
+def metadata_json(schema: pa.Schema, key: bytes, where: str) -> Any:
     """What the metadata hold under a key; None where there is nothing."""
     text = (schema.metadata or {}).get(key)
     if text is None:
@@ -179,12 +170,12 @@ def metadata_json(schema: pa.Schema, key: bytes, path: Path) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         name = key.decode()
-        raise InputError(f"{path}: its {name!r} metadata must be JSON; write it again") from None
+        raise InputError(f"{where}: its {name!r} metadata must be JSON; write it again") from None
 
 
-def class_names(schema: pa.Schema, label: str, path: Path) -> tuple[str, ...] | None:
+def class_names(schema: pa.Schema, label: str, where: str) -> tuple[str, ...] | None:
     """Class names from the metadata that the Hugging Face hub writes, when there are any."""
-    names = metadata_json(schema, b"huggingface", path)
+    names = metadata_json(schema, b"huggingface", where)
     for key in ("info", "features", label, "names"):
         names = names.get(key) if isinstance(names, dict) else None
     if names is None:
@@ -196,7 +187,7 @@ def class_names(schema: pa.Schema, label: str, path: Path) -> tuple[str, ...] | 
         or any(map(has_control, names))
     ):
         raise InputError(
-            f"{path}: class names in its metadata must be different texts without control "
+            f"{where}: class names in its metadata must be different texts without control "
             f"characters"
         )
     return tuple(names)
@@ -207,13 +198,13 @@ def has_control(text: str) -> bool:
     return any(unicodedata.category(character) == "Cc" for character in text)
 
 
-def same_classes(named: Mapping[Path, tuple[str, ...] | None]) -> tuple[str, ...] | None:
-    """The class names of all files that have any; raises InputError if they differ."""
+def same_classes(named: Mapping[str, tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    """The class names of all tables that have any; raises InputError if they differ."""
     different = list(dict.fromkeys(names for names in named.values() if names))
     if len(different) > 1:
         raise InputError(
-            f"{next(iter(named)).parent}: class names in the metadata must be the same in all "
-            f"files. Given: {listed(different[0])}; and {listed(different[1])}"
+            f"{next(iter(named))}: class names in the metadata must be the same in all "
+            f"tables. Given: {listed(different[0])}; and {listed(different[1])}"
         )
     return different[0] if different else None
 

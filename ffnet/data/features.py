@@ -6,20 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ffnet.data.raw import listed
+from ffnet.data.raw import blocks, listed
 from ffnet.errors import InputError
 
 Array = npt.NDArray[Any]
-
-VALUES_AT_ONCE = 1 << 22
-"""Values that are looked at together; bounds the memory that this takes."""
-
-
-def blocks(x: Array) -> Iterator[slice]:
-    """Slices over the rows of `x`, of about VALUES_AT_ONCE values each."""
-    size = max(1, VALUES_AT_ONCE * len(x) // max(1, x.size))
-    for start in range(0, len(x), size):
-        yield slice(start, min(start + size, len(x)))
 
 
 def as_floats(x: Array, where: str, columns: Sequence[str] | None = None) -> Array:

@@ -31,7 +31,7 @@ MOST_PIXELS = 1 << 24
 """Of one image. A few bytes can say that they are a billion pixels."""
 
 
-def decode(encoded: Iterable[bytes | None], count: int, where: Path) -> Pixels:
+def decode(encoded: Iterable[bytes | None], count: int, where: str) -> Pixels:
     """Images as uint8 [N, height, width] (all grey) or [N, height, width, 3].
 
     One image in colour makes all of them colour: grey ones get three equal channels. Images are
@@ -40,7 +40,7 @@ def decode(encoded: Iterable[bytes | None], count: int, where: Path) -> Pixels:
     Args:
         encoded: the bytes of one image file each.
         count: how many there are.
-        where: the file they come from, for the messages.
+        where: what the messages call the table that they come from.
 
     Raises:
         InputError: no images, one that cannot be decoded exactly, images of different sizes, or
@@ -89,7 +89,7 @@ def _silently(content: bytes) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def _pixels(content: bytes | None, row: int, where: Path) -> Pixels:
+def _pixels(content: bytes | None, row: int, where: str) -> Pixels:
     """One image, [height, width] or [height, width, 3]."""
     try:
         if content is None:

@@ -71,7 +71,7 @@ def load(data: Data) -> DataSet:
     train, validation, test = split.divide(
         parts, data, known.validation if known else None, (known and known.split) or "stratified"
     )
-    _refuse_unseen({"validation": validation, "test": test}, train, classes, raw.files[0])
+    _refuse_unseen({"validation": validation, "test": test}, train, classes, raw.where)
     dtype = train.x.dtype
     if dtype == np.uint8:
         mean, std = statistics(train.x) if data.scaling == "standard" else PIXELS
@@ -92,7 +92,7 @@ def load(data: Data) -> DataSet:
         classes=classes,
         mean=mean,
         std=std,
-        source=", ".join(map(str, raw.files)),
+        source=raw.source,
         digest=raw.digest(),
         dtype=dtype.name,
         columns=raw.columns,
@@ -209,7 +209,7 @@ def _download(name: str, searched: list[Path]) -> Raw:
 
 def _parts(raw: Raw, names: tuple[str, ...] | None) -> tuple[dict[str, Part], tuple[str, ...]]:
     """Checked parts and the class names; text labels and gaps in the files end here."""
-    where = str(raw.files[0])
+    where = raw.where
     found = {}
     for part, (x, y) in raw.parts.items():
         of_part = f"{where} ({part})"
@@ -230,7 +230,7 @@ def _parts(raw: Raw, names: tuple[str, ...] | None) -> tuple[dict[str, Part], tu
 
 
 def _refuse_unseen(
-    parts: dict[str, Part], train: Part, classes: tuple[str, ...], where: Path
+    parts: dict[str, Part], train: Part, classes: tuple[str, ...], where: str
 ) -> None:
     """A class that no training example has cannot be learnt."""
     learnt = np.bincount(train.y, minlength=len(classes)) > 0

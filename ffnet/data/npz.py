@@ -2,14 +2,14 @@
 
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from ffnet.data import features, labels
-from ffnet.data.labels import Labels
+from ffnet.data import arrays, labels
 from ffnet.data.raw import PARTS, Array, Raw, listed, reading, refuse_beyond_memory
 from ffnet.errors import InputError
 from ffnet.spec.study import Data
@@ -40,26 +40,30 @@ def read(path: Path, data: Data) -> Raw:
             refuse_beyond_memory(
                 path, sum(members[n].file_size for n in (*examples.values(), *targets.values()))
             )
-            parts, unlabelled, kinds, dtypes = {}, {}, {}, {}
-            for part, name in examples.items():
-                x = _array(archive, members[name], path)
-                y = _array(archive, members[targets[part]], path)
-                dtypes[name] = x.dtype
-                array = f"{path}, array {targets[part]}"
-                found = kinds[array] = labels.from_array(y, array)
-                x = _labelled(x, found, path, part, data.drop_unlabelled)
-                parts[part] = (_numbers(x, f"{path}, array {name}"), found.values)
-                unlabelled[part] = int((~found.there).sum())
-    labels.of_one_kind(kinds)
-    _refuse_two_scales(dtypes, path)
+            pairs = _pairs(archive, members, examples, targets, path)
+            raw = arrays.read(pairs, data.drop_unlabelled)
     used = {*examples.values(), *targets.values()}
-    return Raw(
-        parts,
-        (path,),
+    return replace(
+        raw,
+        files=(path,),
         target=targets["train"],
         unused=tuple(name for name in members if name not in used),
-        unlabelled={part: count for part, count in unlabelled.items() if count},
     )
+
+
+def _pairs(
+    archive: zipfile.ZipFile,
+    members: Mapping[str, zipfile.ZipInfo],
+    examples: Mapping[str, str],
+    targets: Mapping[str, str],
+    path: Path,
+) -> Iterator[arrays.Pair]:
+    """The arrays of each part, read when they are asked for."""
+    for part, name in examples.items():
+        x, y = f"{path}, array {name}", f"{path}, array {targets[part]}"
+        values = _array(archive, members[name], path)
+        found = labels.from_array(_array(archive, members[targets[part]], path), y)
+        yield arrays.Pair(part, f"{path} ({part})", x, values, y, found)
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
@@ -111,17 +115,6 @@ def _refuse_halves(
         raise InputError(f"{path}: {listed([half])} must have examples and labels. Given: one half")
 
 
-def _refuse_two_scales(dtypes: Mapping[str, np.dtype[Any]], path: Path) -> None:
-    """Refuse bytes beside floats: one part may be pixels from 0 to 255, the other from 0 to 1."""
-    of_bytes = [name for name, dtype in dtypes.items() if dtype == np.uint8]
-    of_floats = [name for name, dtype in dtypes.items() if dtype.kind == "f"]
-    if of_bytes and of_floats:
-        raise InputError(
-            f"{path}: the examples of all parts must be of one type. Given: {of_bytes[0]} of uint8 "
-            f"and {of_floats[0]} of {dtypes[of_floats[0]]}; save both in the same"
-        )
-
-
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Array:
     """One array of numbers or text, if the archive has as many bytes as its head says."""
     with archive.open(info) as member:
@@ -156,20 +149,3 @@ def _head(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
         raise ValueError(f"an array of format {version}")
     shape, _, dtype = read[version](member)
     return shape, dtype
-
-
-def _labelled(x: Array, found: Labels, path: Path, part: str, drop: bool) -> Array:
-    """The examples that have a label."""
-    where = f"{path} ({part})"
-    if x.ndim == 0 or len(x) != len(found.there):
-        raise InputError(
-            f"{where}: needs as many labels as examples. Given: {len(x) if x.ndim else 'no'} "
-            f"examples, {len(found.there)} labels; the two come from different files or a cut one"
-        )
-    if not drop:
-        labels.refuse_missing(found, where)
-    return x if found.there.all() else x[found.there]
-
-
-def _numbers(x: Array, where: str) -> Array:
-    return x if x.dtype == np.uint8 else features.as_floats(x, where)

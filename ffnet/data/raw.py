@@ -1,6 +1,7 @@
 """What every reader of data files gives, and how a damaged file is told."""
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from ffnet.data import cache
@@ -25,16 +27,17 @@ PARTS = {
 
 @dataclass(frozen=True)
 class Raw:
-    """What the files hold.
+    """What the files hold, or what was given from Python.
 
     Attributes:
         parts: "train", perhaps "validation" and "test" → (examples, labels).
-        files: the files that were read, in order.
+        files: the files that were read, in order; none for data given from Python.
         classes: the class names, where the files have them.
         columns: the names of the features of one example, where they have names.
         target: the column or array that the labels are from, where it has a name.
         unused: columns or arrays that stand in the files and are not used.
         unlabelled: part → rows left out because they have no label.
+        given: what was given from Python instead of files, in words; empty for files.
     """
 
     parts: dict[str, tuple[Array, Array]]
@@ -44,10 +47,53 @@ class Raw:
     target: str | None = None
     unused: tuple[str, ...] = ()
     unlabelled: dict[str, int] = field(default_factory=dict)
+    given: str = ""
+
+    @property
+    def where(self) -> str:
+        """What a message calls these data: the first file, or `data`, the argument."""
+        return str(self.files[0]) if self.files else "data"
+
+    @property
+    def source(self) -> str:
+        """Where the data come from, for study.json."""
+        return f"given from Python: {self.given}" if self.given else ", ".join(map(str, self.files))
 
     def digest(self) -> str:
-        """SHA-256 over the contents of the files, in order."""
+        """SHA-256 over the contents of the files, in order; or over the data given from Python."""
+        if self.given:
+            return self._content_digest()
         return hashlib.sha256("".join(map(cache.file_digest, self.files)).encode()).hexdigest()
+
+    def _content_digest(self) -> str:
+        """SHA-256 over what ffnet has made of the data given.
+
+        It covers the names (features, target, classes), the count of rows left out, and each
+        part's dtype, shape, numbers in C order, and labels. How the caller's memory holds them
+        (strides, byte order, chunks, dictionaries, text as objects or as characters) has no effect.
+        """
+        names = [self.columns, self.target, self.classes, sorted(self.unlabelled.items())]
+        digest = hashlib.sha256(json.dumps(names).encode())
+        for part in sorted(self.parts):
+            x, y = self.parts[part]
+            text = y.dtype.kind == "U"
+            head = [part, x.dtype.name, x.shape, "text" if text else y.dtype.name, len(y)]
+            digest.update(json.dumps(head).encode())
+            for rows in blocks(x):
+                digest.update(np.ascontiguousarray(x[rows]).data)
+            digest.update(json.dumps(y.tolist()).encode() if text else y.tobytes())
+        return digest.hexdigest()
+
+
+VALUES_AT_ONCE = 1 << 22
+"""Values that are looked at together; bounds the memory that this takes."""
+
+
+def blocks(x: Array) -> Iterator[slice]:
+    """Slices over the rows of `x`, of about VALUES_AT_ONCE values each."""
+    size = max(1, VALUES_AT_ONCE * len(x) // max(1, x.size))
+    for start in range(0, len(x), size):
+        yield slice(start, min(start + size, len(x)))
 
 
 def refuse_irregular(path: Path) -> None:
@@ -63,24 +109,29 @@ def refuse_irregular(path: Path) -> None:
 def reading(path: Path, kind: str) -> Iterator[None]:
     """Turns whatever a damaged file raises into one InputError."""
     refuse_irregular(path)
+    with refused(str(path), f"cannot be read as {kind}", "; is the file complete?"):
+        yield
+
+
+@contextmanager
+def refused(where: str, rule: str, remedy: str = "") -> Iterator[None]:
+    """Turns whatever a library raises for a user's data into one InputError."""
     try:
         yield
     except InputError:
         raise
-    except Exception as error:  # whatever the bytes of a damaged file lead a library to
+    except Exception as error:  # whatever the bytes of damaged data lead a library to
         reason = one_line(str(error).strip() or type(error).__name__, 200)
-        raise InputError(
-            f"{path}: cannot be read as {kind} ({reason}); is the file complete?"
-        ) from error
+        raise InputError(f"{where}: {rule} ({reason}){remedy}") from error
 
 
-def refuse_beyond_memory(path: Path, size: int) -> None:
-    """Raise InputError if a file's content, so many bytes, cannot be in this machine's memory."""
+def refuse_beyond_memory(where: Path | str, size: int) -> None:
+    """Raise InputError if data of so many bytes cannot be in this machine's memory."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if size > memory:
         raise InputError(
-            f"{path}: must fit into memory when unpacked. Given: {size / 1e9:,.1f} GB, as the file "
-            f"says; this machine has {memory / 1e9:,.1f} GB"
+            f"{where}: must fit into memory when unpacked. Given: {size / 1e9:,.1f} GB, as the "
+            f"file says; this machine has {memory / 1e9:,.1f} GB"
         )
 
 

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ffnet.data.features import blocks
-from ffnet.data.raw import listed
+from ffnet.data.raw import blocks, listed
 from ffnet.errors import InputError
 
 Array = npt.NDArray[Any]

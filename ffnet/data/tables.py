@@ -1,0 +1,251 @@
+"""Tables of examples: a label column beside encoded images, one column of lists, or numbers.
+
+A table is a Parquet file or was given from Python; the rules are the same. Columns are found by
+name: their order may differ from table to table.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ffnet.data import features, images, labels
+from ffnet.data.columns import (
+    ROW_NUMBERS,
+    Layout,
+    as_float64,
+    class_names,
+    find_layout,
+    is_list,
+    is_number,
+    metadata_json,
+    refuse_other_columns,
+    refuse_row_numbers,
+    refuse_same_names,
+    same_classes,
+    stored,
+)
+from ffnet.data.labels import Labels
+from ffnet.data.raw import Array, Raw, listed
+from ffnet.errors import InputError
+from ffnet.spec.study import Data
+
+IMAGES_AT_ONCE = 64
+
+
+class Table(ABC):
+    """One table of a set.
+
+    Attributes:
+        where: what messages call it.
+        name: what messages call it beside another table of the set.
+        schema: its columns.
+    """
+
+    where: str
+    name: str
+    schema: pa.Schema
+
+    @abstractmethod
+    def read(self, columns: list[str]) -> pa.Table:
+        """These columns."""
+
+    @abstractmethod
+    def images(self, column: str) -> Array:
+        """The images of a column of encoded images, decoded."""
+
+    @abstractmethod
+    def reading(self) -> AbstractContextManager[None]:
+        """Turns what the libraries raise for a damaged table into one InputError."""
+
+
+def read(tables: Mapping[str, list[Table]], data: Data) -> Raw:
+    """The parts of a set, without the files.
+
+    Args:
+        tables: part → its tables, read in order; "train" among them.
+        data: names the label column, and says what is done with rows that have no label.
+
+    Raises:
+        InputError: a table is damaged, or the tables do not go together.
+    """
+    every = [table for of_part in tables.values() for table in of_part]
+    first = tables["train"][0]
+    for table in every:
+        refuse_same_names(table.schema, table.where)
+    layout = find_layout(first.schema, first.where, data.target)
+    for table in every:
+        refuse_other_columns(layout, table.schema, table.where, first.name)
+    for name in filter(ROW_NUMBERS.fullmatch, layout.features):
+        numbers = [_numbers(table, name) for table in every]
+        refuse_row_numbers(name, numbers, every[0].where)
+    classes = same_classes(
+        {table.where: class_names(table.schema, layout.target, table.where) for table in every}
+    )
+    found = {table.where: _read(table, layout, classes, data.drop_unlabelled) for table in every}
+    labels.of_one_kind({where: labelled for where, (_, labelled) in found.items()})
+    examples = {where: x for where, (x, _) in found.items()}
+    if layout.image and any(x.ndim == 4 for x in examples.values()):  # one in colour: all are
+        examples = {w: x if x.ndim == 4 else images.in_colour(x) for w, x in examples.items()}
+    parts, unlabelled = {}, {}
+    for part, of_part in tables.items():
+        labelled = [found[table.where][1] for table in of_part]
+        x = _joined([examples[table.where] for table in of_part], of_part[0].where)
+        parts[part] = (x, np.concatenate([each.values for each in labelled]))
+        unlabelled[part] = sum(int((~each.there).sum()) for each in labelled)
+    return Raw(
+        parts,
+        (),
+        classes,
+        columns=layout.features or None,
+        target=layout.target,
+        unused=layout.unused,
+        unlabelled={part: count for part, count in unlabelled.items() if count},
+    )
+
+
+def encoded(batches: Iterable[pa.RecordBatch]) -> Iterator[bytes | None]:
+    """The bytes of each image of a column, few at a time: an image of many rows is stored once."""
+    for batch in batches:
+        values = stored(pa.chunked_array([batch.column(0)]))
+        if pa.types.is_struct(values.type):
+            values = pc.struct_field(values, "bytes")
+        yield from values.to_pylist()
+
+
+def _numbers(table: Table, name: str) -> Array:
+    with table.reading():
+        return as_float64(table.read([name])[name])
+
+
+def _joined(xs: list[Array], where: str) -> Array:
+    shapes = {x.shape[1:] for x in xs}
+    if len(shapes) > 1:
+        raise InputError(f"{where}: examples must have one shape. Given: {listed(shapes)}")
+    return xs[0] if len(xs) == 1 else np.concatenate(xs)  # one file's stay memory-mapped
+
+
+def _read(
+    table: Table, layout: Layout, classes: tuple[str, ...] | None, drop: bool
+) -> tuple[Array, Labels]:
+    """The examples that have a label, and the labels."""
+    where = f"{table.where}, column {listed([layout.target])}"
+    with table.reading():
+        used = [layout.target, *filter(None, [layout.pixels]), *layout.features]
+        content = table.read(used)
+        found = labels.from_column(content[layout.target], where)
+        if classes and found.values.dtype.kind == "i":  # the hub's mark of a missing label
+            found = found.without(found.values == -1)
+        if not drop:
+            labels.refuse_missing(found, where)
+        rows = None if found.there.all() else pa.array(found.there)
+        if layout.image:
+            x = table.images(layout.image)
+            return x if rows is None else x[found.there], found
+        if rows is not None:
+            content = content.drop_columns(layout.target).filter(rows)
+        if len(content) == 0:
+            raise InputError(f"{table.where}: has no examples with a label; leave it out")
+        if layout.pixels:
+            return _lists(content[layout.pixels], layout.pixels, table.schema, table.where), found
+        return _columns(content, layout.features, table.where), found
+
+
+def _columns(table: pa.Table, names: Iterable[str], where: str) -> Array:
+    """Columns of numbers as features [N, columns]: uint8 if all columns are, else floats."""
+    columns = {name: stored(table[name]) for name in names}
+    for name, column in columns.items():
+        _refuse_nulls(column, name, where)
+    if all(column.type == pa.uint8() for column in columns.values()):
+        return np.stack([column.to_numpy() for column in columns.values()], axis=1)
+    return np.stack([_floats(column, name, where) for name, column in columns.items()], axis=1)
+
+
+def _floats(column: pa.ChunkedArray, name: str, where: str) -> Array:
+    """A column without nulls as floats."""
+    if pa.types.is_decimal(column.type):
+        floats = column.cast(pa.float64())
+        if not pc.all(pc.equal(floats.cast(column.type, safe=False), column)).as_py():
+            raise InputError(
+                f"{where}: column {listed([name])} has {column.type} numbers that float64 cannot "
+                f"hold; write it with fewer digits"
+            )
+        column = floats
+    return features.as_floats(column.to_numpy()[:, None], where, [name])[:, 0]
+
+
+def _refuse_nulls(column: pa.ChunkedArray, name: str, where: str, inside: int = 1) -> None:
+    """Refuse a column, of which each row has so many values, for its first null."""
+    if column.null_count:
+        row = pc.index(pc.is_null(column), True).as_py() // inside
+        raise InputError(
+            f"{where}: each row needs all its features. Given: {column.null_count:,} missing "
+            f"values in column {listed([name])}, the first in row {row} (counted from 0); fill "
+            f"such gaps or drop these rows"
+        )
+
+
+def _lists(column: pa.ChunkedArray, name: str, schema: pa.Schema, where: str) -> Array:
+    """Lists of numbers of one length, or lists of such lists, as [N, ...]."""
+    shape = [len(column)]
+    values: Any = stored(column).combine_chunks()
+    while is_list(values.type):
+        inside = math.prod(shape[1:])  # such lists in one row
+        _refuse_nulls(pa.chunked_array([values]), name, where, inside)
+        lengths = pc.list_value_length(values).to_numpy(zero_copy_only=False)
+        other = np.flatnonzero(lengths != lengths[:1])
+        if len(other):
+            raise InputError(
+                f"{where}: all lists in column {listed([name])} must have one length. Given: "
+                f"{lengths[0]} and, in row {other[0] // inside} (counted from 0), "
+                f"{lengths[other[0]]}"
+            )
+        if not lengths[:1].any():
+            raise InputError(f"{where}: lists in column {listed([name])} must hold numbers")
+        shape.append(int(lengths[0]))
+        values = stored(pa.chunked_array([values.flatten()])).combine_chunks()
+    if not is_number(values.type) or pa.types.is_decimal(values.type):
+        raise InputError(
+            f"{where}: column {listed([name])} must list numbers. Given: {values.type}"
+        )
+    if values.null_count:
+        row = pc.index(pc.is_null(values), True).as_py() // math.prod(shape[1:])
+        raise InputError(
+            f"{where}: each row needs all its features. Given: {values.null_count:,} missing "
+            f"values in lists of column {listed([name])}, the first in row {row} (counted from 0)"
+        )
+    numbers: Array = values.to_numpy(zero_copy_only=False)
+    numbers = numbers.reshape(len(column), -1)
+    if numbers.dtype != np.uint8:
+        numbers = features.as_floats(numbers, f"{where}, column {listed([name])}")
+    inner = tuple(shape[1:]) if len(shape) > 2 else _pixel_shape(numbers, schema, where)
+    return numbers.reshape(len(column), *inner)
+
+
+def _pixel_shape(x: Array, schema: pa.Schema, where: str) -> tuple[int, ...]:
+    """The shape in the file's metadata (`shape`, JSON); square for bytes; else a vector."""
+    size = x.shape[1]
+    shape = metadata_json(schema, b"shape", where)
+    if shape is not None:
+        if (
+            not isinstance(shape, list)
+            or not all(type(side) is int and side > 0 for side in shape)
+            or not 1 <= len(shape) <= 3
+            or math.prod(shape) != size
+        ):
+            raise InputError(
+                f"{where}: shape in its metadata must be sides whose product is {size}. Given: "
+                f"{listed([shape])}"
+            )
+        return tuple(shape)
+    if x.dtype == np.uint8:
+        for channels in (1, 3):
+            side = round((size / channels) ** 0.5)
+            if side * side * channels == size:
+                return (side, side) if channels == 1 else (side, side, 3)
+    return (size,)
