@@ -356,8 +356,15 @@ def barebones_curve(name: str) -> list[Report]:
     return reports(trial("barebones", **TRAININGS[name]))
 
 
-@pytest.mark.parametrize("api", KERAS_APIS)
-@pytest.mark.parametrize("name", TRAININGS)
+CURVES = [
+    pytest.param(name, api, marks=[] if i % 3 == j else [pytest.mark.slow])
+    for i, name in enumerate(TRAININGS)
+    for j, api in enumerate(KERAS_APIS)
+]
+"""All pairs; the quick ones have each optimiser once and each way twice."""
+
+
+@pytest.mark.parametrize(("name", "api"), CURVES)
 def test_the_four_ways_train_to_the_same_curve(name: str, api: Any) -> None:
     run = reports(trial(api, **TRAININGS[name]))
     assert len(run) == 3

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Job
+from conftest import Job, command_line
 from ffnet.errors import InputError
 from ffnet.run import ranking, storage, tables
 from ffnet.run.folder import RunFolder
@@ -137,6 +137,21 @@ print("IMPORTED", sorted({{"ray", "tensorflow"}} & set(sys.modules)))
         cwd=Path(__file__).parent.parent,
     )  # fmt: skip
     assert done.stdout.endswith("IMPORTED []\n")
+
+
+def test_a_reader_that_leaves_a_table_is_no_error_and_a_full_disk_is_one(
+    run_folder: RunFolder,
+) -> None:
+    command = command_line("table", run_folder.place)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()  # before it prints
+        assert (process.stderr.read(), process.wait(timeout=60)) == (b"", 0)
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: the output cannot be written (No space left on device)\n"
 
 
 # --- folders and writing -----------------------------------------------------------------------
