@@ -17,7 +17,7 @@ from ffnet.run.folder import RunFolder
 from ffnet.run.storage import File
 from ffnet.spec.net import NetSpec, Training
 from ffnet.spec.trial import TrialConfig
-from ffnet.tuning.trial import Trial
+from ffnet.tuning.worker import TrialWorker
 
 NOW = "2026-01-01T00:00:00+00:00"
 REPORTS = [
@@ -181,9 +181,9 @@ def test_a_damaged_file_is_named(tmp_path: Path, whole: bytes) -> None:
 
 
 @pytest.fixture
-def trial(tmp_path: Path) -> Trial:
+def trial(tmp_path: Path) -> TrialWorker:
     """A trial on a worker, without Ray, of which two checkpoints were written."""
-    trial = Trial.__new__(Trial)
+    trial = TrialWorker.__new__(TrialWorker)
     trial._folder, trial._note, trial._earlier = RunFolder.at(tmp_path), None, []
     trial._config = TrialConfig(number=3, net=NetSpec(), training=Training(), epochs=1, seed=0)
     for step in (40, 80):
@@ -203,32 +203,32 @@ def damage(file: File) -> None:
     Path(file.place).write_bytes(content)
 
 
-def restored(trial: Trial) -> tuple[int, bool]:
+def restored(trial: TrialWorker) -> tuple[int, bool]:
     """The step after which the trial goes on, and whether its weights are those of the step."""
     trainer: Any = Trainer()
     step = trial._restore(trainer)
     return step, values(trainer.variables) == values(variables(seed=step or 1))
 
 
-def test_a_trial_goes_on_from_its_last_checkpoint(trial: Trial) -> None:
+def test_a_trial_goes_on_from_its_last_checkpoint(trial: TrialWorker) -> None:
     assert restored(trial) == (80, True)
     assert trial._note is None
 
 
 def test_in_place_of_a_damaged_checkpoint_the_one_before_is_taken_with_a_note(
-    trial: Trial,
+    trial: TrialWorker,
 ) -> None:
     damage(trial._checkpoint)
     assert restored(trial) == (40, True)
     assert "00003.npy: the checkpoint is damaged (its content" in str(trial._note)
 
 
-def test_after_a_kill_between_the_two_the_one_before_is_taken(trial: Trial) -> None:
+def test_after_a_kill_between_the_two_the_one_before_is_taken(trial: TrialWorker) -> None:
     trial._checkpoint.delete()  # where the file system has no links
     assert restored(trial) == (40, True)
 
 
-def test_a_trial_of_which_both_are_damaged_begins_again(trial: Trial) -> None:
+def test_a_trial_of_which_both_are_damaged_begins_again(trial: TrialWorker) -> None:
     damage(trial._checkpoint)
     damage(trial._before)
     assert restored(trial) == (0, True)

@@ -33,7 +33,7 @@ from ffnet.tuning import driver
 from ffnet.tuning import recorder as recording
 from ffnet.tuning.losses import Losses
 from ffnet.tuning.recorder import Recorder
-from ffnet.tuning.trial import Trial
+from ffnet.tuning.worker import TrialWorker
 
 STUDY = Study.model_validate({"space": {"learning_rate": {"uniform": [0.1, 0.2]}}})
 NOW = "2026-01-01T00:00:00+00:00"
@@ -322,12 +322,12 @@ def test_a_traceback_that_cannot_be_kept_does_not_end_a_study(disk: Disk, hold: 
 def test_a_trial_whose_checkpoint_finds_no_room_is_stopped_not_failed_and_ends_the_study(
     hold: Hold, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_room(_: Trial) -> NoReturn:
+    def no_room(_: TrialWorker) -> NoReturn:
         raise StorageError(28, "No space left on device", "/run/checkpoints/00000.npy")
 
-    monkeypatch.setattr(Trial, "_step", no_room)
-    monkeypatch.setattr(Trial, "_place", lambda _: {n: REPORT[n] for n in recording.PLACE})
-    result = Trial.step(Trial.__new__(Trial))
+    monkeypatch.setattr(TrialWorker, "_step", no_room)
+    monkeypatch.setattr(TrialWorker, "_place", lambda _: {n: REPORT[n] for n in recording.PLACE})
+    result = TrialWorker.step(TrialWorker.__new__(TrialWorker))
     reason = "/run/checkpoints/00000.npy: No space left on device"
     assert (result["status"], result["reason"], result["done"]) == ("stopped", reason, True)
     recorder, trial = begun(hold)

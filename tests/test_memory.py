@@ -15,7 +15,7 @@ from ffnet.spec.net import NetSpec, Training
 from ffnet.spec.study import Data
 from ffnet.spec.trial import TrialConfig
 from ffnet.training import memory
-from ffnet.tuning.trial import Trial
+from ffnet.tuning.worker import TrialWorker
 
 
 def config(net: dict[str, Any], **training: Any) -> TrialConfig:
@@ -134,7 +134,7 @@ def test_data_and_slots_count(digits: DataSet) -> None:
 
 
 def test_a_worker_forgets_what_is_not_in_use_and_large() -> None:
-    trial: Any = Trial.__new__(Trial)
+    trial: Any = TrialWorker.__new__(TrialWorker)
 
     def left(*megabytes: int) -> list[int]:
         held = {n: SimpleNamespace(held_bytes=lambda size=size: size * 10**6)

@@ -10,7 +10,7 @@ from ffnet.spec.net import NetSpec, Training
 from ffnet.spec.trial import TrialConfig
 from ffnet.training.loop import Report
 from ffnet.training.trainer import Score
-from ffnet.tuning.trial import KEPT_BYTES, Trial
+from ffnet.tuning.worker import KEPT_BYTES, TrialWorker
 
 
 def report(epoch: int) -> Report:
@@ -23,9 +23,11 @@ def saved(number: int | None, epochs: int) -> list[dict[str, Any]]:
     return [{**own, "step": e * 10, "epoch": float(e)} for e in range(1, epochs + 1)]
 
 
-def going_on(reports: list[dict[str, Any]], scheduler: str = "asha", epochs: int = 4) -> Trial:
+def going_on(
+    reports: list[dict[str, Any]], scheduler: str = "asha", epochs: int = 4
+) -> TrialWorker:
     """Trial 3 on a worker, with the reports that its checkpoint holds."""
-    trial: Any = Trial.__new__(Trial)
+    trial: Any = TrialWorker.__new__(TrialWorker)
     config = TrialConfig(number=3, net=NetSpec(), training=Training(), epochs=epochs, seed=0)
     trial._shares = scheduler == "pbt"
     trial.reset_config({"trial": config.model_dump()})
@@ -38,7 +40,7 @@ def going_on(reports: list[dict[str, Any]], scheduler: str = "asha", epochs: int
     return trial  # type: ignore[no-any-return]
 
 
-def told(trial: Trial) -> list[tuple[float, bool, bool, list[float]]]:
+def told(trial: TrialWorker) -> list[tuple[float, bool, bool, list[float]]]:
     """(epoch, whether it is told again, whether it is the last, epochs of the reports before)."""
     rows: list[tuple[float, bool, bool, list[float]]] = []
     while not rows or not rows[-1][2]:
@@ -85,7 +87,7 @@ def test_weights_that_another_trial_had_trained_to_the_end_end_the_trial() -> No
 
 def kept_after(sizes: dict[str, int], *used: str) -> list[str]:
     """Structures that a worker keeps, by their bytes, after it trained some in this order."""
-    trial: Any = Trial.__new__(Trial)
+    trial: Any = TrialWorker.__new__(TrialWorker)
     trial._trainers = OrderedDict()
     for name in used:
         trial._trainers[name] = SimpleNamespace(held_bytes=lambda size=sizes[name]: size)

@@ -29,8 +29,8 @@ from ffnet.tuning.progress import Progress
 from ffnet.tuning.recorder import Recorder
 from ffnet.tuning.schedulers import make_scheduler, replay
 from ffnet.tuning.search import StudySearch
-from ffnet.tuning.trial import Trial
 from ffnet.tuning.watch import Watch
+from ffnet.tuning.worker import TrialWorker
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
 """Errors of a disk, on which Ray Tune writes its own state."""
@@ -202,7 +202,9 @@ def _fit(
     slots: int,
 ) -> None:
     file_system, path = storage.located(folder.tune)
-    trainable = tune.with_parameters(Trial, data=data.without_test(), study=study, folder=folder)
+    trainable = tune.with_parameters(
+        TrialWorker, data=data.without_test(), study=study, folder=folder
+    )
     # At the end Ray Tune looks for its own loggers' files, a warning a trial; there are none.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     # `Tuner` would pickle the callbacks to restore them later; the tables are what a study keeps.

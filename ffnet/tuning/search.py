@@ -87,7 +87,7 @@ class StudySearch(Searcher):  # type: ignore[misc]
     def on_trial_complete(
         self, trial_id: str, result: Values | None = None, error: bool = False
     ) -> None:
-        """Queue a lost trial again. Errors are lost workers: see `Trial`."""
+        """Queue a lost trial again. Errors are lost workers: see `TrialWorker`."""
         config = self._live.pop(trial_id)
         if not error:
             return

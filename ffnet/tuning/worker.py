@@ -1,7 +1,7 @@
-"""A trial on a worker: what Ray Tune calls, around the one training loop.
+"""The worker that trains trials: what Ray Tune calls, around the one training loop.
 
-One `Trial` object lives as long as its worker process and serves one trial after another: the
-data set and the compiled functions stay, the weights change.
+A `TrialWorker` lives as long as its process and serves one trial after another: the data set and
+the compiled functions stay, the weights change.
 """
 
 import errno
@@ -45,7 +45,7 @@ KEPT_BYTES = 500_000_000
 CHECKPOINT = "checkpoint.npy"  # its name where Ray Tune asks for one
 
 
-class Trial(tune.Trainable):  # type: ignore[misc]
+class TrialWorker(tune.Trainable):  # type: ignore[misc]
     """Trains what it is given, a report interval a step.
 
     Nothing that a trial does may raise into Ray Tune, which would take its worker down and drop
