@@ -16,7 +16,7 @@ from ffnet.nets import neurons
 from ffnet.nets.barebones import BarebonesNet
 from ffnet.nets.initializers import SCHEMES, initial
 from ffnet.nets.keras_ways import FeedForward, KerasNet
-from ffnet.nets.net import NORM_EPSILON, NORM_MOMENTUM, Net, Noise, initialize, make_net
+from ffnet.nets.net import NORM_EPSILON, NORM_MOMENTUM, Dropout, Net, initialize, make_net
 from ffnet.spec.net import Activation, NetSpec, Training
 from ffnet.spec.study import Data
 from ffnet.spec.trial import TrialConfig
@@ -164,7 +164,7 @@ def made(spec: NetSpec, features: int = FEATURES, dtype: tf.DType = tf.float32) 
         variable.assign(random.normal(size=variable.numpy().shape))
     for variable in net.state:
         variable.assign(random.uniform(0.5, 1.5, variable.numpy().shape))
-    net.noise.rates.assign(spec.dropout_rates)
+    net.dropout.rates.assign(spec.dropout_rates)
     return net
 
 
@@ -193,7 +193,7 @@ def test_with_the_same_weights_the_four_ways_give_the_same_scores(
     plain, other = (made(NetSpec(api=way, **fields)) for way in ("barebones", api))
     scores = []
     for net in (plain, other):
-        net.noise.begin_step(3, 5)
+        net.dropout.begin_step(3, 5)
         scores.append(net.scores(examples(), training).numpy())
     assert scores[1] == pytest.approx(scores[0], abs=1e-5)
     for one, two in zip(plain.state, other.state, strict=True):
@@ -245,8 +245,8 @@ def identity(api: Any, rates: tuple[float, ...]) -> Net:
     net = make_net(WIDE, WIDE, spec)
     for kernel in net.weights:
         kernel.assign(tf.eye(WIDE))
-    net.noise.rates.assign(rates)
-    net.noise.begin_step(0, 0)
+    net.dropout.rates.assign(rates)
+    net.dropout.begin_step(0, 0)
     return net
 
 
@@ -269,12 +269,12 @@ def test_each_layer_drops_others_at_its_own_rate(api: Any) -> None:
 
 
 def test_what_is_dropped_follows_from_seed_and_step_alone() -> None:
-    noise, ones = Noise(1), tf.ones((50, WIDE))
-    noise.rates.assign([0.5])
+    dropout, ones = Dropout(1), tf.ones((50, WIDE))
+    dropout.rates.assign([0.5])
 
     def kept(seed: int, step: int) -> Any:
-        noise.begin_step(seed, step)
-        return noise.drop(ones, 0).numpy() > 0
+        dropout.begin_step(seed, step)
+        return dropout.drop(ones, 0).numpy() > 0
 
     first = kept(1, 7)
     for other in (kept(1, 8), kept(2, 7)):
@@ -395,7 +395,7 @@ def test_a_trainer_drops_while_training_and_not_while_evaluating(api: Any) -> No
     (run,) = reports(of)
     trainer = trainer_for(of)
     assert trainer.evaluate(trainer.data.validation) == run.validation
-    trainer.net.noise.rates.assign([0.0, 0.0])
+    trainer.net.dropout.rates.assign([0.0, 0.0])
     assert trainer.evaluate(trainer.data.validation) == run.validation
     (other,) = reports(trial(api, epochs=1, **TRAININGS["nesterov"] | {"dropout": (0.2, 0.0)}))
     assert other.train_loss != run.train_loss

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from ffnet.nets.net import NORM_EPSILON, NORM_MOMENTUM, Noise, flatten
+from ffnet.nets.net import NORM_EPSILON, NORM_MOMENTUM, Dropout, flatten
 from ffnet.spec.net import NetSpec
 
 
@@ -29,7 +29,7 @@ class BarebonesNet:
         """
         self._activation = keras.activations.get(spec.activation)
         self._drops = any(spec.dropout_rates)
-        self.noise = Noise(len(spec.hidden_sizes))
+        self.dropout = Dropout(len(spec.hidden_sizes))
         self.weights: list[tf.Variable] = []
         self.state: list[tf.Variable] = []
         self._layers: list[_Layer] = []
@@ -59,7 +59,7 @@ class BarebonesNet:
         for i, layer in enumerate(self._layers[1:]):
             x = self._activation(z)
             if self._drops and training:
-                x = self.noise.drop(x, i)
+                x = self.dropout.drop(x, i)
             z = layer.after_product(tf.matmul(x, layer.kernel), training)
         return z
 

@@ -8,23 +8,23 @@ same loop: its epochs run in the graph, without a step of Python.
 import keras
 import tensorflow as tf
 
-from ffnet.nets.net import NORM_EPSILON, NORM_MOMENTUM, Noise, flatten
+from ffnet.nets.net import NORM_EPSILON, NORM_MOMENTUM, Dropout, flatten
 from ffnet.spec.net import NetSpec
 
 
 class SeededDropout(keras.layers.Layer):  # type: ignore[misc]
-    """Dropout that draws from a Noise: repeatable, and its rate may change without a new trace."""
+    """Dropout that draws from a Dropout: repeatable, and its rate may change without a new trace."""
 
-    def __init__(self, noise: Noise, layer: int, **options: object) -> None:
+    def __init__(self, dropout: Dropout, layer: int, **options: object) -> None:
         super().__init__(**options)
-        self._noise, self._layer = noise, layer
+        self._dropout, self._layer = dropout, layer
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """`x` [N, H] as it is, or while training with some numbers dropped."""
-        return self._noise.drop(x, self._layer) if training else x
+        return self._dropout.drop(x, self._layer) if training else x
 
 
-def layers(classes: int, spec: NetSpec, noise: Noise, dtype: str) -> list[keras.layers.Layer]:
+def layers(classes: int, spec: NetSpec, dropout: Dropout, dtype: str) -> list[keras.layers.Layer]:
     """The layers of a net in order, for each of the three ways to join."""
     common = {"dtype": dtype}
     dense = {"use_bias": spec.bias, "kernel_initializer": "zeros", **common}  # set afterwards
@@ -39,7 +39,7 @@ def layers(classes: int, spec: NetSpec, noise: Noise, dtype: str) -> list[keras.
             )
         made.append(keras.layers.Activation(spec.activation, **common))
         if any(spec.dropout_rates):
-            made.append(SeededDropout(noise, i, **common))
+            made.append(SeededDropout(dropout, i, **common))
     return [*made, keras.layers.Dense(classes, **dense)]
 
 
@@ -77,8 +77,8 @@ class KerasNet:
         self, features: int, classes: int, spec: NetSpec, dtype: tf.DType = tf.float32
     ) -> None:
         """Build the model; arguments as for `make_net`."""
-        self.noise = Noise(len(spec.hidden_sizes))
-        parts = layers(classes, spec, self.noise, dtype.name)
+        self.dropout = Dropout(len(spec.hidden_sizes))
+        parts = layers(classes, spec, self.dropout, dtype.name)
         if spec.api == "model":
             self.model = FeedForward(parts, dtype.name)
             self.model(tf.zeros([1, features], dtype))  # makes the variables

@@ -11,10 +11,13 @@ from ffnet.spec.net import NetSpec
 
 NORM_EPSILON, NORM_MOMENTUM = 1e-3, 0.99  # of batch normalisation, as in Keras
 
-NOISE_FROM, MOST_LAYERS = 2**32, 2**20  # of dropout's seeds: apart from those of epochs and weights
+DROPOUT_SEEDS_FROM, MOST_LAYERS = (
+    2**32,
+    2**20,
+)  # of dropout's seeds: apart from those of epochs and weights
 
 
-class Noise:
+class Dropout:
     """What dropout draws from, apart from the layers so that neither rate nor seed is traced.
 
     Attributes:
@@ -28,7 +31,7 @@ class Noise:
     def begin_step(self, seed: tf.Tensor, step: tf.Tensor) -> None:
         """What is dropped in this step follows from the trial's seed and the step alone."""
         step = tf.cast(step, tf.int64)
-        self._seed.assign([tf.cast(seed, tf.int64), (step + NOISE_FROM) * MOST_LAYERS])
+        self._seed.assign([tf.cast(seed, tf.int64), (step + DROPOUT_SEEDS_FROM) * MOST_LAYERS])
 
     def drop(self, x: tf.Tensor, layer: int) -> tf.Tensor:
         """`x` [N, H] with a share of its numbers set to 0 and the others scaled up to match.
@@ -51,13 +54,13 @@ class Net(Protocol):
     """A net whose variables the training loop changes.
 
     Attributes:
-        noise: rates and seed of its dropout.
+        dropout: its rates and its seed.
         weights: what is trained; for each layer its kernel [inputs, outputs], then where the spec
             asks for them its bias [outputs], and gamma and beta [outputs] of batch normalisation.
         state: what training moves otherwise: mean and variance [outputs] of each normalised layer.
     """
 
-    noise: Noise
+    dropout: Dropout
     weights: list[tf.Variable]
     state: list[tf.Variable]
 

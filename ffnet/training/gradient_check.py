@@ -87,8 +87,8 @@ def _net(spec: NetSpec, features: int, classes: int, seed: int, random: np.rando
     initialize(net, features, classes, spec, seed)
     for weight in net.weights:
         weight.assign_add(0.1 * random.normal(size=weight.numpy().shape))
-    net.noise.rates.assign(spec.dropout_rates)
-    net.noise.begin_step(seed, 0)
+    net.dropout.rates.assign(spec.dropout_rates)
+    net.dropout.begin_step(seed, 0)
     return net
 
 

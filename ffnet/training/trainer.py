@@ -124,7 +124,7 @@ class Trainer:
             trained on: fewer than asked for when a loss was no longer finite.
         """
         training = config.training
-        self.net.noise.rates.assign(config.net.dropout_rates)
+        self.net.dropout.rates.assign(config.net.dropout_rates)
         middle = self._end_of_blocks(steps, training)
         total, last, seen = 0.0, 0.0, 0
         if middle > steps.start:
@@ -220,7 +220,7 @@ class Trainer:
 
     def _begin_step(self, seed: tf.Tensor, step: tf.Tensor) -> None:
         if self._drops:
-            self.net.noise.begin_step(seed, step)
+            self.net.dropout.begin_step(seed, step)
 
     @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
     def _predict(self, x: tf.Tensor) -> tf.Tensor:
