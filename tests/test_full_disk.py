@@ -348,7 +348,7 @@ def test_ray_tune_without_room_for_its_own_state_ends_the_study_in_order(
         raise OSError(number, os.strerror(number), "/tmp/ray/state.json")
 
     monkeypatch.setattr("ffnet.ray_cluster.cluster.connected", lambda *_: nullcontext(1))
-    monkeypatch.setattr("ffnet.ray_cluster.shared.check", lambda _: None)
+    monkeypatch.setattr("ffnet.ray_cluster.shared_folder.refuse_unseen", lambda _: None)
     monkeypatch.setattr(driver, "_fit", no_room)
     recorder = driver.run_study(STUDY, load(STUDY.data), hold.folder, None, Past(), hold)
     assert recorder.unwritable == f"/tmp/ray/state.json: {os.strerror(number)}"

@@ -16,14 +16,14 @@ def reserved(host: str, port: int) -> socket.socket:
             with socket.socket(_family(host)) as alone:
                 alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 alone.bind((host, port))
-        return shared(host, port)
+        return shared_socket(host, port)
     except (OSError, UnicodeError) as error:
         raise InputError(
             f"--host and --port must be free to listen on. Given: {host}:{port} ({error})"
         ) from None
 
 
-def shared(host: str, port: int) -> socket.socket:
+def shared_socket(host: str, port: int) -> socket.socket:
     """A socket bound to a port that this user's other processes may be bound to as well."""
     made = socket.socket(_family(host))
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -19,7 +19,7 @@ from ray import serve
 from ffnet.errors import one_line
 from ffnet.export.folder import ModelFolder
 from ffnet.serving import rest
-from ffnet.serving.listen import shared
+from ffnet.serving.listen import shared_socket
 from ffnet.serving.tensors import LONGEST, Array, Refused
 
 Scope = Mapping[str, Any]
@@ -58,7 +58,7 @@ class Replica:
         model.configure()
         self._folder, self._max_bytes = folder, options.max_bytes
         self._model = model.Model(folder.path)
-        listening = shared(options.host, options.port)
+        listening = shared_socket(options.host, options.port)
         listening.listen(2048)
         config = uvicorn.Config(
             self._app,

@@ -15,7 +15,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError, RunError
-from ffnet.ray_cluster import cluster, shared
+from ffnet.ray_cluster import cluster, shared_folder
 from ffnet.run import storage
 from ffnet.run.folder import RunFolder
 from ffnet.run.hold import Hold
@@ -147,7 +147,7 @@ def run_study(
         ) as slots,
     ):
         _check_learns(study, slots)
-        shared.check(folder)
+        shared_folder.refuse_unseen(folder)
         past.accept(folder)
         losses = Losses()
         recorder = signals.recorder = Recorder(study, folder, losses, past, hold)

@@ -10,7 +10,7 @@ from ffnet.run.folder import RunFolder
 PATIENCE = 60.0  # seconds for all nodes to answer
 
 
-def check(folder: RunFolder) -> None:
+def refuse_unseen(folder: RunFolder) -> None:
     """Refuse a folder that a node does not see, or cannot write to.
 
     Args:
