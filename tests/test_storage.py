@@ -218,4 +218,4 @@ def test_a_place_is_the_same_however_it_is_written(tmp_path: Path) -> None:
     assert RunFolder.at("gs://b/a run").checkpoint(3).place == "gs://b/a run/checkpoints/00003.npy"
     assert RunFolder.at(tmp_path / "a?b#c").study.place == f"{tmp_path}/a?b#c/study.json"
     assert RunFolder.at("s3://b/x?scheme=http").study.place == "s3://b/x/study.json?scheme=http"
-    assert RunFolder.at("s3://b/runs/x?scheme=http").here == Path("runs/x")
+    assert RunFolder.at("s3://b/runs/x?scheme=http").local == Path("runs/x")

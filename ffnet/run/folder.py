@@ -117,7 +117,7 @@ class RunFolder:
         return Path(urlsplit(self.place).path if remote else self.place).name
 
     @property
-    def here(self) -> Path:
+    def local(self) -> Path:
         """For what must be files of this machine: the run, or runs/NAME of one in a store."""
         return Path("runs") / self.name if storage.is_remote(self.place) else Path(self.place)
 
@@ -161,11 +161,11 @@ class RunFolder:
     @property
     def tensorboard(self) -> Path:
         """TensorBoard's event files, made from the tables."""
-        return self.here / "tensorboard"
+        return self.local / "tensorboard"
 
     def export(self, name: str) -> Path:
         """A net handed on: a folder for each version, and the card of the newest."""
-        return self.here / "export" / name
+        return self.local / "export" / name
 
     @contextmanager
     def log(self) -> Iterator[Path]:
