@@ -13,7 +13,7 @@ from ffnet.spec.net import NetSpec
 
 
 class SeededDropout(keras.layers.Layer):  # type: ignore[misc]
-    """Dropout that draws from a Dropout: repeatable, and its rate may change without a new trace."""
+    """A Keras layer around `Dropout`: repeatable, and its rate may change without a new trace."""
 
     def __init__(self, dropout: Dropout, layer: int, **options: object) -> None:
         super().__init__(**options)

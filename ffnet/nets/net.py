@@ -18,7 +18,7 @@ DROPOUT_SEEDS_FROM, MOST_LAYERS = (
 
 
 class Dropout:
-    """What dropout draws from, apart from the layers so that neither rate nor seed is traced.
+    """Dropout's rates and seed as variables, so that new values need no new trace.
 
     Attributes:
         rates: dropout rate of each hidden layer, [depth] float32.
