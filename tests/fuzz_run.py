@@ -138,7 +138,7 @@ def _documents() -> list[bytes]:
 def document(data: bytes, folder: Path) -> None:
     """The study.json of a run, and what is made from it."""
     (folder / "study.json").write_bytes(data)
-    content = recorded.document(RunFolder.at(folder))
+    content = recorded.read_study_json(RunFolder.at(folder))
     shown(content["study"])
     row = {"trial": 0, "seed": random.Random(data).randrange(99), "learning_rate": 0.1}
     recorded.config(content["study"], row)

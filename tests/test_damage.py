@@ -186,7 +186,7 @@ def test_a_text_cannot_command_the_terminal(run: RunFolder, call: Job) -> None:
 
 
 def test_a_configuration_that_cannot_be_is_refused(run: RunFolder) -> None:
-    study = recorded.document(run)["study"]
+    study = recorded.read_study_json(run)["study"]
     assert recorded.config(study, row(0)).training.learning_rate > 0
     for changed in ({"learning_rate": -1.0}, {"optimizer": "magic"}, {"seed": None}):
         with pytest.raises(InputError, match=r"trials\.parquet, trial 7: its configuration"):
@@ -222,7 +222,7 @@ def test_a_study_json_with_an_odd_field_is_refused_by_its_name(
     section[path[-1]] = value
     Path(run.study.place).write_text(json.dumps(document), "utf-8")
     with pytest.raises(InputError) as error:
-        recorded.document(run)
+        recorded.read_study_json(run)
     assert str(run.study) in str(error.value)
     assert words in str(error.value)
 
@@ -297,7 +297,7 @@ def test_what_versions_said_of_their_data_is_read(
     run: RunFolder, data: dict[str, Any], of_data: dict[str, Any]
 ) -> None:
     describe(run, data, **of_data)
-    assert recorded.document(run)["data"] == data
+    assert recorded.read_study_json(run)["data"] == data
 
 
 class Value:

@@ -104,7 +104,7 @@ def test_missing_labels_are_refused_or_left_out(tmp_path: Path, kind: str) -> No
     assert len(data.classes) == (2 if "bool" in kind else 3)
     kept = {tuple(np.round(x, 2)) for i, x in enumerate(X.astype(float)) if i not in GAPS}
     assert of_example(data).keys() == kept
-    assert provenance.document({}, data, 1)["data"]["unlabelled"] == {"train": 3}
+    assert provenance.new_study_json({}, data, 1)["data"]["unlabelled"] == {"train": 3}
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ def test_of_two_possible_label_columns_none_is_guessed(tmp_path: Path) -> None:
     data = loaded(path, target="Target")
     assert data.columns == ("a", "b", "label")
     assert data.target == "Target"
-    about = provenance.document({}, data, 1)["data"]
+    about = provenance.new_study_json({}, data, 1)["data"]
     assert (about["target"], about["columns"]) == ("Target", ("a", "b", "label"))
 
 

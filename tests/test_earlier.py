@@ -47,7 +47,7 @@ def older_run(place: Path, data: DataSet, net: Values, space: Values | None = No
     )
     folder = RunFolder.at(place)
     folder.begin()
-    document = provenance.document(study.resolved(), data, 1)
+    document = provenance.new_study_json(study.resolved(), data, 1)
     document["study"]["net"] = net
     storage.write_json(folder.study, document)
     rows: list[tables.Row] = [
@@ -75,7 +75,7 @@ def test_a_trial_of_a_run_that_is_older_than_biases_has_none(
     net: Values, digits: DataSet, tmp_path: Path
 ) -> None:
     folder = older_run(tmp_path / "run", digits, net)
-    study = recorded.document(folder)["study"]
+    study = recorded.read_study_json(folder)["study"]
     for row in tables.read(folder.trials):
         assert not recorded.config(study, row).net.bias
     again = validated(Study, study_files.read_study(str(folder.study)), "study.json", recorded=True)
@@ -90,8 +90,10 @@ def test_one_net_of_a_run_that_is_older_than_biases_has_none(
     folder.begin()
     one = OneNet().model_dump(mode="json")
     del one["net"]["bias"]
-    storage.write_json(folder.study, provenance.document(one, digits, 1))
-    assert not recorded.config(recorded.document(folder)["study"], {"trial": 0, "seed": 0}).net.bias
+    storage.write_json(folder.study, provenance.new_study_json(one, digits, 1))
+    assert not recorded.config(
+        recorded.read_study_json(folder)["study"], {"trial": 0, "seed": 0}
+    ).net.bias
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_where_no_condition_holds_the_section_s_value_is_meant_and_study_json_ke
         "bias": {"choice": [True], "when": {"optimizer": "sgd"}},
     }
     folder = older_run(tmp_path / "run", digits, {"hidden_sizes": [8]}, space)
-    before = validated(Study, recorded.document(folder)["study"], "run", recorded=True)
+    before = validated(Study, recorded.read_study_json(folder)["study"], "run", recorded=True)
     biases = {
         config.training.optimizer: config.net.bias
         for config in (before.trial_config(n, before.sample(n), 0) for n in range(20))

@@ -149,7 +149,7 @@ def test_a_run_of_one_net_is_exported_with_a_card(job: Job, nets: Path) -> None:
     assert card["data"]["sizes"] == {"train": 1257, "validation": 270, "test": 270}
     assert card["hyperparameters"]["dropout"] == [0.2, 0.1]
     assert card["epochs"] == 4
-    document = recorded.document(run)
+    document = recorded.read_study_json(run)
     assert all(card[name] == document[name] for name in ("commit", "versions"))
     assert document["data"]["source"] not in json.dumps(card)
     assert b"ffnet" not in (out / "1" / "saved_model.pb").read_bytes()
@@ -181,7 +181,7 @@ def test_numbers_that_float32_would_merge_stay_apart_to_the_end(job: Job, tmp_pa
     assert "validation accuracy 1.0000" in done.stdout, done.stderr
     assert "test accuracy 1.0000" in done.stdout
     run = RunFolder.existing(tmp_path / "run")
-    about = recorded.document(run)["data"]
+    about = recorded.read_study_json(run)["data"]
     assert (about["target"], about["columns"]) == ("when", ["seconds"])
     card = export(run, tmp_path / "model")
     assert card["signature"]["inputs"] == {"features": {"dtype": "float64", "shape": [None, 1]}}
@@ -215,7 +215,7 @@ def test_a_run_of_an_older_version_is_exported_as_it_was_trained(
 ) -> None:
     run = RunFolder.at(shutil.copytree(nets / "model", tmp_path / "run"))
     new = export(run, tmp_path / "new")
-    document = recorded.document(run)
+    document = recorded.read_study_json(run)
     for name in ("columns", "target", "unused", "unlabelled", "normalized_in"):
         del document["data"][name]
     storage.write_json(run.study, document)
@@ -241,7 +241,7 @@ def test_of_a_study_the_best_last_report_with_a_checkpoint_goes(
 
 def test_a_study_that_judges_by_loss_hands_on_the_lowest(study: RunFolder, tmp_path: Path) -> None:
     run = RunFolder.at(shutil.copytree(study.place, tmp_path / "run"))
-    document = recorded.document(run)
+    document = recorded.read_study_json(run)
     document["study"]["tuning"]["metric"] = "val_loss"
     storage.write_json(run.study, document)
     rows = kept(run)
@@ -376,7 +376,7 @@ def test_a_damaged_checkpoint_is_refused_by_name(nets: Path, tmp_path: Path, cal
 @pytest.mark.slow
 def test_study_json_of_an_older_run_is_refused(nets: Path, tmp_path: Path) -> None:
     run = RunFolder.at(shutil.copytree(nets / "model", tmp_path / "run"))
-    document = recorded.document(run)
+    document = recorded.read_study_json(run)
     del document["data"]["mean"], document["data"]["std"]
     storage.write_json(run.study, document)
     with pytest.raises(InputError, match="needs mean, std of the data"):

@@ -43,7 +43,7 @@ def study(trials: int = 5, epochs: int = 4, scheduler: str = "none", **sections:
 def begun(of: Study, data: DataSet, place: Path, **options: Any) -> tuple[MiniTune, Checkpoints]:
     """A study's run folder after its end, and its checkpoints."""
     folder = RunFolder.at(place)
-    storage.write_json(folder.study, provenance.document(of.resolved(), data, 1))
+    storage.write_json(folder.study, provenance.new_study_json(of.resolved(), data, 1))
     checkpoints: Checkpoints = {}
     tune = MiniTune(of, folder, checkpoints, **options)
     tune.run()
@@ -137,11 +137,11 @@ def test_study_json_changes_when_the_study_goes_on_and_not_before(
 ) -> None:
     begun(study(), digits, tmp_path)
     folder = RunFolder.at(tmp_path)
-    before = recorded.document(folder)
+    before = recorded.read_study_json(folder)
     taken = past.read(folder, study(7, 6), digits)
-    assert recorded.document(folder) == before
+    assert recorded.read_study_json(folder) == before
     taken.accept(folder)
-    after = recorded.document(folder)
+    after = recorded.read_study_json(folder)
     assert after["study"]["budget"]["trials"] == 7
     assert after["study"]["budget"]["epochs"] == 6
     changed = {"budget.epochs": [4, 6], "budget.trials": [5, 7]}
@@ -173,7 +173,7 @@ def test_a_study_json_without_the_fields_that_are_newer_is_the_same_study(
     of = study()
     begun(of, digits, tmp_path)
     folder = RunFolder.at(tmp_path)
-    document = recorded.document(folder)
+    document = recorded.read_study_json(folder)
     document["study"] = {
         "name": "study", "seed": 0,
         "data": {"dataset": "digits", "data_dir": None, "validation": None, "test": None,

@@ -107,7 +107,7 @@ def test_a_run_of_before_is_read_although_its_study_would_be_refused_now(
     }  # fmt: skip
     document = {"study": old, "data": {"sha256": "0"}, "versions": {}}
     storage.write_json(run.study, document)
-    read = recorded.document(run)["study"]
+    read = recorded.read_study_json(run)["study"]
     assert read["space"] == {
         "learning_rate": [{"uniform": [0.1, 0.2]}], "batch_size": [{"choice": [8, 8, 16]}],
     }  # fmt: skip

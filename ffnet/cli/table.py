@@ -12,7 +12,7 @@ import sys
 
 from ffnet.cli import command
 from ffnet.errors import InputError
-from ffnet.report.text import FORMATS, render, shown
+from ffnet.report.text import FORMATS, default_columns, render
 from ffnet.run import tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.listing import runs
@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _columns(text: str | None, study: Values) -> list[str]:
     if text is None:
-        return shown(study)
+        return default_columns(study)
     return list(tables.TRIALS.names) if text.strip() == "all" else _words("--columns", text)
 
 

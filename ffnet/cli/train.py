@@ -184,7 +184,7 @@ def _save(
         checkpoints.write(file, reports[-1].step, [], trainer.variables)
     tables.write(folder.epochs, _report_rows(row, reports), tables.EPOCHS)
     tables.write(folder.trials, [row], tables.TRIALS)
-    document = provenance.document(one.model_dump(mode="json"), data, threads)
+    document = provenance.new_study_json(one.model_dump(mode="json"), data, threads)
     storage.write_json(folder.study, document)
     print(f"results: {folder}")
 
@@ -225,7 +225,7 @@ def _train_again(flags: argparse.Namespace) -> int:
     from ffnet.training import memory
 
     folder = RunFolder.existing(flags.run)
-    document = recorded.document(folder)
+    document = recorded.read_study_json(folder)
     row = recorded.trial(tables.read(folder.trials), flags.trial)
     _needs_no_parent(row)
     config = recorded.config(document["study"], row)

@@ -81,7 +81,7 @@ def _as_begun(values: Values, out: str) -> Values:
     """A study's values, with the run's own for fields whose default is another one since then."""
     from ffnet.run import recorded
 
-    meant = as_meant(values, of_run(recorded.document(RunFolder.at(out))["study"]))
+    meant = as_meant(values, of_run(recorded.read_study_json(RunFolder.at(out))["study"]))
     for name in EARLIER if meant is not values else ():
         value = meant["net"][name]
         if value != NetSpec.model_fields[name].default:
@@ -161,7 +161,7 @@ def _folder(
             f"{folder} holds this same study: add --resume to go on with it, or name a new folder"
         )
     folder.begin()
-    document = provenance.document(study.resolved(), data, study.resources.threads)
+    document = provenance.new_study_json(study.resolved(), data, study.resources.threads)
     storage.write_json(folder.study, document)
     return folder, past.Past()
 
@@ -195,11 +195,11 @@ def _resuming(argv: list[str], folder: RunFolder) -> list[str]:
 
 
 def _summarise(study: Study, recorder: "Recorder", folder: "RunFolder", seconds: float) -> None:
-    from ffnet.report.text import render, shown
+    from ffnet.report.text import default_columns, render
 
     counts = recorder.counts()
     if best := recorder.best(5):
-        print(f"\n{render(best, shown(study.resolved()), 'table')}")
+        print(f"\n{render(best, default_columns(study.resolved()), 'table')}")
     states = ", ".join(f"{n} {s}" for s, n in counts.items()) or "none began"
     print(f"\n{counts.total()} trials: {states}")
     print(f"{recorder.epochs_run():g} epochs in {seconds:.1f} s")

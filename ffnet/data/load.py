@@ -19,7 +19,7 @@ from ffnet.system.output import redirected
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownDataSet:
     """A data set that ffnet knows by name.
 
     Attributes:
@@ -36,13 +36,13 @@ class Known:
 
 DIGITS = tuple("0123456789")
 KNOWN = {
-    "mnist": Known(("mnist", "mnist.npz"), DIGITS),
-    "fashion-mnist": Known(
+    "mnist": KnownDataSet(("mnist", "mnist.npz"), DIGITS),
+    "fashion-mnist": KnownDataSet(
         ("fashion-mnist",),
         ("T-shirt/top", "trouser", "pullover", "dress", "coat",
          "sandal", "shirt", "sneaker", "bag", "ankle boot"),
     ),
-    "cifar10": Known(
+    "cifar10": KnownDataSet(
         ("cifar10", "cifar-10-batches-py", "cifar-10-batches-py-target/cifar-10-batches-py",
          "cifar-10-python.tar.gz"),
         ("airplane", "automobile", "bird", "cat", "deer",

@@ -97,7 +97,7 @@ def choose(run: RunFolder, trial: str | None) -> Choice:
 
 
 def _document(run: RunFolder) -> dict[str, Any]:
-    document = recorded.document(run)
+    document = recorded.read_study_json(run)
     if missing := NEEDED - document["data"].keys():
         raise InputError(
             f"{run.study}: needs {', '.join(sorted(missing))} of the data, which older runs did "

@@ -15,7 +15,7 @@ LONGEST = 1000  # characters of a cell
 FORMATS = ("table", "csv", "json", "markdown")
 
 
-def shown(study: Mapping[str, Any]) -> list[str]:
+def default_columns(study: Mapping[str, Any]) -> list[str]:
     """The columns to show unasked: among them what the study searches, and what it judges by.
 
     Args:

@@ -82,7 +82,7 @@ def read(folder: RunFolder, study: Study, data: DataSet, retry_failed: bool = Fa
     Raises:
         InputError: the run is of another study or of other data, or cannot take more.
     """
-    document = recorded.document(rescue.found(folder) or folder)
+    document = recorded.read_study_json(rescue.found(folder) or folder)
     before = validated(Study, document["study"], str(folder.study), recorded=True)
     changed = {p: (old, new) for p, old, new in _differences(before.resolved(), study.resolved())}
     for place, (old, new) in changed.items():
@@ -111,7 +111,7 @@ def read(folder: RunFolder, study: Study, data: DataSet, retry_failed: bool = Fa
 def is_same(folder: RunFolder, study: Study) -> bool:
     """Whether the run in a folder is of this study, so that it could go on there."""
     try:
-        values = recorded.document(folder)["study"]
+        values = recorded.read_study_json(folder)["study"]
         before = validated(Study, values, str(folder.study), recorded=True)
     except InputError:
         return False

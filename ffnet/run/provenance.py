@@ -22,7 +22,7 @@ OF_ANOTHER = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTOR
 GIT_SECONDS = 10.0  # a checkout on a slow file system takes seconds
 
 
-def document(study: dict[str, Any], data: DataSet, threads: int) -> dict[str, Any]:
+def new_study_json(study: dict[str, Any], data: DataSet, threads: int) -> dict[str, Any]:
     """The content of study.json.
 
     Args:

@@ -61,8 +61,8 @@ class DataSection(BaseModel):
         return classes
 
 
-def document(run: RunFolder) -> dict[str, Any]:
-    """The content of a run's study.json: see `provenance.document`.
+def read_study_json(run: RunFolder) -> dict[str, Any]:
+    """The content of a run's study.json: see `provenance.new_study_json`.
 
     Raises:
         InputError: it cannot be read, or is of something else; naming the field.

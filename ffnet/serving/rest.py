@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NoReturn
 
-from ffnet.serving.tensors import Array, Input, Refused, shown
+from ffnet.serving.tensors import Array, Input, Refused, in_words
 
 Call = Literal["status", "metadata", "predict"]
 
@@ -70,7 +70,7 @@ def read(body: bytes, inputs: Sequence[Input]) -> tuple[dict[str, Array], bool]:
         raise Refused(f'a request must have either "instances" or "inputs". Given: {given}')
     signature = request.get("signature_name", SIGNATURE)
     if signature not in (SIGNATURE, "", None):
-        raise Refused(f"signature_name must be {SIGNATURE}. Given: {shown(signature)}")
+        raise Refused(f"signature_name must be {SIGNATURE}. Given: {in_words(signature)}")
     columns = (_by_row if by_row else _by_column)(request, inputs)
     _check_counts(columns)
     each = _may_hold_others(body, request)
@@ -87,7 +87,7 @@ def _parse(body: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise Refused(f"a request must be JSON: {_reason(error)}") from None
     if not isinstance(request, dict):
-        raise Refused(f"a request must be a JSON object. Given: {shown(request)}")
+        raise Refused(f"a request must be a JSON object. Given: {in_words(request)}")
     return request
 
 
@@ -100,7 +100,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) < len(pairs):  # json itself would keep the last of them
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"an object must have a name once. Given: {shown(twice)} twice")
+        raise ValueError(f"an object must have a name once. Given: {in_words(twice)} twice")
     return made
 
 
@@ -138,7 +138,7 @@ def _may_hold_others(body: bytes, request: Mapping[str, Any]) -> bool:
 def _by_row(request: Mapping[str, Any], inputs: Sequence[Input]) -> dict[str, Any]:
     rows = request["instances"]
     if not isinstance(rows, list):
-        raise Refused(f'"instances" must be a list. Given: {shown(rows)}')
+        raise Refused(f'"instances" must be a list. Given: {in_words(rows)}')
     if not any(isinstance(row, dict) for row in rows):
         return _unnamed(rows, inputs)
     for row in rows:
@@ -163,7 +163,7 @@ def _unnamed(values: object, inputs: Sequence[Input]) -> dict[str, Any]:
 def _check_names(named: object, inputs: Sequence[Input]) -> None:
     if not isinstance(named, dict) or named.keys() != {i.name for i in inputs}:
         names = ", ".join(i.name for i in inputs)
-        raise Refused(f"values must be in an object with {names}. Given: {shown(named)}")
+        raise Refused(f"values must be in an object with {names}. Given: {in_words(named)}")
 
 
 def write(outputs: Mapping[str, list[Any]], by_row: bool) -> bytes:

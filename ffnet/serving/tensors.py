@@ -67,7 +67,7 @@ class Input:
     def _check_each(self, values: object) -> None:
         for value in _values(values, 1 + len(self.shape)):
             if not self._holds(value):
-                raise Refused(f"{self.name} must be {self._rule()}. Given: {shown(value)}")
+                raise Refused(f"{self.name} must be {self._rule()}. Given: {in_words(value)}")
 
     @property
     def _floats(self) -> bool:
@@ -111,10 +111,10 @@ def _by(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) or "one number"
 
 
-def shown(value: object) -> str:
+def in_words(value: object) -> str:
     """A value of a request in a few words."""
     if isinstance(value, dict):
-        return f"an object with {', '.join(map(shown, islice(value, 4))) or 'nothing'}"
+        return f"an object with {', '.join(map(in_words, islice(value, 4))) or 'nothing'}"
     if isinstance(value, list):
         return f"a list of {len(value)}"
     if isinstance(value, int) and abs(value) >= 10**60:  # Python refuses to write long ones
