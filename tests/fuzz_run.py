@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ffnet.report import tensorboard
-from ffnet.report.text import render, shown
+from ffnet.report.text import default_columns, render
 from ffnet.run import checkpoints, ranking, recorded, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.storage import File
@@ -139,6 +139,6 @@ def document(data: bytes, folder: Path) -> None:
     """The study.json of a run, and what is made from it."""
     (folder / "study.json").write_bytes(data)
     content = recorded.read_study_json(RunFolder.at(folder))
-    shown(content["study"])
+    default_columns(content["study"])
     row = {"trial": 0, "seed": random.Random(data).randrange(99), "learning_rate": 0.1}
     recorded.config(content["study"], row)

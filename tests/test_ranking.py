@@ -125,7 +125,7 @@ def test_summary_progress_and_checkpoints_follow_the_table(run: RunFolder) -> No
     assert [r["trial"] for r in recorder.best(5)] == [1, 2, 0, 3]
     assert "momentum" in text.render(recorder.best(5), ["trial", "momentum"], "table")  # all null
     assert "best val_loss 0.2000 (trial 1)" in describe(study, recorder, 1.0)
-    assert text.shown(study.resolved())[3:5] == ["best_val_loss", "best_val_loss_epoch"]
+    assert text.default_columns(study.resolved())[3:5] == ["best_val_loss", "best_val_loss_epoch"]
 
 
 def test_export_names_the_first_of_the_table_where_it_takes_another(run: RunFolder) -> None:

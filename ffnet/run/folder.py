@@ -137,7 +137,11 @@ class RunFolder:
         return self._file("epochs.parquet")
 
     def checkpoint(self, trial: int) -> File:
-        """A trial after its last report: see `training.checkpoints`."""
+        """A trial after its last report: see `run.checkpoints`.
+
+        The file holds a line and several arrays in NumPy's format. Its name ends in .npy as in
+        earlier versions, whose runs are read too.
+        """
         return self._file(f"checkpoints/{trial:05d}.npy")
 
     def checkpoint_before(self, trial: int) -> File:
