@@ -74,7 +74,7 @@ def _trials() -> list[bytes]:
         {"trial": n, "status": status, "seed": n, "started_at": NOW, "reason": "why", **figures}
         | known
         | {"hidden_sizes": [8, 4], "dropout": [0.1, 0.0]}
-        for n, status in enumerate((*tables.STATUSES, *("done",) * 34))
+        for n, status in enumerate((*tables.Status, *("done",) * 34))
     ]
     return [_written("trials.parquet", rows[:n], tables.TRIALS) for n in (0, 3, 40)]
 
@@ -100,7 +100,7 @@ def _table(data: bytes, path: Path) -> list[tables.Row]:
     return tables.read(File(str(path)))
 
 
-@fuzzed("trials", _trials, words=[b"PAR1", *(status.encode() for status in tables.STATUSES)])
+@fuzzed("trials", _trials, words=[b"PAR1", *(status.encode() for status in tables.Status)])
 def trials(data: bytes, folder: Path) -> None:
     """trials.parquet, and what is made from its rows."""
     rows = _table(data, folder / "trials.parquet")

@@ -9,7 +9,6 @@ import random
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import MagicMock
 
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
@@ -82,8 +81,9 @@ class MiniTune:
         losses = Losses()
         if not folder.study.exists():
             storage.write_json(folder.study, {"study": study.resolved()})
-        self.recorder = Recorder(study, folder, losses, past, MagicMock())
-        self.search = StudySearch(study, past, self.recorder.rows, losses)
+        hold: Any = SimpleNamespace(folder=folder, check=lambda: None)
+        self.recorder = Recorder(study, hold, losses, past)
+        self.search = StudySearch(study, past, self.recorder.writer.rows, losses)
         self.scheduler = make_scheduler(study)
         replay(self.scheduler, past)
         self.trials: list[FakeTrial] = []
@@ -124,7 +124,7 @@ class MiniTune:
         """To the end; the rows by number."""
         while self.step():
             pass
-        return {n: self.recorder.rows[n] for n in sorted(self.recorder.rows)}
+        return {n: self.recorder.writer.rows[n] for n in sorted(self.recorder.writer.rows)}
 
     def step(self) -> bool:
         """One event; False at the end of the study."""
@@ -135,9 +135,9 @@ class MiniTune:
         else:
             waiting = [(t.number, t.status) for t in self.get_live_trials()]
             assert not waiting, f"the study waits for ever: {waiting}"
-        before = set(self.recorder._kept)
-        self.recorder._drop_checkpoints()
-        for number in before - set(self.recorder._kept):
+        before = set(self.recorder.writer._with_checkpoint)
+        self.recorder.writer._drop_checkpoints()
+        for number in before - set(self.recorder.writer._with_checkpoint):
             self.checkpoints.pop(number, None)
         return bool(running) or not self.finished
 

@@ -14,7 +14,7 @@ from ffnet.data.load import load
 from ffnet.errors import InputError
 from ffnet.run import past, provenance, recorded, storage
 from ffnet.run.folder import RunFolder
-from ffnet.run.tables import Row
+from ffnet.run.tables import Row, Status
 from ffnet.spec.study import Data, Study, Tuning
 from ffnet.spec.validation import validated
 from ffnet.tuning import driver
@@ -78,7 +78,7 @@ def test_more_epochs_train_the_survivors_on_to_where_the_longer_study_would_have
 ) -> None:
     short, long = study(12, 9, scheduler), study(12, 14, scheduler)
     first, checkpoints = begun(short, digits, tmp_path / "run")
-    done = {n for n, row in first.recorder.rows.items() if row["status"] == "done"}
+    done = {n for n, row in first.recorder.writer.rows.items() if row["status"] == "done"}
     before = past.read(RunFolder.at(tmp_path / "run"), long, digits)
     assert {config.number for config in before.unfinished(long)} == done
     kept = set(checkpoints)
@@ -87,7 +87,7 @@ def test_more_epochs_train_the_survivors_on_to_where_the_longer_study_would_have
     assert {n for n, row in rows.items() if row["epochs"] > 9} <= done
     assert all(rows[n]["status"] in ("done", "pruned") for n in done)
     assert {n: rows[n] for n in rows.keys() - done} == {
-        n: row for n, row in again.recorder.rows.items() if n not in done
+        n: row for n, row in again.recorder.writer.rows.items() if n not in done
     }
     assert all(epoch > 9 for n, epoch in again.steps if n in kept)  # from their checkpoints
     assert {n for n, epoch in again.steps if epoch == 1} == done - kept  # the others from anew
@@ -157,7 +157,7 @@ def test_failed_trials_are_tried_again_when_asked(digits: DataSet, tmp_path: Pat
     of = study()
     ends = {1: ("fail", 1.0), 3: ("lose", 2.0, 4)}
     first, checkpoints = begun(of, digits, tmp_path, ends=ends)
-    assert first.recorder.counts()["failed"] == 2
+    assert first.recorder.writer.counts()[Status.FAILED] == 2
     folder = RunFolder.at(tmp_path)
     assert past.read(folder, of, digits).left(of) == 0
     before = past.read(folder, of, digits, retry_failed=True)
@@ -283,9 +283,9 @@ def test_more_epochs_need_a_last_report_that_a_longer_training_makes_too(
 def test_trials_that_go_on_are_not_shown_as_ended(digits: DataSet, tmp_path: Path) -> None:
     begun(study(epochs=2), digits, tmp_path)
     longer, folder = study(epochs=4, trials=6), RunFolder.at(tmp_path)
-    hold: Any = SimpleNamespace(check=lambda: None)
+    hold: Any = SimpleNamespace(check=lambda: None, folder=folder)
     before = past.read(folder, longer, digits)
-    line = describe(longer, Recorder(longer, folder, Losses(), before, hold), 10.0)
+    line = describe(longer, Recorder(longer, hold, Losses(), before), 10.0)
     assert line.startswith("0/6 trials")
     assert "left" not in line
 

@@ -21,6 +21,7 @@ from ffnet.cli import command
 from ffnet.data.load import load
 from ffnet.errors import RunError, StorageError
 from ffnet.run import rescue, storage, tables
+from ffnet.run import writer as writing
 from ffnet.run.checkpoints import KEPT_REPORTS
 from ffnet.run.folder import RunFolder
 from ffnet.run.hold import Hold, held
@@ -30,7 +31,6 @@ from ffnet.spec.study import Study
 from ffnet.spec.trial import TrialConfig
 from ffnet.system import output
 from ffnet.tuning import driver
-from ffnet.tuning import recorder as recording
 from ffnet.tuning.losses import Losses
 from ffnet.tuning.recorder import Recorder
 from ffnet.tuning.worker import TrialWorker
@@ -106,10 +106,10 @@ def begun(hold: Hold) -> tuple[Recorder, Any]:
     """A study's recorder after a first report of a first trial, and that trial."""
     config = TrialConfig(number=0, net=NetSpec(), training=Training(), epochs=8, seed=1)
     trial = SimpleNamespace(config={"trial": config.model_dump(), "sampled_at": 0.0})
-    recorder = Recorder(STUDY, hold.folder, Losses(), Past(), hold)
+    recorder = Recorder(STUDY, hold, Losses(), Past())
     recorder.on_trial_start(trial)
     recorder.on_trial_result(trial, dict(REPORT))
-    recorder.flush()
+    recorder.writer.flush()
     return recorder, trial
 
 
@@ -274,40 +274,42 @@ def test_tables_that_cannot_be_written_for_a_while_do_not_end_a_study(
     recorder, trial = begun(hold)
     disk.fill()
     recorder.on_trial_result(trial, REPORT | {"step": 10, "epoch": 2.0})
-    recorder._write_again_at = 0.0
+    recorder.writer._write_again_at = 0.0
     recorder.on_step_end()
     assert recorder.stopping is None
     disk.make_room()
-    recorder._write_again_at = 0.0
+    recorder.writer._write_again_at = 0.0
     recorder.on_step_end()
     assert tables.read(hold.folder.trials)[0]["epochs"] == 2.0
-    assert recorder._failing_since is None
+    assert recorder.writer._failing_since is None
 
 
 def test_no_trial_reports_more_than_its_checkpoint_holds_before_the_tables_are_written(
     disk: Disk, hold: Hold
 ) -> None:
     recorder, trial = begun(hold)
-    recorder._write_again_at = math.inf  # the tables take so long that they are written seldom
+    recorder.writer._write_again_at = (
+        math.inf
+    )  # the tables take so long that they are written seldom
     for step in range(10, 10 + 3 * KEPT_REPORTS):
         recorder.on_trial_result(trial, REPORT | {"step": step})
         recorder.on_step_end()
-        recorder._write_again_at = math.inf
+        recorder.writer._write_again_at = math.inf
         assert step + 2 - len(tables.read(hold.folder.epochs)) - 10 < KEPT_REPORTS
 
 
 def test_tables_that_cannot_be_written_for_long_end_it(
     disk: Disk, hold: Hold, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recording, "FAILING_SECONDS", -1.0)
+    monkeypatch.setattr(writing, "FAILING_SECONDS", -1.0)
     recorder, trial = begun(hold)
     disk.fill()
     recorder.on_trial_result(trial, REPORT | {"step": 10, "epoch": 2.0})
-    recorder._write_again_at = 0.0
+    recorder.writer._write_again_at = 0.0
     recorder.on_step_end()
     expected = f"epochs.parquet: {os.strerror(28)}"
     assert str(recorder.stopping).endswith(expected)
-    assert str(recorder.unwritable).endswith(expected)
+    assert str(recorder.writer.unwritable).endswith(expected)
 
 
 def test_a_traceback_that_cannot_be_kept_does_not_end_a_study(disk: Disk, hold: Hold) -> None:
@@ -315,7 +317,7 @@ def test_a_traceback_that_cannot_be_kept_does_not_end_a_study(disk: Disk, hold: 
     disk.fill()
     failed = {"status": "failed", "reason": "why", "traceback": "Traceback: …"}
     recorder.on_trial_result(trial, REPORT | failed)
-    assert recorder.rows[0]["reason"] == "why"
+    assert recorder.writer.rows[0]["reason"] == "why"
     assert recorder.stopping is None
 
 
@@ -326,7 +328,7 @@ def test_a_trial_whose_checkpoint_finds_no_room_is_stopped_not_failed_and_ends_t
         raise StorageError(28, "No space left on device", "/run/checkpoints/00000.npy")
 
     monkeypatch.setattr(TrialWorker, "_step", no_room)
-    monkeypatch.setattr(TrialWorker, "_place", lambda _: {n: REPORT[n] for n in recording.PLACE})
+    monkeypatch.setattr(TrialWorker, "_place", lambda _: {n: REPORT[n] for n in writing.PLACE})
     result = TrialWorker.step(TrialWorker.__new__(TrialWorker))
     reason = "/run/checkpoints/00000.npy: No space left on device"
     assert (result["status"], result["reason"], result["done"]) == ("stopped", reason, True)
@@ -336,7 +338,7 @@ def test_a_trial_whose_checkpoint_finds_no_room_is_stopped_not_failed_and_ends_t
     recorder.finish()
     (row,) = tables.read(hold.folder.trials)
     assert (row["status"], row["reason"], row["epochs"]) == ("stopped", reason, 1.0)
-    assert recorder.unwritable == reason
+    assert recorder.writer.unwritable == reason
     assert Past([row]).goes_on(row, STUDY)  # with --resume
 
 
@@ -351,7 +353,7 @@ def test_ray_tune_without_room_for_its_own_state_ends_the_study_in_order(
     monkeypatch.setattr("ffnet.ray_cluster.shared_folder.refuse_unseen", lambda _: None)
     monkeypatch.setattr(driver, "_fit", no_room)
     recorder = driver.run_study(STUDY, load(STUDY.data), hold.folder, None, Past(), hold)
-    assert recorder.unwritable == f"/tmp/ray/state.json: {os.strerror(number)}"
+    assert recorder.writer.unwritable == f"/tmp/ray/state.json: {os.strerror(number)}"
     assert tables.read(hold.folder.trials) == []
 
 

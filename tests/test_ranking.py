@@ -121,9 +121,11 @@ def test_summary_progress_and_checkpoints_follow_the_table(run: RunFolder) -> No
     rows = [{k: v for k, v in r.items() if v is not None} for r in tables.read(run.trials)]
     study = validated(Study, {"space": SPACE, "tuning": {"metric": "val_loss"}}, "x")
     hold: Any = SimpleNamespace(check=lambda: None, folder=run)
-    recorder = Recorder(study, run, Losses(), Past(rows[::-1], []), hold)
-    assert [r["trial"] for r in recorder.best(5)] == [1, 2, 0, 3]
-    assert "momentum" in text.render(recorder.best(5), ["trial", "momentum"], "table")  # all null
+    recorder = Recorder(study, hold, Losses(), Past(rows[::-1], []))
+    assert [r["trial"] for r in recorder.writer.best(5)] == [1, 2, 0, 3]
+    assert "momentum" in text.render(
+        recorder.writer.best(5), ["trial", "momentum"], "table"
+    )  # all null
     assert "best val_loss 0.2000 (trial 1)" in describe(study, recorder, 1.0)
     assert text.default_columns(study.resolved())[3:5] == ["best_val_loss", "best_val_loss_epoch"]
 

@@ -194,16 +194,19 @@ def test_a_report_of_which_no_row_knows_stays_in_the_table_until_it_comes_again(
     known = row(of, 0, "running", epochs=1.0, val_accuracy=0.4)
     hold = SimpleNamespace(check=lambda: None, folder=folder)
     past = Past([known], [begun], undecided=[last])
-    recorder = Recorder(of, folder, Losses(), past, cast(Any, hold))
+    recorder = Recorder(of, cast(Any, hold), Losses(), past)
     assert [report["epoch"] for report in reports_at(folder)] == [1.0, 2.0]
-    assert recorder.rows[0]["epochs"] == 1.0
+    assert recorder.writer.rows[0]["epochs"] == 1.0
     times = {"started_at": at.isoformat(), "reported_at": at.isoformat()}
     again = last | place | times | {"status": "running", "again": True}
     trial = SimpleNamespace(config={"trial": {"number": 0}})
     recorder.on_trial_result(trial, again)
-    recorder.flush()
+    recorder.writer.flush()
     assert [report["epoch"] for report in reports_at(folder)] == [1.0, 2.0]
-    assert (recorder.rows[0]["epochs"], recorder.rows[0]["best_val_accuracy"]) == (2.0, 0.5)
+    assert (recorder.writer.rows[0]["epochs"], recorder.writer.rows[0]["best_val_accuracy"]) == (
+        2.0,
+        0.5,
+    )
 
 
 def reports_at(folder: RunFolder) -> list[Row]:

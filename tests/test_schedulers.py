@@ -86,7 +86,7 @@ def test_every_trial_ends_and_as_it_should_whatever_happens_to_the_others(
         else:
             assert (row["status"], row["epochs"]) == ("done", 9)
     if scheduler != "pbt":  # each epoch once in the tables, and the rows know of all
-        reports = list(tune.recorder._reports.values())
+        reports = list(tune.recorder.writer.reports.values())
         for number, row in rows.items():
             own = [r["epoch"] for r in reports if r["trial"] == number]
             assert own == list(range(1, len(own) + 1))
@@ -130,13 +130,16 @@ def killed(
             break
         kept |= {number: list(reports) for number, reports in checkpoints.items()}
         if i <= kill_at - behind:
-            tables = [*map(dict, tune.recorder.rows.values())], [*tune.recorder._reports.values()]
+            tables = (
+                [*map(dict, tune.recorder.writer.rows.values())],
+                [*tune.recorder.writer.reports.values()],
+            )
             kept = {n: kept[n] for n in checkpoints}  # dropped only after the tables were written
     again = MiniTune(
         of, RunFolder.at(place), kept, judged(of, *tables), slots, tune.ends, seed=kill_at + 1
     )
     rows_after = again.run()
-    return rows_after, tune.steps + again.steps, list(again.recorder._reports.values())
+    return rows_after, tune.steps + again.steps, list(again.recorder.writer.reports.values())
 
 
 @pytest.mark.parametrize("search", ["random", "grid", "tpe"])
@@ -155,7 +158,7 @@ def test_with_one_trial_at_a_time_a_killed_study_ends_as_if_it_had_not_been_kill
     for kill_at in range(1, len(whole.steps) + 10, 5):
         rows, _, reports = killed(of, kill_at, 1, happens, tmp_path / str(kill_at))
         assert plain(rows) == expected, kill_at
-        assert len(reports) == len(whole.recorder._reports)
+        assert len(reports) == len(whole.recorder.writer.reports)
 
 
 # --- the rules ---------------------------------------------------------------------------------

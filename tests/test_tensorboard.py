@@ -62,7 +62,7 @@ def run(tmp_path: Path) -> RunFolder:
     storage.write_json(run.study, {"study": study.resolved()})
     trials = [
         trial(n, status, hidden_sizes=[8 + n], activation="tanh", learning_rate=0.1)
-        for n, status in enumerate(tables.STATUSES)
+        for n, status in enumerate(tables.Status)
     ]
     reports = [report(n, step) for n in (0, 1, 2, 3) for step in (20, 10)]
     reports.append(report(3, 30, train_loss=None, val_loss=None, val_accuracy=None))
@@ -92,7 +92,7 @@ def test_scalars_are_the_reports_by_step_at_the_time_they_were_made(run: RunFold
     tags = {"train_loss": "loss/train", "val_loss": "loss/validation"}
     tags["val_accuracy"] = "accuracy/validation"
     reports = tables.read(run.epochs)
-    for number, status in enumerate(tables.STATUSES[:3]):
+    for number, status in enumerate([*tables.Status][:3]):
         own = sorted((r for r in reports if r["trial"] == number), key=lambda r: r["step"])
         seen = scalars(run.tensorboard / f"0000{number}-{status}")
         assert set(seen) == {*tags.values(), "best/val_accuracy", "best/val_loss"}
@@ -203,7 +203,7 @@ def test_a_single_run_needs_no_study(tmp_path: Path) -> None:
 
 
 def test_every_status_has_one_of_tensorboards() -> None:
-    assert tuple(tensorboard.STATUS) == tables.STATUSES
+    assert tuple(tensorboard.STATUS) == tuple(tables.Status)
 
 
 def test_a_thousand_trials_take_seconds(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def board(run: RunFolder) -> Iterator[Board]:
 
 @pytest.mark.slow
 def test_the_program_shows_a_study_live_and_ends_with_the_job(run: RunFolder, board: Board) -> None:
-    wait_for(lambda: len(board.sessions()) == len(tables.STATUSES))
+    wait_for(lambda: len(board.sessions()) == len(tables.Status))
     assert "00004-failed" not in board.data("scalars/tags")  # it has no report
     tags = {"accuracy/validation", "best/val_accuracy", "loss/validation", "best/val_loss"}
     assert set(board.data("scalars/tags")["00001-done"]) == tags | {"loss/train"}
@@ -359,7 +359,7 @@ def test_only_the_event_files_when_asked(job: Job, run: RunFolder) -> None:
     done = job("board", run.place, "--convert-only")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"event files: {run.tensorboard} (")
-    assert len(event_files(run.tensorboard)) == 1 + len(tables.STATUSES)
+    assert len(event_files(run.tensorboard)) == 1 + len(tables.Status)
 
 
 def test_bad_input_is_one_line(call: Job, run: RunFolder, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What a trial on a worker reports when it goes on, without Ray."""
 
 from collections import OrderedDict
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,9 +13,11 @@ from ffnet.training.loop import Report
 from ffnet.training.trainer import Score
 from ffnet.tuning.worker import KEPT_BYTES, TrialWorker
 
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
+
 
 def report(epoch: int) -> Report:
-    return Report(epoch * 10, epoch, 0.5, 0.5, Score(9, 10, 0.4), False, 1.0, 0.1)
+    return Report(epoch * 10, epoch, 0.5, 0.5, Score(9, 10, 0.4), False, 1.0, 0.1, NOW, NOW)
 
 
 def saved(number: int | None, epochs: int) -> list[dict[str, Any]]:

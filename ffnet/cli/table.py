@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--status",
-        default=",".join(tables.STATUSES),
+        default=",".join(tables.Status),
         help="only trials of these, separated by commas [%(default)s]",
     )
     parser.add_argument(
@@ -103,8 +103,8 @@ def _count(text: str | None, style: str) -> int:
 def _statuses(text: str) -> list[str]:
     wanted = _words("--status", text)
     for status in wanted:
-        if status not in tables.STATUSES:
-            raise InputError(f"--status must be of {', '.join(tables.STATUSES)}. Given: {status}")
+        if status not in tuple(tables.Status):
+            raise InputError(f"--status must be of {', '.join(tables.Status)}. Given: {status}")
     return wanted
 
 

@@ -27,6 +27,7 @@ from ffnet.run import storage
 from ffnet.run.folder import RunFolder
 from ffnet.run.hold import Hold, held
 from ffnet.run.study_files import found, is_of_run, name_of, read_study
+from ffnet.run.tables import Status
 from ffnet.spec import presets
 from ffnet.spec.base import Values
 from ffnet.spec.earlier import EARLIER, as_meant, of_run
@@ -125,7 +126,7 @@ def _run(
 def _say_what_goes_on(past: "Past", folder: RunFolder, study: Study) -> None:
     """What --resume finds, in one line or two."""
     if not past.left(study):
-        failed = any(row["status"] == "failed" for row in past.trials)
+        failed = any(row["status"] == Status.FAILED for row in past.trials)
         retry = ", --retry-failed tries failed trials again" if failed else ""
         print(
             f"nothing is left to train: all {study.trials} trials have ended. More --trials or "
@@ -133,7 +134,9 @@ def _say_what_goes_on(past: "Past", folder: RunFolder, study: Study) -> None:
         )
         return
     print(f"going on after {len(past.trials) - len(past.unfinished(study))} trials that have ended")
-    longer = [r["trial"] for r in past.trials if r["status"] == "done" and past.goes_on(r, study)]
+    longer = [
+        r["trial"] for r in past.trials if r["status"] == Status.DONE and past.goes_on(r, study)
+    ]
     if longer:
         anew = sum(not folder.checkpoint(number).exists() for number in longer)
         print(
@@ -197,15 +200,15 @@ def _resuming(argv: list[str], folder: RunFolder) -> list[str]:
 def _summarise(study: Study, recorder: "Recorder", folder: "RunFolder", seconds: float) -> None:
     from ffnet.report.text import default_columns, render
 
-    counts = recorder.counts()
-    if best := recorder.best(5):
+    counts = recorder.writer.counts()
+    if best := recorder.writer.best(5):
         print(f"\n{render(best, default_columns(study.resolved()), 'table')}")
     states = ", ".join(f"{n} {s}" for s, n in counts.items()) or "none began"
     print(f"\n{counts.total()} trials: {states}")
-    print(f"{recorder.epochs_run():g} epochs in {seconds:.1f} s")
+    print(f"{recorder.writer.epochs_run():g} epochs in {seconds:.1f} s")
     if recorder.stopping:
         print(f"ended early: {recorder.stopping}")
-    if counts["failed"]:
+    if counts[Status.FAILED]:
         print(f"tracebacks of failed trials: {folder.errors}")
     print(f"results: {folder}")
     print(f"next:    {shlex.join([*_itself(), 'table', _near(folder.place)])}")
@@ -215,14 +218,15 @@ def _end(study: Study, recorder: "Recorder") -> int:
     """The exit status; raises RunError when the run could not be written."""
     if recorder.interrupted:
         return os.EX_TEMPFAIL
-    if recorder.unwritable:
+    writer = recorder.writer
+    if writer.unwritable:
         raise RunError(
-            f"the run could not be read or written: {recorder.unwritable}; its tables are whole; "
+            f"the run could not be read or written: {writer.unwritable}; its tables are whole; "
             f"mend that, and go on with --resume"
         )
-    counts = recorder.counts()
-    finished = counts["done"] + counts["pruned"]
-    return 0 if finished and counts["failed"] <= study.budget.max_failed else 1
+    counts = writer.counts()
+    finished = counts[Status.DONE] + counts[Status.PRUNED]
+    return 0 if finished and counts[Status.FAILED] <= study.budget.max_failed else 1
 
 
 def _itself() -> list[str]:

@@ -11,13 +11,12 @@ from ffnet.errors import InputError
 from ffnet.run import provenance, recorded, rescue, storage, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.storage import File
-from ffnet.run.tables import Row
+from ffnet.run.tables import Row, Status
 from ffnet.spec.base import Values
 from ffnet.spec.study import Study
 from ffnet.spec.trial import TrialConfig, report_points, steps_per_epoch
 from ffnet.spec.validation import validated
 
-UNFINISHED = ("running", "stopped")
 FREE = (
     "resources", "data.data_dir", "budget.wall_seconds", "budget.concurrency", "budget.max_failed",
     "budget.trial_timeout_seconds",
@@ -49,9 +48,9 @@ class Past:
     def goes_on(self, row: Row, study: Study) -> bool:
         """Whether a trial is trained further: it is unfinished, or the study has more epochs."""
         return (
-            row["status"] in UNFINISHED
-            or (row["status"] == "done" and row["epochs"] < study.budget.epochs)
-            or (row["status"] == "failed" and self.retry_failed)
+            not Status(row["status"]).has_ended
+            or (row["status"] == Status.DONE and row["epochs"] < study.budget.epochs)
+            or (row["status"] == Status.FAILED and self.retry_failed)
         )
 
     def unfinished(self, study: Study) -> list[TrialConfig]:
@@ -180,7 +179,7 @@ def _check_last_reports(past: Past, study: Study, examples: int) -> None:
     for config in past.unfinished(study):
         row = next(row for row in past.trials if row["trial"] == config.number)
         step = round(row["epochs"] * steps_per_epoch(config, examples))
-        if row["status"] == "done" and step not in report_points(config, examples):
+        if row["status"] == Status.DONE and step not in report_points(config, examples):
             raise InputError(
                 f"more epochs need trials whose last report a longer training makes too. "
                 f"Given: trial {row['trial']} ended at step {step}, report_steps "

@@ -11,11 +11,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from ffnet.errors import InputError
-from ffnet.run.tables import Row
+from ffnet.run.tables import Row, Status
 from ffnet.spec.study import Tuning
 from ffnet.spec.validation import explain
 
-UNSOUND = ("diverged", "failed")
+UNSOUND = (Status.DIVERGED, Status.FAILED)
 
 
 def tuning_of(study: Mapping[str, Any], source: str = "study.json") -> Tuning:

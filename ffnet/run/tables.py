@@ -5,6 +5,7 @@ happened. Hyper-parameters have a typed column each, named as in the study.
 """
 
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from typing import Any
 
 import pyarrow as pa
@@ -16,10 +17,22 @@ from ffnet.run.storage import File
 
 Row = dict[str, Any]
 
-STATUSES = ("running", "done", "pruned", "diverged", "failed", "stopped")
-"""running: not ended yet; done: trained all its epochs; pruned: ended early by the scheduler;
-diverged: a loss was NaN or infinite; failed: raised, or lost with its worker too often;
-stopped: ended with the study (wall time, a signal)."""
+
+class Status(StrEnum):
+    """How a trial stands."""
+
+    RUNNING = "running"  # not ended yet
+    DONE = "done"  # trained all its epochs
+    PRUNED = "pruned"  # ended early by the scheduler
+    DIVERGED = "diverged"  # a loss was NaN or infinite
+    FAILED = "failed"  # raised, or lost with its worker too often
+    STOPPED = "stopped"  # ended with the study (wall time, a signal); may go on later
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the trial is not trained any further, also when its study goes on."""
+        return self not in (Status.RUNNING, Status.STOPPED)
+
 
 TIME = pa.timestamp("us", "UTC")
 CHANGING = {  # with population-based training also while a net trains
@@ -128,7 +141,7 @@ def read(file: File, columns: list[str] | None = None) -> list[Row]:
             found.validate(full=True)  # that text is UTF-8, among others
         found = checks.checked(str(file), found, schema, keys)
         if schema is TRIALS:
-            checks.check_values(str(file), "status", found.column("status"), STATUSES)
+            checks.check_values(str(file), "status", found.column("status"), tuple(Status))
         for name in wanted:
             if name not in have:
                 found = found.append_column(

@@ -4,6 +4,8 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 from ffnet.spec.trial import TrialConfig, report_points, steps_per_epoch
 from ffnet.training.trainer import Score, Trainer
@@ -22,6 +24,7 @@ class Report:
         validation: score on the validation part.
         diverged: a loss was NaN or infinite; training has ended.
         train_seconds, evaluate_seconds: time since the last report.
+        started_at, reported_at: when the first step after the last report began, and the end.
     """
 
     step: int
@@ -32,14 +35,18 @@ class Report:
     diverged: bool
     train_seconds: float
     evaluate_seconds: float
+    started_at: datetime
+    reported_at: datetime
 
-    def measured(self) -> dict[str, float]:
-        """The report's columns of epochs.parquet; losses and accuracy only while finite."""
-        row = {
+    def measured(self) -> dict[str, Any]:
+        """The report's columns of epochs.parquet, as JSON; losses and accuracy while finite."""
+        row: dict[str, Any] = {
             "step": self.step,
             "epoch": self.epoch,
             "train_seconds": self.train_seconds,
             "evaluate_seconds": self.evaluate_seconds,
+            "started_at": self.started_at.isoformat(),
+            "reported_at": self.reported_at.isoformat(),
         }
         if not self.diverged:  # no scheduler ever judges a net whose loss is NaN
             row |= {
@@ -68,7 +75,7 @@ def train(
     for point in points or report_points(config, trainer.examples):
         if point <= after:
             continue
-        started = time.perf_counter()
+        started_at, started = datetime.now(UTC), time.perf_counter()
         total, last, seen = _run(trainer, config, range(after, point), per_epoch)
         trained = time.perf_counter()
         validation = trainer.evaluate(trainer.data.validation)
@@ -83,6 +90,8 @@ def train(
             diverged=diverged,
             train_seconds=trained - started,
             evaluate_seconds=time.perf_counter() - trained,
+            started_at=started_at,
+            reported_at=datetime.now(UTC),
         )
         if diverged:
             return

@@ -128,7 +128,7 @@ def run_study(
         KeyboardInterrupt: a signal came before the study could begin, or a second one.
     """
     if past.trials and not past.left(study):  # said before Ray takes seconds to start
-        return Recorder(study, folder, Losses(), past, hold)
+        return Recorder(study, hold, Losses(), past)
     if not past.trials:
         checks.check_reports(study, len(data.train))
     if not address:  # on a cluster each node answers for itself
@@ -150,8 +150,8 @@ def run_study(
         shared_folder.refuse_unseen(folder)
         past.accept(folder)
         losses = Losses()
-        recorder = signals.recorder = Recorder(study, folder, losses, past, hold)
-        search = StudySearch(study, past, recorder.rows, losses)
+        recorder = signals.recorder = Recorder(study, hold, losses, past)
+        search = StudySearch(study, past, recorder.writer.rows, losses)
         progress = Progress(study, recorder, screen)
         try:
             scheduler = make_scheduler(study)

@@ -7,6 +7,7 @@ from ray import tune
 from rich.console import Console
 from rich.live import Live
 
+from ffnet.run.tables import Status
 from ffnet.spec.study import Study
 from ffnet.tuning.recorder import Recorder
 
@@ -66,15 +67,15 @@ class Progress(tune.Callback):  # type: ignore[misc]
 
 def describe(study: Study, recorder: Recorder, seconds: float) -> str:
     """One line: trials by status, the best so far, epochs a second, time left."""
-    counts = recorder.counts()
-    ended = counts.total() - counts["running"] - len(recorder.waiting)
+    counts = recorder.writer.counts()
+    ended = counts.total() - counts[Status.RUNNING] - len(recorder.waiting)
     now = ended - recorder.ended_before
     states = ", ".join(f"{n} {status}" for status, n in counts.items())
     parts = [f"{ended}/{study.trials} trials ({states or 'starting'})"]
-    for best in recorder.best(1):
+    for best in recorder.writer.best(1):
         metric = study.tuning.metric
         parts.append(f"best {metric} {best[f'best_{metric}']:.4f} (trial {best['trial']})")
-    parts.append(f"{recorder.epochs_run() / seconds:.2f} epochs/s")
+    parts.append(f"{recorder.writer.epochs_run() / seconds:.2f} epochs/s")
     parts.append(f"{_clock(seconds)} gone")
     if now:
         parts.append(f"about {_clock(seconds / now * (study.trials - ended))} left")

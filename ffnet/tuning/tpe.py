@@ -21,7 +21,7 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ffnet.errors import InputError
-from ffnet.run.tables import Row
+from ffnet.run.tables import Row, Status
 from ffnet.spec.base import Values
 from ffnet.spec.net import TUNABLE
 from ffnet.spec.space import Domain, as_sizes, recorded_value
@@ -77,15 +77,15 @@ class Tpe:
         """
         params, distributions = point
         best = row.get(f"best_{self._study.tuning.metric}")
-        status = row.get("status", "running")
+        status = row.get("status", Status.RUNNING)
         told = partial(create_trial, params=params, distributions=distributions)
-        if status in ("running", "stopped"):
+        if not Status(status).has_ended:
             return told(state=TrialState.RUNNING)
-        if status == "failed":
+        if status == Status.FAILED:
             return told(state=TrialState.FAIL)
-        if status == "diverged" or best is None:
+        if status == Status.DIVERGED or best is None:
             return told(state=TrialState.PRUNED)
-        if status == "done":
+        if status == Status.DONE:
             return told(state=TrialState.COMPLETE, value=best)
         step = round(row["epochs"] * STEPS)
         return told(state=TrialState.PRUNED, value=best, intermediate_values={step: best})

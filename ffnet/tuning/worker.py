@@ -5,14 +5,10 @@ the compiled functions stay, the weights change.
 """
 
 import errno
-import os
-import platform
-import resource
 import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +21,8 @@ from ffnet.ray_cluster.private_ray import restore_umask
 from ffnet.run import storage
 from ffnet.run.folder import RunFolder
 from ffnet.run.storage import File
+from ffnet.run.tables import Status
+from ffnet.run.writer import place
 from ffnet.spec.study import Study
 from ffnet.spec.trial import TrialConfig
 from ffnet.training import memory
@@ -86,7 +84,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             reason = one_line(f"{error.filename}: {error.strerror}", 500)
             return {
                 **self._place(),
-                "status": "stopped",
+                "status": Status.STOPPED,
                 "reason": reason,
                 "unwritable": reason,
                 "done": True,
@@ -95,7 +93,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             message = str(error).splitlines()[0] if str(error) else ""
             return {
                 **self._place(),
-                "status": "failed",
+                "status": Status.FAILED,
                 "reason": f"{type(error).__name__}: {message}"[:500],
                 "traceback": traceback.format_exc(),
                 "done": True,
@@ -144,12 +142,11 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             row["note"] = self._note
             if self._own() and self._own()[-1] is self._earlier[-1]:
                 return row | self._again()
-        started_at = datetime.now(UTC).isoformat()
         report = next(self._reports, None)
         if report is None:  # PBT: it took over weights that were trained to the end
-            row |= self._earlier[-1] | {"status": "running", "done": True}
+            row |= self._earlier[-1] | {"status": Status.RUNNING, "done": True}
         else:
-            row |= self._reported(report, started_at)
+            row |= self._reported(report)
             saving = time.perf_counter()
             if not report.diverged:
                 self._save(report.step)
@@ -172,30 +169,19 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         *earlier, last = self._own()
         self._idle_since = time.perf_counter()
         done = last["epoch"] >= self._config.epochs
-        return last | {"status": "running", "done": done, "earlier": earlier, "again": True}
+        return last | {"status": Status.RUNNING, "done": done, "earlier": earlier, "again": True}
 
-    def _reported(self, report: "Report", started_at: str) -> Result:
+    def _reported(self, report: "Report") -> Result:
         """A report as a row; what of it JSON can hold goes into the trial's checkpoints too."""
-        now = {
-            "trial": self._config.number,
-            **report.measured(),
-            **self._place(),
-            "started_at": started_at,
-            "reported_at": datetime.now(UTC).isoformat(),
-        }
+        now = {"trial": self._config.number, **report.measured(), **self._place()}
         self._earlier.append(now)
         if report.diverged:
             reason = f"loss {report.train_loss:g} after step {report.step}"
-            return now | {"status": "diverged", "reason": reason, "done": True}
-        return now | {"status": "running", "done": report.epoch >= self._config.epochs}
+            return now | {"status": Status.DIVERGED, "reason": reason, "done": True}
+        return now | {"status": Status.RUNNING, "done": report.epoch >= self._config.epochs}
 
     def _place(self) -> Result:
-        node = ray.get_runtime_context().get_node_id()
-        return {
-            "node": f"{platform.node()}:{node[:8]}",
-            "worker": os.getpid(),
-            "worker_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        }
+        return place(ray.get_runtime_context().get_node_id()[:8])
 
     def _start(self) -> "Iterator[Report]":
         from ffnet.training.loop import train
