@@ -32,7 +32,7 @@ def here(tmp_path: Path) -> Path:
         "jobs/_environment.py": "", "a.toml": "", "jobs/studies/b.toml": "", ".hidden/c.toml": "",
         "runs/d/study.json": '{"study": {"data": {"dataset": "digits"}}}', "data/e.npz": "",
         "f.toml": '[data]\ndataset = "data/e.npz"', "../g.toml": "", "digits/x": "",
-        "h.toml": '[data]\ndata_dir = "data"',
+        "h.toml": '[data]\ndata_dir = "data"', "i.toml": '[data]\ndataset = "given"',
     }  # fmt: skip
     for name, text in texts.items():
         (here / name).parent.mkdir(parents=True, exist_ok=True)
@@ -92,6 +92,7 @@ def test_results_lie_here_and_runs_are_read_from_here(here: Path) -> None:
         (["tune", "a.toml", "--dataset=data/e.npz"], "Given: data/e.npz"),
         (["tune", "f.toml"], "--dataset must be a path that the cluster sees, from /"),
         (["tune", "h.toml"], "--data-dir must be a path that the cluster sees"),
+        (["tune", "i.toml"], "that were given from Python are not sent with a job"),
         (["train", "--data-dir", "data"], "--data-dir must be a path that the cluster sees"),
         (["train", "--data-dir", "nowhere"], "data are not sent with a job. Given: nowhere"),
     ],

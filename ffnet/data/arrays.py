@@ -7,7 +7,7 @@ import numpy as np
 
 from ffnet.data import features, labels
 from ffnet.data.labels import Labels
-from ffnet.data.raw import Array, Raw
+from ffnet.data.raw import Array, Raw, refuse_uneven
 from ffnet.errors import InputError
 
 
@@ -56,11 +56,7 @@ def read(pairs: Iterable[Pair], drop_unlabelled: bool) -> Raw:
 def _labelled(pair: Pair, drop: bool) -> Array:
     """The examples that have a label."""
     x, there = pair.x, pair.labels.there
-    if x.ndim == 0 or len(x) != len(there):
-        raise InputError(
-            f"{pair.where}: needs as many labels as examples. Given: {len(x) if x.ndim else 'no'} "
-            f"examples, {len(there)} labels; the two come from different files or a cut one"
-        )
+    refuse_uneven(len(x) if x.ndim else 0, len(there), pair.where)
     if not drop:
         labels.refuse_missing(pair.labels, pair.where)
     return x if there.all() else x[there]

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from ffnet.data.raw import listed
+from ffnet.data.raw import listed, refuse_uneven
 from ffnet.errors import InputError
 
 NAMED = 12
@@ -111,11 +111,7 @@ class DataSet:
 
 def refuse_odd(x: Array, labels: int, where: str) -> None:
     """Raise InputError unless `x` [N, ...] has an example for each of the labels, and features."""
-    if len(x) != labels:
-        raise InputError(
-            f"{where}: needs as many labels as examples. Given: {len(x)} examples, {labels} "
-            f"labels; the two come from different files or a cut one"
-        )
+    refuse_uneven(len(x), labels, where)
     if len(x) == 0:
         raise InputError(f"{where}: must have an example that has a label. Given: 0 examples")
     if not 2 <= x.ndim <= 4:

@@ -67,10 +67,18 @@ def from_array(y: Array, where: str) -> Labels:
         raise InputError(f"{where}: needs one label for each example. Given: labels of {y.shape}")
     if y.dtype.kind not in "OUSbiuf":
         raise InputError(f"{where}: labels must be {_kinds()}. Given: {listed([y.dtype])}")
-    there = np.array([v is not None and v == v for v in y]) if y.dtype.kind == "O" else y == y
+    there = np.array([_is_there(v) for v in y]) if y.dtype.kind == "O" else y == y
     there = np.array(there, bool)
     found = Labels(_plain(y[there], where), there)
     return found.without(np.isin(found.values, GAPS)) if found.values.dtype.kind == "U" else found
+
+
+def _is_there(value: Any) -> bool:
+    """Whether a Python object is a label: not None, NaN, NaT or pandas' NA."""
+    try:
+        return value is not None and bool(value == value)
+    except (TypeError, ValueError):  # pandas' NA is neither equal to itself nor different
+        return False
 
 
 def from_column(column: pa.ChunkedArray, where: str) -> Labels:

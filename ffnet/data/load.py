@@ -4,17 +4,19 @@ import os
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ffnet.data import features, formats, labels, parquet, split
+from ffnet.data import given as from_python
 from ffnet.data.dataset import DataSet, Part, refuse_odd
 from ffnet.data.features import fits_float32
 from ffnet.data.raw import Raw, listed
 from ffnet.data.scaling import standardized, statistics
 from ffnet.data.split import Way
 from ffnet.errors import InputError
-from ffnet.spec.study import Data
+from ffnet.spec.study import GIVEN, Data
 from ffnet.system.output import redirected
 
 
@@ -55,18 +57,32 @@ PIXELS = np.zeros(1, np.float32), np.full(1, 255, np.float32)
 """Mean and deviation that scale pixels to 0 … 1."""
 
 
-def load(data: Data) -> DataSet:
-    """The data set that `data` names, split and measured.
+def load(data: Data, given: Any = None) -> DataSet:
+    """The data set that `data` names, or that is given from Python, split and measured.
 
     Default splits: CIFAR-10 keeps the last 1,000 training examples for validation; any other set
     with a test part gives a stratified tenth of its training part; a set without one gives 15 %
     to test and 15 % to validation, stratified.
 
+    Args:
+        data: the data set, where it lies, how it is split and scaled.
+        given: arrays or tables, in one of the forms that `ffnet.data.given` lists; `data` must then
+            name no other data set. None: the data are read from files.
+
     Raises:
         InputError: nothing found (with the places searched), or data that break a rule.
+
+    Example:
+        >>> x, y = np.random.normal(size=(100, 4)), np.arange(100) % 2
+        >>> load(Data(), (x, y)).describe()
+        'given: 70/15/15 train/validation/test, 4, 2 classes'
     """
+    if given is None:
+        raw = _find(data)
+    else:
+        data = from_python.as_given(data)
+        raw = from_python.read(given, data)
     known = KNOWN.get(data.dataset)
-    raw = _find(data)
     parts, classes = _parts(raw, _class_names(data.dataset, raw.classes))
     train, validation, test = split.divide(
         parts, data, known.validation if known else None, (known and known.split) or "stratified"
@@ -113,6 +129,11 @@ def _class_names(name: str, given: tuple[str, ...] | None) -> tuple[str, ...] | 
 
 
 def _find(data: Data) -> Raw:
+    if data.dataset == GIVEN:
+        raise InputError(
+            f"the data of this study were given from Python: give them again with "
+            f"ffnet.tune(…, data=…) or ffnet.train(…, data=…). Given: dataset {GIVEN}"
+        )
     if data.dataset == "digits":
         with resources.as_file(resources.files("ffnet.data") / "digits.parquet") as path:
             return parquet.read({"train": [path]}, data)

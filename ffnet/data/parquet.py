@@ -58,8 +58,6 @@ def read(files: Mapping[str, list[Path]], data: Data) -> Raw:
     Raises:
         InputError: a file is damaged, or the files do not go together.
     """
-    opened: dict[str, list[tables.Table]] = {
-        part: [ParquetTable(path) for path in paths] for part, paths in files.items()
-    }
+    opened = {part: [ParquetTable(path) for path in paths] for part, paths in files.items()}
     raw = tables.read(opened, data)
     return replace(raw, files=tuple(path for paths in files.values() for path in paths))

@@ -135,6 +135,15 @@ def refuse_beyond_memory(where: Path | str, size: int) -> None:
         )
 
 
+def refuse_uneven(examples: int, labels: int, where: str) -> None:
+    """Raise InputError unless there are as many labels as examples."""
+    if examples != labels:
+        raise InputError(
+            f"{where}: needs as many labels as examples. Given: {examples:,} examples, {labels:,} "
+            f"labels; they do not belong together, or one of the two was cut"
+        )
+
+
 def matching(folder: Path, pattern: str) -> list[Path]:
     """The folder's files that match, sorted; hidden ones are left out.
 

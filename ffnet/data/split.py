@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from ffnet.data.dataset import Part
 from ffnet.errors import InputError
-from ffnet.spec.study import Data
+from ffnet.spec.study import GIVEN, Data
 
 Index = npt.NDArray[np.intp]
 Way = Literal["last", "stratified"]
@@ -54,20 +54,20 @@ def divide(
 
 def _refuse_ignored(parts: Mapping[str, Part], data: Data, way: Way) -> None:
     """A field that the files leave without an effect is refused."""
+    name = "the given data set" if data.dataset == GIVEN else data.dataset
     for field, value in (("validation", data.validation), ("test", data.test)):
         if field in parts and value is not None:
             raise InputError(
-                f"{field} must be left out: {data.dataset} has a {field} part of its own. Given: "
-                f"{value:g}"
+                f"{field} must be left out: {name} has a {field} part of its own. Given: {value:g}"
             )
     if {"validation", "test"} <= parts.keys() and data.split is not None:
         raise InputError(
-            f"split must be left out: {data.dataset} has validation and test parts of its own. "
+            f"split must be left out: {name} has validation and test parts of its own. "
             f"Given: {data.split}"
         )
     if data.split_seed and (way == "last" or {"validation", "test"} <= parts.keys()):
         raise InputError(
-            f"split_seed must be left out: no example of {data.dataset} is chosen at random. "
+            f"split_seed must be left out: no example of {name} is chosen at random. "
             f"Given: {data.split_seed}"
         )
 

@@ -6,7 +6,7 @@ name: their order may differ from table to table.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -64,7 +64,7 @@ class Table(ABC):
         """Turns what the libraries raise for a damaged table into one InputError."""
 
 
-def read(tables: Mapping[str, list[Table]], data: Data) -> Raw:
+def read(tables: Mapping[str, Sequence[Table]], data: Data) -> Raw:
     """The parts of a set, without the files.
 
     Args:

@@ -133,7 +133,14 @@ def _data_of(study: Path) -> dict[str, str]:
 
 def _refuse_data(flag: str, value: str, here: Path, copied: Callable[[Path], bool]) -> None:
     """Refuse data by a path that means nothing where the job runs."""
+    from ffnet.spec.study import GIVEN
+
     path = here / value
+    if flag == "--dataset" and value == GIVEN:
+        raise InputError(
+            f"the data of a submitted job must be a name or a path: data that were given from "
+            f"Python are not sent with a job. Given: {flag} {value}"
+        )
     elsewhere = "://" in value or Path(value).is_absolute() or value.startswith("~")
     if elsewhere or (flag == "--dataset" and value in NAMES):
         return

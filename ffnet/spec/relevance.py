@@ -31,7 +31,7 @@ def _one_of(other: str, *values: str | None) -> Beside:
 
 
 def _in_a_data_folder(dataset: Any) -> bool:
-    return dataset != "digits" and not str(dataset).startswith(("/", "~"))
+    return dataset not in ("digits", "given") and not str(dataset).startswith(("/", "~"))
 
 
 BESIDE = {

@@ -49,6 +49,9 @@ def _is_name(name: str) -> str:
 Text = Annotated[str, BeforeValidator(_as_text)]
 Name = Annotated[Text, Field(max_length=100), AfterValidator(_is_name)]
 
+GIVEN = "given"
+"""What `dataset` says where the data are given from Python."""
+
 
 class Data(Spec):
     """Which data set, where it lies and how it is split."""
