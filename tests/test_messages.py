@@ -266,17 +266,6 @@ def test_the_odd_text_of_a_file_is_said_with_its_place(tmp_path: Path) -> None:
     assert refused(path).startswith("study.toml: data.dataset: a text must have no control")
 
 
-def test_help_says_what_one_types(call: Job) -> None:
-    text = " ".join(call("tune", "--help").stdout.split())
-    assert "[] for no layer [[512]]" in text
-    assert "--batch-norm true|false" in text
-    assert "batch [false]" in text
-    assert "[the file's name]" in text
-    assert "or a domain to search, for example --learning-rate '{log_uniform" in text
-    assert "no domain [float32]" in text
-    assert "domain" not in call("train", "--help").stdout
-
-
 def test_debug_is_of_the_command_before_the_dashes_only(call: Job) -> None:
     words = ["--address", "http://127.0.0.1:1", "--", "nothing", "--debug"]
     assert "Traceback" not in call("submit", *words).stderr

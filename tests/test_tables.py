@@ -86,7 +86,10 @@ def test_table_formats_hold_the_same_rows(call: Job, run_folder: RunFolder) -> N
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--columns", "trial,loss"], "no column 'loss'; the columns are: trial, status"),
+        (
+            ["--columns", "trial,loss"],
+            "no column 'loss' (did you mean test_loss?); the columns are: trial, status",
+        ),
         (["--sort", "loss"], "no column 'loss'"),
         (["--status", "dead"], "--status must be of running, done"),
         (["--top", "-1"], "--top must be a number of rows"),

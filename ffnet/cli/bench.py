@@ -1,8 +1,8 @@
 """Time ffnet beside its floor and its peers on the same work, in one run.
 
-  ffnet bench sweep --data-dir ~/data      16 nets × 2 epochs of CIFAR-10, no pruning
-  ffnet bench dense --data-dir ~/data      the lesson's first model, beside Keras `fit`
-  ffnet bench presets --data-dir ~/data    the lesson's three runs, three seeds each
+  ffnet bench sweep --data-dir ~/data      16 nets × 2 epochs of CIFAR-10
+  ffnet bench dense --data-dir ~/data      the lesson's first model
+  ffnet bench presets --data-dir ~/data    the lesson's runs, three seeds each
   ffnet bench ways --data-dir ~/data       an epoch by the way a net is written
   ffnet bench steps                        a training step by width and by way
 
@@ -166,12 +166,14 @@ def _sweep(flags: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser("bench WHAT [options]", __doc__)
-    parser.add_argument("what", choices=["sweep", "dense", "presets", "ways", "steps"])
-    parser.add_argument("--dataset", help="sweep: the data set [cifar10]")
-    parser.add_argument("--data-dir", help="folder of the data set [$FFNET_DATA]")
-    parser.add_argument("--trials", type=int, help="sweep: nets [16]")
-    parser.add_argument("--epochs", type=int, help="sweep: epochs of a net [2]")
-    parser.add_argument("--seed", type=int, help="of the sweep, or of the first of three runs [0]")
+    parser.add_argument("what", metavar="WHAT", choices=list(HEEDED), help=", ".join(HEEDED))
+    parser.add_argument("--dataset", help="sweep: data set [cifar10]")
+    parser.add_argument("--data-dir", metavar="DIR", help="folder of the data set [$FFNET_DATA]")
+    parser.add_argument("--trials", type=int, help="sweep: how many nets, 1 or more [16]")
+    parser.add_argument("--epochs", type=int, help="sweep: epochs of each net, 1 or more [2]")
+    parser.add_argument(
+        "--seed", type=int, help="seed of the sweep, or of the first of three runs [0]"
+    )
     return parser
 
 

@@ -1,7 +1,7 @@
 """Show a run in TensorBoard, while it runs or after.
 
-ffnet board runs/digits-…                   at http://127.0.0.1:6006, until Ctrl-C
-ffnet board runs/digits-… --convert-only    only write the event files
+  ffnet board runs/digits-…                  http://127.0.0.1:6006, until Ctrl-C
+  ffnet board runs/digits-… --convert-only   only write the event files
 
 Shows the curves of every trial and the HParams dashboard. The event files are made from the run's
 tables, in RUN/tensorboard (runs/NAME/tensorboard of a run in an object store), and follow them
@@ -59,10 +59,12 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser("board RUN [options]", __doc__)
-    parser.add_argument("run", help="folder of the run, or its s3:// or gs:// URI")
-    parser.add_argument("--convert-only", action="store_true", help="write the event files and end")
-    parser.add_argument("--port", type=int, help="0 for any free one [6006]")
-    parser.add_argument("--host", help="address to listen at, without a password [127.0.0.1]")
+    parser.add_argument("run", metavar="RUN", help="folder of the run, or its s3:// or gs:// URI")
+    parser.add_argument(
+        "--convert-only", action="store_true", help="write the event files, and end"
+    )
+    parser.add_argument("--port", type=int, help="port of the page; 0 for any free one [6006]")
+    parser.add_argument("--host", help="address to listen on, without a password [127.0.0.1]")
     return parser
 
 

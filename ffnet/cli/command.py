@@ -3,9 +3,11 @@
 import argparse
 import difflib
 import io
+import re
 import sys
+import textwrap
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -70,6 +72,9 @@ def _fail(error: InputError) -> int:
     return error.exit_status
 
 
+BOOLEANS = {"true", "false", "yes", "no", "on", "off", "1", "0", "t", "f", "y", "n"}
+"""Words that a switch takes as its value."""
+
 OTHER_NAMES = {
     "lr": "learning-rate", "batch": "batch-size", "bs": "batch-size", "wd": "weight-decay",
     "optim": "optimizer", "bn": "batch-norm", "dropout-rate": "dropout", "width": "hidden-sizes",
@@ -85,12 +90,59 @@ OTHER_NAMES = {
 """What other programs call a flag → what it is called here."""
 
 
-class _Parser(argparse.ArgumentParser):
+class _Formatter(argparse.HelpFormatter):
+    """Fits text to the terminal's width, but for indented lines, which are examples."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        blocks = re.split(r"\n(?: *\n)+", text.strip("\n"))
+        filled = (
+            block if block.startswith(" ") else "\n".join(self._split_lines(block, width))
+            for block in blocks
+        )
+        return textwrap.indent("\n\n".join(filled), indent) + "\n"
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises InputError, with the nearest name where a name is not known.
+
+    Attributes:
+        switches: fields whose flags need no value: `--batch-norm` is `--batch-norm=true`, and
+            `--no-batch-norm` is `--batch-norm=false`.
+    """
+
+    switches: frozenset[str] = frozenset()
+
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        flags, unknown = self.parse_known_args(args, namespace)
+        """The flags of the arguments; prints the help and raises SystemExit where it is asked for.
+
+        Raises:
+            InputError: an argument that is not known, or a value that is not valid.
+        """
+        self._add_help()
+        words = with_values(sys.argv[1:] if args is None else args, self.switches)
+        flags, unknown = self.parse_known_args(words, namespace)
         if unknown:
             self.error(self._unknown(unknown[0]))
         return flags
+
+    def _add_help(self) -> None:
+        """Only now, so that what everybody knows comes last."""
+        last = self.add_argument_group("help")
+        last.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        last.add_argument("-h", "--help", action="help", help="show this text")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            from ffnet.spec.validation import did_you_mean, shown  # pydantic takes 0.1 s
+
+            name = "/".join(action.option_strings) or action.metavar or action.dest
+            raise InputError(
+                f"{name} must be one of {', '.join(map(str, action.choices))}. "
+                f"Given: {shown(value)}{did_you_mean(str(value), map(str, action.choices))}"
+            )
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see --help")
@@ -98,6 +150,7 @@ class _Parser(argparse.ArgumentParser):
     def _unknown(self, word: str) -> str:
         name = word.partition("=")[0]
         flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
+        flags += ["--no-" + switch.replace("_", "-") for switch in sorted(self.switches)]
         meant = f"--{OTHER_NAMES.get(name.strip('-').replace('_', '-'), name.strip('-'))}"
         close = [meant] if meant in flags else difflib.get_close_matches(meant, flags, n=1)
         if not name.startswith("-"):
@@ -113,20 +166,42 @@ def not_blank(text: str, kind: Callable[[str], Any] = str) -> Any:
     return kind(text)
 
 
-def parser(usage: str, doc: str | None) -> argparse.ArgumentParser:
+def with_values(words: Sequence[str], switches: Collection[str]) -> list[str]:
+    """A command's words with a value for each switch that has none.
+
+    Args:
+        words: of the command line; those after `--` are left alone.
+        switches: names of boolean fields.
+
+    Example:
+        >>> with_values(["--batch-norm", "digits", "--no-bias"], {"batch_norm", "bias"})
+        ['--batch-norm=true', 'digits', '--bias=false']
+    """
+    flags = {"--" + name.replace("_", "-") for name in switches}
+    given = list(words[: words.index("--")] if "--" in words else words)
+    for i, word in enumerate(given):
+        following = given[i + 1].lower() if i + 1 < len(given) else ""
+        if word in flags and not (following in BOOLEANS or following.startswith(("{", "["))):
+            given[i] = f"{word}=true"
+        elif "--" + word.removeprefix("--no-") in flags and word.startswith("--no-"):
+            given[i] = f"--{word.removeprefix('--no-')}=false"
+    return [*given, *words[len(given) :]]
+
+
+def parser(usage: str, doc: str | None) -> Parser:
     """A parser that shows a command's docstring, its examples included.
 
     Args:
         usage: the command and what it must be given, in one line.
         doc: the docstring of its module.
     """
-    made = _Parser(
+    made = Parser(
         usage=f"ffnet {usage}",
         description=doc,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
         allow_abbrev=False,
+        add_help=False,
     )
     for kind in (None, Path):  # of all that is given as text, the study's fields included
         made.register("type", kind, partial(not_blank, kind=kind or str))
-    made.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return made

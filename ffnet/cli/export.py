@@ -52,6 +52,8 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser("export RUN [options]", __doc__)
     parser.add_argument("run", metavar="RUN", help="folder of the run, or its s3:// or gs:// URI")
-    parser.add_argument("--trial", help="its number in the table [the best that has a checkpoint]")
+    parser.add_argument(
+        "--trial", help="number of the trial in the table [the best that has a checkpoint]"
+    )
     parser.add_argument("--out", type=Path, help="folder of the model [RUN/export/NAME]")
     return parser

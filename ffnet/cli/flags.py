@@ -3,30 +3,54 @@
 import argparse
 import tomllib
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from ffnet.cli.command import Parser
 from ffnet.spec.base import Values
 from ffnet.spec.net import TUNABLE
 from ffnet.spec.relevance import BESIDE, relevant
 from ffnet.spec.space import SearchSpace, same
 
+MOST_METAVAR = 45  # characters of a flag's choices beside its name
 OTHERS = {beside.other for beside in BESIDE.values()}
 """Fields on whose value it depends whether others have an effect."""
 
 
-def add_flags(to: argparse.ArgumentParser, model: type[BaseModel]) -> None:
-    """A flag for each field of a study's model, in a group for each section."""
+ORDER = (None, "data", "budget", "net", "training", "tuning", "resources")
+"""Sections of a study, in the order in which --help shows them."""
+
+DOMAINS = {
+    "net": "--hidden-sizes '{log_integer = [32, 512]}'",
+    "training": "--learning-rate '{log_uniform = [1e-3, 1e-1]}'",
+}
+"""Sections whose fields take a domain → an example."""
+
+
+def add_flags(to: Parser, model: type[BaseModel]) -> None:
+    """A flag for each field of a study's model, in a group for each section.
+
+    A boolean field's flag needs no value; see `Parser.switches`.
+    """
     searches = "space" in model.model_fields
-    groups: dict[str | None, argparse._ArgumentGroup] = {}
-    for section, name, field in fields(model):
-        if section not in groups:
-            groups[section] = to.add_argument_group(section or "study", _about(model, section))
-        only = searches and section in ("net", "training") and name not in TUNABLE
-        _add_flag(groups[section], name, field, "; no domain" if only else "")
+    whole = {None: "whole study" if searches else "one net"}
+    in_order = sorted(fields(model), key=lambda each: ORDER.index(each[0]))
+    for section, each in groupby(in_order, key=lambda each: each[0]):
+        title = f"section [{section}]" if section else whole[section]
+        group = to.add_argument_group(title, _about(model, section))
+        for _, name, field in each:
+            only = searches and section in DOMAINS and name not in TUNABLE
+            _add_flag(group, name, field, "; takes no domain" if only else "")
+    to.switches = switches(model)
+
+
+def switches(model: type[BaseModel]) -> frozenset[str]:
+    """The names of the boolean fields of a study's model."""
+    return frozenset(name for _, name, field in fields(model) if field.annotation is bool)
 
 
 def override(values: Values, flags: argparse.Namespace, model: type[BaseModel]) -> Values:
@@ -113,11 +137,8 @@ def _about(model: type[BaseModel], section: str | None) -> str | None:
     if section is None:
         return None
     about = (getattr(_section(model.model_fields[section]), "__doc__", None) or "").splitlines()[0]
-    if "space" in model.model_fields and section in ("net", "training"):
-        about += (
-            " Each flag takes a value, or a domain to search, for example --learning-rate "
-            "'{log_uniform = [1e-3, 1e-1]}'."
-        )
+    if "space" in model.model_fields and section in DOMAINS:
+        about += f" Each flag takes a value, or a domain to search:\n\n  {DOMAINS[section]}"
     return about
 
 
@@ -128,15 +149,19 @@ def _section(field: FieldInfo) -> type[BaseModel] | None:
 
 def _add_flag(group: argparse._ArgumentGroup, name: str, field: FieldInfo, note: str) -> None:
     kinds = (field.annotation, *get_args(field.annotation))
-    choices = [c for part in kinds for c in get_args(part) if isinstance(c, str)]
+    choices = "|".join(c for part in kinds for c in get_args(part) if isinstance(c, str))
+    metavar = choices or name.split("_")[-1].upper()
+    described, default = field.description or "", field.get_default()
     if bool in kinds:
-        choices = ["true", "false"]
-    default = field.get_default()
-    described = f"{field.description}{note}".replace("%", "%%")
+        metavar = "[true|false]"
+    elif len(choices) > MOST_METAVAR:
+        described, metavar = f"{described}: {choices.replace('|', ', ')}", name.upper()
+    described += note
     if default not in (None, PydanticUndefined) and not described.endswith("]"):
-        described += f" [{_typed(default)}]"
-    metavar = "|".join(choices) if choices else name.split("_")[-1].upper()
-    group.add_argument("--" + name.replace("_", "-"), metavar=metavar, help=described)
+        typed = _typed(default)
+        described += f" {typed if typed.startswith('[') else f'[{typed}]'}"
+    flag = "--" + name.replace("_", "-")
+    group.add_argument(flag, metavar=metavar, help=described.replace("%", "%%"))
 
 
 def _typed(value: Any) -> str:

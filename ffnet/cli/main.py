@@ -6,12 +6,12 @@ import sys
 from typing import NoReturn
 
 COMMANDS = {
-    "tune": "run a study: many trials of a net over a search space, weak ones pruned",
+    "tune": "run a study: many trials of a net over a search space",
     "train": "train one net: a preset, a net of your own, or a trial of a run again",
     "table": "print the table of a run's trials, while it runs or after",
     "runs": "list the runs in a folder, each with its best trial",
     "board": "show a run in TensorBoard, while it runs or after",
-    "export": "write the net of a run as a SavedModel, to be loaded by TensorFlow alone",
+    "export": "write the net of a run as a SavedModel, for TensorFlow alone",
     "serve": "serve an exported net over HTTP",
     "submit": "run one of these on a cluster, and look after it",
     "bench": "time ffnet beside its peers (in a clone of the repository)",
@@ -19,7 +19,8 @@ COMMANDS = {
 
 HELP = """usage: ffnet COMMAND [arguments]
 
-Tune feed-forward neural networks: Ray Tune schedules, TensorFlow trains, tables keep the results.
+Tune feed-forward neural networks: Ray Tune schedules, TensorFlow trains, tables
+keep the results.
 
 {commands}
 
@@ -33,6 +34,8 @@ A first study, of the embedded digits: ffnet tune digits
 def main() -> NoReturn:
     """Run the command line of this process: `ffnet COMMAND …`."""
     name, *words = sys.argv[1:] or ["--help"]
+    if name == "help" and words:
+        name, *words = *words[:1], "--help"
     if name in COMMANDS:
         run(name, words)
     # Only now, so that a command begins with no import that it does not need.

@@ -23,8 +23,10 @@ COLUMNS = ("run", "begun", "trials", "best_trial", "metric", "best")
 
 def main(argv: list[str]) -> int:
     """Read each run's tables, and print a line for it."""
-    parser = command.parser("runs [FOLDER]", __doc__)
-    parser.add_argument("folder", nargs="?", default=HERE, help="where they lie [%(default)s]")
+    parser = command.parser("runs [FOLDER] [options]", __doc__)
+    parser.add_argument(
+        "folder", nargs="?", metavar="FOLDER", default=HERE, help="folder of runs [%(default)s]"
+    )
     found = runs(parser.parse_args(argv).folder)
     print(render([_row(run) for run in found], COLUMNS, "table"))
     return 0

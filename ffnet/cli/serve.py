@@ -45,14 +45,19 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser("serve MODEL_DIR [options]", __doc__)
     parser.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="folder of the model")
-    parser.add_argument("--name", help="in the URL [the card's, or the folder's]")
+    parser.add_argument("--name", help="name of the model in the URL [the card's, or the folder's]")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on [%(default)s]")
-    parser.add_argument("--port", default="8501", help="0 for a free one [%(default)s]")
+    parser.add_argument("--port", default="8501", help="port; 0 for a free one [%(default)s]")
     parser.add_argument(
-        "--replicas", default="1", help="processes that answer, a CPU each [%(default)s]"
+        "--replicas",
+        default="1",
+        help="processes that answer, each on a CPU of its own [%(default)s]",
     )
     parser.add_argument(
-        "--max-bytes", default=str(16 * 2**20), help="of a request's body [%(default)s]"
+        "--max-bytes",
+        metavar="BYTES",
+        default=str(16 * 2**20),
+        help="most bytes of a request's body [%(default)s]",
     )
     return parser
 

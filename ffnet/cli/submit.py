@@ -30,10 +30,12 @@ from pathlib import Path
 from typing import Any
 
 from ffnet.cli import command
+from ffnet.cli.flags import switches
 from ffnet.errors import InputError
 from ffnet.ray_cluster import job, package
 from ffnet.ray_cluster import job_server as connection
 from ffnet.ray_cluster.named import Named
+from ffnet.spec.study import OneNet, Study
 from ffnet.system import temporary
 
 ACTIONS = ("status", "logs", "stop", "list")
@@ -42,6 +44,7 @@ ACTIONS = ("status", "logs", "stop", "list")
 def main(argv: list[str]) -> int:
     """Parse, then submit or look after a job."""
     own, words = _split(argv)
+    words = command.with_values(words, switches(Study) | switches(OneNet))
     for word in own:
         if Path("jobs", f"{word}.py").is_file():
             raise InputError(f"a job and its arguments stand after --, as in: -- {word} …")
@@ -75,10 +78,18 @@ def _split(argv: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    usage = "submit [options] (-- JOB ARGUMENTS… | status | logs | stop | list) [JOB]"
+    usage = "submit [options] (-- COMMAND… | list | status | logs | stop [JOB])"
     parser = command.parser(usage, __doc__)
-    parser.add_argument("action", nargs="?", choices=ACTIONS, help="look after a job")
-    parser.add_argument("job", nargs="?", help="its name, as `list` shows it")
+    parser.add_argument(
+        "action",
+        nargs="?",
+        metavar="ACTION",
+        choices=ACTIONS,
+        help=f"look after a job: {', '.join(ACTIONS)}",
+    )
+    parser.add_argument(
+        "job", nargs="?", metavar="JOB", help="name of the job, as `list` shows it [the newest]"
+    )
     parser.add_argument(
         "--address", metavar="URL", help="dashboard of the cluster [$RAY_API_SERVER_ADDRESS]"
     )

@@ -1,10 +1,12 @@
 """Print the table of a run's trials, while it runs or after.
 
-ffnet table                                   the newest run in runs/
-ffnet table runs/digits-…                     the best twenty, by the study's metric
-ffnet table runs/digits-… --format csv        all of them, for another program
-ffnet table runs/digits-… --status failed --columns trial,reason
-ffnet table runs/digits-… --sort -train_seconds
+  ffnet table                              the newest run in runs/
+  ffnet table runs/digits-…                the best twenty by the study's metric
+  ffnet table runs/digits-… --format csv   all trials, for another program
+  ffnet table runs/digits-… --status failed --columns trial,reason
+  ffnet table runs/digits-… --sort -train_seconds
+
+Exit status: 0; 2 for bad input.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from ffnet.run.listing import runs
 from ffnet.run.ranking import best_first, ranked, tuning_of
 from ffnet.run.study_files import read_study
 from ffnet.spec.base import Values
+from ffnet.spec.validation import did_you_mean
 
 
 def main(argv: list[str]) -> int:
@@ -65,7 +68,10 @@ def _joined(argv: list[str]) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser("table [RUN] [options]", __doc__)
     parser.add_argument(
-        "run", nargs="?", help="folder of the run, or its s3:// or gs:// URI [the newest in runs/]"
+        "run",
+        nargs="?",
+        metavar="RUN",
+        help="folder of the run, or its s3:// or gs:// URI [the newest in runs/]",
     )
     parser.add_argument(
         "--sort", help="column; - before it for descending [the best trial first, by the metric]"
@@ -104,7 +110,10 @@ def _statuses(text: str) -> list[str]:
     wanted = _words("--status", text)
     for status in wanted:
         if status not in tuple(tables.Status):
-            raise InputError(f"--status must be of {', '.join(tables.Status)}. Given: {status}")
+            raise InputError(
+                f"--status must be of {', '.join(tables.Status)}. "
+                f"Given: {status}{did_you_mean(status, tables.Status)}"
+            )
     return wanted
 
 

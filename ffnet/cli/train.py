@@ -2,13 +2,14 @@
 
   ffnet train --preset mnist-dense --data-dir ~/data
   ffnet train --preset cifar10-barebones --save-figures figures
-  ffnet train --hidden-sizes '[256, 128]' --learning-rate 0.2 --epochs 20 --out runs/mine
+  ffnet train --hidden-sizes '[256, 128]' --epochs 20 --out runs/mine
   ffnet train --from runs/digits-… --trial 17
 
-Prints the loss of the batch and the validation accuracy after the first step and then every
-report_steps (or epoch). With --from, --data-dir or --dataset say where the run's data lie now;
-their digest must be that of the run. Exit status: 0; 1 when the loss diverged or a trial trained
-again did not match; 2 for bad input.
+Prints the loss of the batch and the validation accuracy after the first step, and then after every
+report_steps or epoch. A trial of a run is trained again on the data of the run, whose digest must
+be the same; --data-dir or --dataset say where they lie now.
+
+Exit status: 0; 1 when the loss diverged, or a trial trained again did not match; 2 for bad input.
 """
 
 import argparse
@@ -308,17 +309,32 @@ def _parser() -> argparse.ArgumentParser:
     parser = command.parser("train [options]", __doc__)
     run = parser.add_argument_group("run")
     run.add_argument(
-        "--preset", choices=list(presets.nets()), help="begin from a run of the source lesson"
+        "--preset",
+        metavar="NAME",
+        choices=list(presets.nets()),
+        help=f"a net that comes with ffnet: {', '.join(presets.nets())}",
     )
     run.add_argument(
         "--from", dest="run", metavar="RUN",
-        help="train a trial again; --data-dir or --dataset say where its data lie now",
+        help="run of which a trial is trained again, on the data of the run",
     )  # fmt: skip
-    run.add_argument("--trial", help="the trial, by its number in the table")
-    run.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="[%(default)s]")
+    run.add_argument("--trial", help="with --from: number of the trial in the table")
+    run.add_argument(
+        "--device",
+        metavar="cpu|gpu",
+        choices=["cpu", "gpu"],
+        default="cpu",
+        help="where it trains [%(default)s]",
+    )
     out = parser.add_argument_group("output")
-    out.add_argument("--out", help="folder (or URI) for tables and weights, to export")
-    out.add_argument("--save-figures", type=Path, metavar="DIR", help="folder for PNG figures")
-    out.add_argument("--tensorboard", type=Path, metavar="DIR", help="folder for event files")
+    out.add_argument(
+        "--out", help="folder or URI for tables and weights, as a run [none is written]"
+    )
+    out.add_argument(
+        "--save-figures", type=Path, metavar="DIR", help="folder for figures [none are drawn]"
+    )
+    out.add_argument(
+        "--tensorboard", type=Path, metavar="DIR", help="folder for event files [none are written]"
+    )
     add_flags(parser, OneNet)
     return parser

@@ -4,10 +4,14 @@
   ffnet tune cifar10 --data-dir ~/data --trials 64
   ffnet submit -- tune digits        on a cluster: see cluster/README.md
 
-Every field of the study is also a flag. Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 stop the study cleanly;
-the same command with --out and --resume goes on with it, as after a kill, and with more --trials or
---epochs extends it. Exit status: 0; 1 when no trial finished or more than max_failed failed; 2 for
-bad input; 75 when a signal stopped it; 130 when one stopped it before it had begun, or a second one
+Every field of the study is also a flag; [in brackets] is what holds where neither the file nor a
+flag says otherwise. A switch needs no value: --batch-norm means true, --no-batch-norm false.
+
+Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 stop the study cleanly: its progress is saved. The same command
+with --out and --resume goes on with it, also after a kill; more --trials or --epochs extend it.
+
+Exit status: 0; 1 when no trial finished or more than max_failed failed; 2 for bad input; 75 when a
+signal stopped the study; 130 when a signal stopped it before it had begun, or a second signal
 stopped it at once.
 """
 
@@ -174,17 +178,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "study",
         metavar="STUDY",
-        help=f"a TOML file; a run's study.json; or one of {', '.join(presets.studies())}",
+        help=f"a TOML file, the study.json of a run, or one of {', '.join(presets.studies())}",
     )
     run = parser.add_argument_group("run")
-    run.add_argument("--out", help="folder of the results, or s3:// or gs:// [runs/NAME-TIME]")
+    run.add_argument("--out", help="folder or URI (s3://, gs://) of the results [runs/NAME-TIME]")
     run.add_argument(
         "--resume", action="store_true", help="go on with the study in --out, if it holds one"
     )
     run.add_argument(
-        "--retry-failed", action="store_true", help="with --resume: try failed trials again"
+        "--retry-failed", action="store_true", help="with --resume: train failed trials again"
     )
-    run.add_argument("--address", help="Ray cluster [$RAY_ADDRESS, or a private one here]")
+    run.add_argument("--address", help="Ray cluster to use [$RAY_ADDRESS, else a private Ray here]")
     add_flags(parser, Study)
     return parser
 

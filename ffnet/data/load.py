@@ -17,6 +17,7 @@ from ffnet.data.scaling import standardized, statistics
 from ffnet.data.split import Way
 from ffnet.errors import InputError
 from ffnet.spec.study import GIVEN, Data
+from ffnet.spec.validation import did_you_mean
 from ffnet.system.output import redirected
 
 
@@ -173,7 +174,8 @@ def _own(data: Data) -> Raw:
         )
     if not found:
         raise InputError(
-            f"dataset {data.dataset!r} is neither a path nor one of: digits, {', '.join(KNOWN)}; "
+            f"dataset {data.dataset!r} is neither a path nor one of: digits, {', '.join(KNOWN)}"
+            f"{did_you_mean(data.dataset, ['digits', *KNOWN])}; "
             f"searched: {', '.join(map(str, places))}"
         )
     raw = formats.read(found[0], data)

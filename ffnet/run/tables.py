@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from ffnet.errors import InputError, one_line
 from ffnet.run import checks
 from ffnet.run.storage import File
+from ffnet.spec.validation import did_you_mean
 
 Row = dict[str, Any]
 
@@ -134,7 +135,10 @@ def read(file: File, columns: list[str] | None = None) -> list[Row]:
             known = list(dict.fromkeys([*schema.names, *have]))
             unknown = [name for name in columns or () if name not in known]
             if unknown:
-                raise InputError(f"no column {unknown[0]!r}; the columns are: {', '.join(known)}")
+                hint = did_you_mean(unknown[0], known)
+                raise InputError(
+                    f"no column {unknown[0]!r}{hint}; the columns are: {', '.join(known)}"
+                )
             checks.check_file(str(file), table, schema)
             wanted = columns or known
             found = table.read([name for name in have if name in {*wanted, *keys}])

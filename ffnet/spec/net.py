@@ -88,26 +88,31 @@ Initializer = Literal[
 class NetSpec(Spec):
     """A feed-forward net: layers of neurons between the features and the class scores.
 
-    A hidden layer is x·w (+ b), batch normalisation, activation, dropout; the output x·w (+ b).
+    A hidden layer computes x·w + b, then batch normalisation, the activation and dropout, as far as
+    the net has them; the output layer computes x·w + b.
     """
 
     api: Literal["barebones", "functional", "model", "sequential"] = Field(
         "barebones",
-        description="way to write the net: plain TensorFlow, or one of three ways of Keras",
+        description="how the net is written: in plain TensorFlow (barebones), or in one of three "
+        "ways of Keras",
     )
     hidden_sizes: HiddenSizes = Field(
-        (512,), description="neurons in each hidden layer: a number, or a list; [] for no layer"
+        (512,),
+        description="neurons in each hidden layer, 1 or more: a number, or a list as [256, 128]; "
+        "the list [] means no hidden layer",
     )
     activation: Activation = Field("relu", description="activation of every hidden layer")
     dropout: Rates = Field(
         0.0,
-        description="share of a hidden layer's outputs that is dropped, from 0 to below 1: a "
-        "number for all layers, or a list with one for each",
+        description="share of a hidden layer's outputs that is dropped while it trains, from 0 to "
+        "below 1: a number for all layers, or a list with a number for each",
     )
-    batch_norm: bool = Field(False, description="normalise each hidden layer over the batch")
+    batch_norm: bool = Field(False, description="normalise each hidden layer over the minibatch")
     bias: bool = Field(True, description="add a bias in every layer, also the last")
     initializer: Initializer = Field(
-        "kaiming_normal", description="initial weights; kaiming: variance 2 / inputs"
+        "kaiming_normal",
+        description="how the initial weights are drawn (kaiming: variance 2 / inputs)",
     )
 
     @property
@@ -122,41 +127,46 @@ class Training(Spec):
     """How a net is trained, on the mean softmax cross-entropy."""
 
     optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = Field(
-        "sgd", description="how gradients change weights"
+        "sgd", description="rule by which gradients change the weights"
     )
-    learning_rate: Positive = Field(0.01, description="step size, > 0")
+    learning_rate: Positive = Field(0.01, description="step size, above 0")
     momentum: Share | None = Field(
         None,
-        description="momentum, above 0 and below 1; only with optimizer sgd or rmsprop",
+        description="momentum, above 0 and below 1; only with optimizer sgd or rmsprop [none]",
     )
-    nesterov: bool = Field(False, description="Nesterov's momentum; only with optimizer sgd")
+    nesterov: bool = Field(False, description="Nesterov's momentum; only with sgd and momentum")
     weight_decay: NotNegative = Field(
         0.0,
-        description="L2 penalty: weight_decay times w is added to the gradient of w; "
-        "with adamw it decays the weights themselves",
+        description="L2 penalty, 0 or more: this times w is added to the gradient of w; with adamw "
+        "it shrinks the weights themselves",
     )
     schedule: Literal["constant", "cosine", "step"] = Field(
-        "constant", description="how the learning rate changes; cosine falls to 0 at the last epoch"
+        "constant",
+        description="how the learning rate changes; cosine falls to 0 at the last epoch, step "
+        "falls every step_epochs",
     )
     warmup_epochs: NotNegative = Field(
-        0.0, description="epochs over which the learning rate rises linearly from 0"
+        0.0, description="epochs in which the learning rate rises linearly from 0, 0 or more"
     )
     step_epochs: Positive | None = Field(
-        None, description="with schedule step: epochs between falls of the learning rate"
+        None,
+        description="only with schedule step: epochs between falls of the learning rate, above 0",
     )
     step_factor: Share | None = Field(
         None,
-        description="with schedule step: the learning rate is multiplied by this at each "
-        "fall [0.1]",
+        description="only with schedule step: factor of the learning rate at each fall, above 0 "
+        "and below 1 [0.1]",
     )
-    batch_size: PositiveInt = Field(64, description="examples in a minibatch")
+    batch_size: PositiveInt = Field(64, description="examples in a minibatch, 1 or more")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
-        description="type of the first layer's products; bfloat16 is faster on CPUs that have it, "
-        "and the weights stay float32",
+        description="number type of the first layer's products; bfloat16 is faster on CPUs that "
+        "have it, and the weights stay float32",
     )
     report_steps: PositiveInt | None = Field(
-        None, description="steps between validations and reports [an epoch]"
+        None,
+        description="steps from one validation and report to the next, 1 or more "
+        "[those of an epoch]",
     )
 
 

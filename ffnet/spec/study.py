@@ -62,38 +62,40 @@ class Data(Spec):
         description="digits, mnist, fashion-mnist, cifar10, or the path of your own data set",
     )
     data_dir: Text | None = Field(
-        None, description="folder that holds the data set; default: $FFNET_DATA, else Keras' cache"
+        None, description="folder that holds the data set [$FFNET_DATA, else Keras' cache]"
     )
     target: Text | None = Field(
         None,
         min_length=1,
-        description="column (Parquet) or array (npz) that holds the labels; needed where it is "
-        "not called label, labels, y, target or class",
+        description="column (Parquet) or array (npz) that holds the labels [the one that is called "
+        "label, labels, y, target or class]",
     )
     drop_unlabelled: bool = Field(
-        False, description="whether rows without a label are left out; if not, they are refused"
+        False, description="leave out rows without a label; otherwise they are refused"
     )
     validation: float | None = Field(
         None,
         gt=0,
-        description="validation examples, as a count (>= 1) or a fraction (< 1) of the training "
-        "file; only where the set has no validation part",
+        description="validation examples: a count (1 or more), or a share (below 1) of the "
+        "training file; only for sets without a validation part "
+        "[1000 for cifar10, 0.15 for sets without a test part, else 0.1]",
     )
     test: float | None = Field(
         None,
         gt=0,
-        description="test examples, as a count (>= 1) or a fraction (< 1) of the training file; "
-        "only where the set has no test part",
+        description="test examples: a count (1 or more), or a share (below 1) of the training "
+        "file; only for sets without a test part [0.15]",
     )
     split: Literal["last", "stratified"] | None = Field(
         None,
-        description="how validation and test examples are chosen: the last of the training file, "
-        "or at random from each class",
+        description="which examples become validation and test part: the last ones of the training "
+        "file, or some of each class, drawn at random [last for cifar10, else stratified]",
     )
-    split_seed: int = Field(0, ge=0, description="seed of a stratified split")
+    split_seed: int = Field(0, ge=0, description="seed of a stratified split, 0 or more")
     scaling: Literal["standard", "unit"] = Field(
         "standard",
-        description="standard: mean 0 and deviation 1 by the training part; unit: pixels / 255",
+        description="standard: each feature or channel gets mean 0 and deviation 1 in the training "
+        "part; unit: pixels are divided by 255",
     )
 
 
@@ -101,24 +103,26 @@ class Tuning(Spec):
     """How configurations are found and weak trials are stopped."""
 
     search: Literal["random", "grid", "tpe"] = Field(
-        "random", description="how configurations are chosen"
+        "random", description="how the trials' configurations are chosen"
     )
     scheduler: Literal["asha", "hyperband", "median", "pbt", "none"] = Field(
         "asha",
-        description="what stops weak trials early; with pbt they go on from the weights of "
-        "better ones",
+        description="what stops weak trials early; pbt lets them go on from the weights of better "
+        "ones",
     )
     metric: Literal["val_accuracy", "val_loss"] = Field(
-        "val_accuracy", description="what search, scheduler and tables judge trials by"
+        "val_accuracy", description="figure by which search, scheduler and tables judge trials"
     )
     grace_epochs: float = Field(
-        1, gt=0, description="asha, median: epochs that every trial may train before it is stopped"
+        1, gt=0, description="asha, median: epochs before a trial may be stopped, above 0"
     )
     reduction_factor: float = Field(
-        3, gt=1, description="asha, hyperband: at each rung one trial in so many goes on"
+        3,
+        gt=1,
+        description="asha, hyperband: at each rung one trial of this many goes on, above 1",
     )
     perturbation_epochs: float = Field(
-        1, gt=0, description="pbt: epochs between looks at the other trials"
+        1, gt=0, description="pbt: epochs from one comparison of the trials to the next, above 0"
     )
 
     @property
@@ -130,26 +134,33 @@ class Tuning(Spec):
 class Budget(Spec):
     """What a study may use."""
 
-    trials: Count | None = Field(None, description="trials to start [16, or all of a grid]")
-    epochs: Count = Field(8, description="epochs that a trial trains when it is not stopped")
-    wall_seconds: float | None = Field(None, gt=0, description="the study stops after this time")
+    trials: Count | None = Field(None, description="trials to start, 1 or more [16; all of a grid]")
+    epochs: Count = Field(8, description="epochs of a trial that is not stopped, 1 or more")
+    wall_seconds: float | None = Field(
+        None, gt=0, description="seconds after which the study stops, above 0 [no limit]"
+    )
     concurrency: PositiveInt | None = Field(
-        None, description="trials at a time [as many as fit; 200 on an autoscaling cluster]"
+        None,
+        description="trials at the same time, 1 or more [as many as fit; 200 on an autoscaling "
+        "cluster]",
     )
     max_failed: int = Field(
-        0, ge=0, description="how many trials may fail before the exit status is 1"
+        0, ge=0, description="trials that may fail before the exit status is 1, 0 or more"
     )
     trial_timeout_seconds: float | None = Field(
         None,
         gt=0,
-        description="a trial that reports nothing for so many seconds, set-up included, fails",
+        description="seconds without a report, set-up included, after which a trial fails, above 0 "
+        "[no limit]",
     )
 
 
 class Resources(Spec):
     """What one trial holds while it trains."""
 
-    cpus: float = Field(1, gt=0, description="CPUs per trial; TensorFlow uses as many threads")
+    cpus: float = Field(
+        1, gt=0, description="CPUs per trial, above 0; TensorFlow uses as many threads"
+    )
     gpus: float = Field(
         0, ge=0, description="GPUs per trial: 0, a fraction below 1, or a whole number"
     )
@@ -169,9 +180,11 @@ class Resources(Spec):
 class OneNet(Spec):
     """One net to train without a tuner."""
 
-    seed: int = Field(0, ge=0, lt=2**31, description="seed of the weights and the batches")
-    epochs: Count = Field(1, description="epochs to train")
-    evaluate_test: bool = Field(False, description="evaluate on the test part at the end")
+    seed: int = Field(
+        0, ge=0, lt=2**31, description="seed of weights, batches and dropout, 0 or more"
+    )
+    epochs: Count = Field(1, description="epochs to train, 1 or more")
+    evaluate_test: bool = Field(False, description="score the test part at the end")
     data: Data = Data()
     net: NetSpec = NetSpec()
     training: Training = Training()
@@ -194,9 +207,9 @@ class Study(Spec):
 
     name: Name = Field(
         "study",
-        description="name of the study, and of its folder in runs/ [the file's name]",
+        description="name of the study and of its folder in runs/ [the file's name]",
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="seed of every random number of the study")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of all random numbers, 0 or more")
     data: Data = Data()
     net: NetSpec = NetSpec()
     training: Training = Training()

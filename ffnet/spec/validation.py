@@ -55,7 +55,10 @@ def _first(error: ValidationError, model: type[BaseModel] | None) -> tuple[str, 
     where = _short(".".join(map(_short, place)))
     if first["type"] == "value_error":
         return where, one_line(message, MOST_MESSAGE)
-    return where, f"{message[0].lower()}{message[1:]}. Given: {shown(first['input'])}"
+    hint = ""
+    if first["type"] == "literal_error":
+        hint = did_you_mean(str(first["input"]), re.findall("'([^']*)'", first["ctx"]["expected"]))
+    return where, f"{message[0].lower()}{message[1:]}. Given: {shown(first['input'])}{hint}"
 
 
 def _valid_keys(model: type[BaseModel], place: list[str]) -> tuple[str, Mapping[str, Any]]:
