@@ -87,7 +87,7 @@ def test_a_scalar_and_examples_without_features_are_refused(tmp_path: Path) -> N
     savez(tmp_path / "own.npz", x=np.zeros((N, 2)), y=np.array(3))
     assert "one label for each example. Given: labels of ()" in refusal(tmp_path / "own.npz")
     savez(tmp_path / "own.npz", x=np.array(3.0), y=LABELS)
-    assert "Given: no examples" in refusal(tmp_path / "own.npz")
+    assert "Given: 0 examples" in refusal(tmp_path / "own.npz")
     savez(tmp_path / "own.npz", x=np.zeros((N, 0)), y=LABELS)
     assert "examples must have a feature" in refusal(tmp_path / "own.npz")
 
