@@ -30,6 +30,7 @@ from ffnet.spec.net import NetSpec, Training
 from ffnet.spec.study import Study
 from ffnet.spec.trial import TrialConfig
 from ffnet.system import output
+from ffnet.system.live import LiveLine
 from ffnet.tuning import driver
 from ffnet.tuning.losses import Losses
 from ffnet.tuning.recorder import Recorder
@@ -352,7 +353,8 @@ def test_ray_tune_without_room_for_its_own_state_ends_the_study_in_order(
     monkeypatch.setattr("ffnet.ray_cluster.cluster.connected", lambda *_: nullcontext(1))
     monkeypatch.setattr("ffnet.ray_cluster.shared_folder.refuse_unseen", lambda _: None)
     monkeypatch.setattr(driver, "_fit", no_room)
-    recorder = driver.run_study(STUDY, load(STUDY.data), hold.folder, None, Past(), hold)
+    live = LiveLine(io.StringIO())
+    recorder = driver.run_study(STUDY, load(STUDY.data), hold.folder, None, Past(), hold, live)
     assert recorder.writer.unwritable == f"/tmp/ray/state.json: {os.strerror(number)}"
     assert tables.read(hold.folder.trials) == []
 
@@ -392,7 +394,7 @@ def test_a_run_whose_only_rows_are_saved_elsewhere_is_kept_for_resume(
     disk: Disk, small_study: Path, call: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run_study(study: Study, data: Any, folder: RunFolder, *rest: Any) -> NoReturn:
-        recorder, _ = begun(rest[-1])
+        recorder, _ = begun(rest[2])
         tables.write(folder.trials, [], tables.TRIALS)  # as it was when the disk became full
         disk.fill()
         recorder.finish()

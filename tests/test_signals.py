@@ -1,5 +1,6 @@
 """What a study's signals do: the first ends it in order, the second at once, the third for good."""
 
+import io
 import signal
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -7,6 +8,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from ffnet.system.live import LiveLine
 from ffnet.system.signals import ENDING, restored
 from ffnet.tuning.driver import Signals
 
@@ -23,7 +25,7 @@ def recorder() -> Any:
 
 @pytest.mark.parametrize("sign", ENDING)
 def test_the_first_signal_is_the_reason_why_the_study_ends(sign: signal.Signals) -> None:
-    with Signals() as signals:
+    with Signals(LiveLine(io.StringIO())) as signals:
         signals.recorder = recorder()
         signal.raise_signal(sign)
         assert signals.recorder.stopping == f"stopped by {sign.name}"
@@ -31,7 +33,7 @@ def test_the_first_signal_is_the_reason_why_the_study_ends(sign: signal.Signals)
 
 
 def test_a_study_that_ends_for_another_reason_keeps_it() -> None:
-    with Signals() as signals:
+    with Signals(LiveLine(io.StringIO())) as signals:
         signals.recorder = recorder()
         signals.recorder.stopping = "wall_seconds (5) were over"
         signal.raise_signal(signal.SIGTERM)
@@ -50,7 +52,7 @@ def test_a_second_signal_interrupts_the_study_and_a_third_ends_the_process(
         raise Ended
 
     monkeypatch.setattr("os._exit", end)
-    with Signals() as signals:
+    with Signals(LiveLine(io.StringIO())) as signals:
         signals.recorder = recorder()
         signal.raise_signal(signal.SIGUSR1)
         with pytest.raises(KeyboardInterrupt):
@@ -61,12 +63,12 @@ def test_a_second_signal_interrupts_the_study_and_a_third_ends_the_process(
 
 
 def test_before_there_is_a_study_to_end_in_order_a_signal_interrupts() -> None:
-    with Signals(), pytest.raises(KeyboardInterrupt):
+    with Signals(LiveLine(io.StringIO())), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGTERM)
 
 
 def test_a_signal_while_the_study_ends_anyway_changes_nothing() -> None:
-    with Signals() as signals:
+    with Signals(LiveLine(io.StringIO())) as signals:
         signals.recorder = recorder()
         signals.study_ends()
         signal.raise_signal(signal.SIGTERM)
@@ -77,7 +79,7 @@ def test_a_signal_while_the_study_ends_anyway_changes_nothing() -> None:
 def test_signals_that_a_parent_ignores_stay_ignored_and_all_handlers_are_put_back() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     before = [signal.getsignal(sign) for sign in ENDING]
-    with Signals() as signals:
+    with Signals(LiveLine(io.StringIO())) as signals:
         signal.signal(signal.SIGUSR1, signal.SIG_DFL)  # as Ray Tune does
         signals.on_step_begin()
         signals.recorder = recorder()

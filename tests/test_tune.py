@@ -27,7 +27,7 @@ from conftest import (
     unpruned_study,
     wait_for,
 )
-from ffnet.run import checkpoints, ranking
+from ffnet.run import checkpoints, ranking, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.study_files import read_study
 from ffnet.spec.study import Study
@@ -321,7 +321,7 @@ def test_ctrl_c_stops_the_study_in_order(long_study: Path, tmp_path: Path) -> No
     finally:
         driver.kill()
     assert driver.returncode == os.EX_TEMPFAIL
-    assert "stopping: trials save their state; another signal ends the study now" in printed
+    assert "stopping: trials save their state; again to quit now" in printed
     assert "ended early: stopped by SIGINT" in printed
     (resume,) = (line for line in printed.splitlines() if line.startswith("go on:"))
     assert shlex.split(resume)[-3:] == ["--out", str(out), "--resume"]
@@ -336,6 +336,7 @@ def test_wall_time_stops_the_study(tune: Job, long_study: Path, tmp_path: Path) 
     done = tune(long_study, "--out", tmp_path / "run", "--wall-seconds", 15)
     assert done.returncode == 1
     assert "ended early: wall_seconds (15) were over" in done.stdout
+    assert "go on:   " in done.stdout
     assert set(statuses(tmp_path / "run")) == {"stopped"}
 
 
@@ -474,6 +475,26 @@ def test_rays_word_for_a_ray_of_ones_own_is_understood(
     monkeypatch.setenv("RAY_ADDRESS", "local")
     call("tune", small_study, "--out", tmp_path / "run", *flags)
     assert addresses == [None]
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_a_second_signal_leaves_the_command_that_goes_on_where_a_trial_had_begun(
+    call: Job, small_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begins: bool
+) -> None:
+    def run_study(*given: Any) -> NoReturn:
+        rows = [{"trial": 0, "status": "stopped"}] if begins else []
+        tables.write(given[2].trials, rows, tables.TRIALS)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ffnet.tuning.driver.run_study", run_study)
+    out = tmp_path / "a run"
+    last = call("tune", small_study, "--out", out).stdout.splitlines()[-1]
+    if begins:
+        assert last.startswith("go on:")
+        assert shlex.split(last)[-5:] == ["tune", str(small_study), "--out", str(out), "--resume"]
+    else:
+        assert last == "stopped before the first trial: nothing is kept"
+    assert out.exists() == begins
 
 
 @pytest.mark.slow

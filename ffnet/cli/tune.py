@@ -39,12 +39,13 @@ from ffnet.spec.net import NetSpec
 from ffnet.spec.relevance import relevant
 from ffnet.spec.study import Study
 from ffnet.spec.validation import validated
-from ffnet.system import scratch
+from ffnet.system import output, scratch
 from ffnet.system.signals import held_back
 
 if TYPE_CHECKING:
     from ffnet.data.dataset import DataSet
     from ffnet.run.past import Past
+    from ffnet.system.live import LiveLine
     from ffnet.tuning.recorder import Recorder
 
 
@@ -63,16 +64,17 @@ def main(argv: list[str]) -> int:
     study = validated(Study, values, flags.study, given(flags, Study), recorded)
 
     from ffnet.data.load import load
+    from ffnet.system.live import LiveLine
 
     address = flags.address or os.environ.get("RAY_ADDRESS")
     if address in ("", "local", None):  # "local" is Ray's word for a Ray of one's own
         address = None
         scratch.base()  # refuse a place for Ray's files before anything is written
     scratch.clear_killed()  # also when nothing is left to train
-    data = load(study.data)
     out = flags.out or f"runs/{study.name}-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
-    with held(RunFolder.at(out)) as hold:
-        return _run(flags, study, data, hold, address, argv)
+    data = load(study.data)
+    with held(RunFolder.at(out)) as hold, output.screen() as screen, LiveLine(screen) as live:
+        return _run(flags, study, data, hold, address, argv, live)
 
 
 def _holds_a_study(place: str) -> bool:
@@ -101,6 +103,7 @@ def _run(
     hold: Hold,
     address: str | None,
     argv: list[str],
+    live: "LiveLine",
 ) -> int:
     """Run the study in a folder that this process holds."""
     folder, past = _folder(hold.folder, flags, study, data)
@@ -112,19 +115,34 @@ def _run(
 
     begun = time.monotonic()
     try:
+        if not past.trials or past.left(study):
+            live.begin(f"connecting to {address}" if address else "starting Ray")
         with held_back():  # an import that is interrupted fails in ways of its own
             from ffnet.tuning.driver import run_study  # imports Ray: seconds
 
-        recorder = run_study(study, data, folder, address, past, hold)
+        recorder = run_study(study, data, folder, address, past, hold, live)
     except RunError:  # its tables are saved elsewhere, and --resume needs the rest
         raise
-    except BaseException:
+    except BaseException as error:
+        live.clear()
         folder.discard()
+        if isinstance(error, KeyboardInterrupt):
+            _say_what_is_left(folder, argv)
         raise
+    live.clear()
     _summarise(study, recorder, folder, time.monotonic() - begun)
-    if recorder.interrupted:
+    if recorder.stopping:
         print(f"go on:   {shlex.join(_resuming(argv, folder))}")
     return _end(study, recorder)
+
+
+def _say_what_is_left(folder: RunFolder, argv: list[str]) -> None:
+    """What a study leaves that a signal ended at once."""
+    if not folder.begun():
+        print("stopped before the first trial: nothing is kept")
+        return
+    print(f"stopped at once; what was reported until then is in {folder}")
+    print(f"go on:   {shlex.join(_resuming(argv, folder))}")
 
 
 def _say_what_goes_on(past: "Past", folder: RunFolder, study: Study) -> None:

@@ -22,6 +22,7 @@ from ffnet.run.hold import Hold
 from ffnet.run.past import Past
 from ffnet.spec.study import Study
 from ffnet.system import output
+from ffnet.system.live import LiveLine
 from ffnet.system.signals import wanted
 from ffnet.tuning import checks
 from ffnet.tuning.losses import Losses
@@ -45,8 +46,9 @@ class Signals(tune.Callback):  # type: ignore[misc]
         recorder: learns of the first signal. Before it is set there is no study to end in order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, live: LiveLine) -> None:
         self.recorder: Recorder | None = None
+        self._live = live
         self._count = 0
         self._ending = False
 
@@ -71,11 +73,14 @@ class Signals(tune.Callback):  # type: ignore[misc]
     def _stop(self, number: int, _: Any) -> None:
         self._count += 1
         if self._count > 2:
+            with suppress(OSError):
+                self._live.let_go()
             os._exit(130)  # the private Ray's host sees it, and takes Ray away
         if self._ending:
             return
         if self.recorder is None or self._count == 2:
             self._ending = True
+            self._live.note = "stopping now…"
             raise KeyboardInterrupt
         if not self.recorder.stopping:
             self.recorder.stopping = f"stopped by {signal.Signals(number).name}"
@@ -106,7 +111,13 @@ class StudyStopper(tune.Stopper):  # type: ignore[misc]
 
 
 def run_study(
-    study: Study, data: DataSet, folder: RunFolder, address: str | None, past: Past, hold: Hold
+    study: Study,
+    data: DataSet,
+    folder: RunFolder,
+    address: str | None,
+    past: Past,
+    hold: Hold,
+    live: LiveLine,
 ) -> Recorder:
     """Run a study to its end, its budget or a signal.
 
@@ -117,6 +128,7 @@ def run_study(
         address: of a running Ray cluster; None for a private one on this machine.
         past: what the study did before.
         hold: this process's hold on the folder.
+        live: shows the progress.
 
     Returns:
         The rows of the tables, every trial ended.
@@ -134,9 +146,8 @@ def run_study(
     if not address:  # on a cluster each node answers for itself
         checks.check_memory(study, data)
     with (
-        Signals() as signals,
+        Signals(live) as signals,
         folder.log() as log,
-        output.screen() as screen,
         output.screen(2) as errors,
         output.redirected(log, 1, 2),
         cluster.connected(
@@ -152,7 +163,7 @@ def run_study(
         losses = Losses()
         recorder = signals.recorder = Recorder(study, hold, losses, past)
         search = StudySearch(study, past, recorder.writer.rows, losses)
-        progress = Progress(study, recorder, screen)
+        progress = Progress(study, recorder, live)
         try:
             scheduler = make_scheduler(study)
             replay(scheduler, past)
@@ -166,7 +177,7 @@ def run_study(
             recorder.end_unwritable(f"{error.filename or 'Ray'}: {storage.reason(error)}")
         finally:
             signals.study_ends()
-            progress.close()
+            live.note = live.note or "the study has ended: Ray stops…"
             recorder.finish()
     return recorder
 
