@@ -98,7 +98,7 @@ def test_missing_labels_are_refused_or_left_out(tmp_path: Path, kind: str) -> No
     path = table(tmp_path, WITH_GAPS[kind]())
     message = refusal(path)
     assert "Given: 3 of 60 rows without, the first is row 7 (counted from 0)" in message
-    assert "--drop-unlabelled true" in message
+    assert "with drop_unlabelled = true" in message
     data = loaded(path, drop_unlabelled=True)
     assert data.unlabelled == {"train": 3}
     assert len(data.classes) == (2 if "bool" in kind else 3)

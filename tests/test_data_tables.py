@@ -150,7 +150,7 @@ def test_a_folders_name_adds_no_column(tmp_path: Path) -> None:
 
 def test_of_two_possible_label_columns_none_is_guessed(tmp_path: Path) -> None:
     path = write(tmp_path / "own.parquet", Target=LABELS[::-1].copy())
-    assert "labels: label, Target; name it with --target" in refusal(path)
+    assert "labels: label, Target; name it with target" in refusal(path)
     data = loaded(path, target="Target")
     assert data.columns == ("a", "b", "label")
     assert data.target == "Target"
@@ -160,7 +160,7 @@ def test_of_two_possible_label_columns_none_is_guessed(tmp_path: Path) -> None:
 
 def test_a_target_of_any_name_is_used_and_an_absent_one_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "own.parquet", label=None, Outcome=LABELS)
-    assert "or the one that --target names. Given: a, b, Outcome" in refusal(path)
+    assert "or the one that target names. Given: a, b, Outcome" in refusal(path)
     assert loaded(path, target="Outcome").columns == ("a", "b")
     assert "one of its columns: a, b, Outcome. Given: outcome" in refusal(path, target="outcome")
 
@@ -179,7 +179,7 @@ def test_a_target_that_can_be_no_label_is_refused(tmp_path: Path) -> None:
 def test_an_identifier_is_no_target(tmp_path: Path) -> None:
     path = write(tmp_path / "own.parquet", id=np.arange(N) + 1000)
     message = refusal(path, target="id")
-    assert "Given: 60 different labels of 60 examples; name the column with --target" in message
+    assert "Given: 60 different labels of 60 examples; name the column with target" in message
 
 
 def test_a_target_where_nothing_has_a_name_is_refused(fashion_mnist: Path) -> None:

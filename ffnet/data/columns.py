@@ -81,7 +81,7 @@ def find_layout(schema: pa.Schema, where: str, target: str | None) -> Layout:
         raise InputError(
             f"{where}: needs an image column ({' or '.join(ENCODED)}), one list column, or numeric "
             f"columns only. Given: {listed(wrong) if wrong else 'labels alone'}; write categories "
-            f"as numbers or leave them out; --target names the label column"
+            f"as numbers or leave them out; target names the label column"
         )
     return Layout(target, features=tuple(rest))
 
@@ -97,11 +97,11 @@ def _target(names: list[str], where: str, wanted: str | None) -> str:
     if len(found) > 1:
         raise InputError(
             f"{where}: more than one column could hold the labels: {listed(found)}; name it with "
-            f"--target"
+            f"target"
         )
     if not found:
         raise InputError(
-            f"{where}: needs a label column, one of {', '.join(LABELS)}, or the one that --target "
+            f"{where}: needs a label column, one of {', '.join(LABELS)}, or the one that target "
             f"names. Given: {listed(names, 12) or 'no columns'}"
         )
     return found[0]

@@ -125,7 +125,7 @@ def refuse_missing(labels: Labels, where: str) -> None:
         raise InputError(
             f"{where}: each row needs a label. Given: {len(missing):,} of {len(labels.there):,} "
             f"rows without, the first is row {missing[0]} (counted from 0); add the labels, or "
-            f"leave these rows out with --drop-unlabelled true (the texts {', '.join(GAPS[1:])} "
+            f"leave these rows out with drop_unlabelled = true (the texts {', '.join(GAPS[1:])} "
             f"count as missing: give such a class another name)"
         )
 
@@ -197,7 +197,7 @@ def _refuse_no_classes(classes: Array, train: Array, where: str) -> None:
     if len(train) > 2 and len(classes) > len(train) / 2:
         raise InputError(
             f"{where}: labels must name classes that many examples share. Given: {len(classes):,} "
-            f"different labels of {len(train):,} examples; name the column with --target"
+            f"different labels of {len(train):,} examples; name the column with target"
         )
 
 

@@ -262,6 +262,6 @@ def _refuse_unseen(
         if len(unseen):
             raise InputError(
                 f"{where}: each class needs an example in the training part. Given: "
-                f"{listed(classes[i] for i in unseen)} in {name} only; split with --split "
-                f"stratified, or mend the files"
+                f"{listed(classes[i] for i in unseen)} in {name} only; split with "
+                f"split = stratified, or correct the data"
             )

@@ -85,7 +85,7 @@ def _named(members: Mapping[str, Any], roles: tuple[str, ...], path: Path) -> di
         if part in found:
             raise InputError(
                 f"{path}: more than one array could be the {part} part's {roles[0]}: "
-                f"{listed([found[part], name])}; keep one, or name the labels with --target"
+                f"{listed([found[part], name])}; keep one, or name the labels with target"
             )
         if part:
             found[part] = name
@@ -107,7 +107,7 @@ def _refuse_halves(
 ) -> None:
     if "train" not in examples or "train" not in targets:
         raise InputError(
-            f"{path}: needs arrays {LAYOUTS}; --target names the labels. "
+            f"{path}: needs arrays {LAYOUTS}; target names the labels. "
             f"Given: {listed(sorted(members), 12) or 'none'}"
         )
     for part in examples.keys() ^ targets.keys():
