@@ -16,13 +16,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from conftest import Job
 from data_files import LABELS, RANDOM, N, loaded, savez
 from ffnet.data import given
 from ffnet.data.dataset import DataSet
 from ffnet.data.load import load
 from ffnet.errors import InputError
-from ffnet.run import provenance
-from ffnet.spec.study import Data
+from ffnet.run import provenance, storage
+from ffnet.run.folder import RunFolder
+from ffnet.spec.study import Data, Study
 from test_data_labels import WITH_GAPS
 
 X = RANDOM.normal(size=(N, 4))
@@ -476,3 +478,21 @@ def test_a_split_that_the_parts_have_made_is_refused() -> None:
     assert (
         message == "test must be left out: the given data set has a test part of its own. Given: 9"
     )
+
+
+def test_a_command_refuses_a_run_whose_data_were_given(tmp_path: Path, call: Job) -> None:
+    space = {"learning_rate": {"log_uniform": [0.01, 0.1]}}
+    study = Study.model_validate({"data": {"dataset": "given"}, "space": space})
+    about = provenance.new_study_json(study.resolved(), load(Data(), (X, WORDS)), 1)
+    run = tmp_path / "run"
+    storage.write_json(RunFolder.at(run).study, about)
+    for words in (
+        ("tune", run / "study.json"),
+        ("tune", run / "study.json", "--out", run, "--resume"),
+        ("train", "--dataset", "given"),
+    ):
+        done = call(*words)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: the data of this study were given from Python")
+        assert done.stderr.count("\n") == 1
+        assert done.stdout == ""
