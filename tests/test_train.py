@@ -93,10 +93,16 @@ def test_bad_flags_are_one_line(call: Job, flags: list[str], words: str) -> None
 
 
 @pytest.mark.slow
-def test_a_loss_that_diverges_says_so(job: Job, blobs: Path) -> None:
-    done = job("train", "--dataset", blobs, "--learning-rate", "1e30")
+def test_a_loss_that_diverges_says_so_and_leaves_its_curves(
+    job: Job, blobs: Path, tmp_path: Path
+) -> None:
+    flags = ["--learning-rate", "1e30", "--save-figures", tmp_path]
+    done = job("train", "--dataset", blobs, *flags)
     assert done.returncode == 1
     assert "the loss is no longer finite: lower the learning rate" in done.stdout
+    assert "no confusion matrix and no weights are drawn: the net diverged" in done.stdout
+    assert {path.stem for path in tmp_path.iterdir()} == {"curves"}
+    assert ">diverged<" in (tmp_path / "curves.svg").read_text()
 
 
 def test_contradictions_are_refused_by_the_flags(call: Job) -> None:
@@ -146,7 +152,10 @@ def test_one_net_leaves_the_tables_of_a_study_of_one_trial(one_run: tuple[Path, 
 
 def test_one_net_leaves_figures_and_event_files(one_run: tuple[Path, str]) -> None:
     names = {path.name for path in (one_run[0] / "figures").iterdir()}
-    assert names == {"curves.png", "weights.png", "confusion.png"}
+    stems, suffixes = ("curves", "weights", "confusion"), ("png", "pdf", "svg")
+    assert names == {f"{stem}.{suffix}" for stem in stems for suffix in suffixes}
+    svg = (one_run[0] / "figures" / "confusion.svg").read_text()
+    assert "confusion matrix, test part: 270 examples" in svg  # --evaluate-test
     assert list((one_run[0] / "events").rglob("*tfevents*"))
 
 

@@ -34,6 +34,8 @@ from ffnet.spec.validation import validated
 from ffnet.system.output import redirected
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from ffnet.data.dataset import DataSet
     from ffnet.run.tables import Row
     from ffnet.training.loop import Report
@@ -204,16 +206,31 @@ def _show(
         return
     from ffnet.report import figures
 
-    name = f"{data.name}: {'-'.join(map(str, row['hidden_sizes']))}, {row['optimizer']}"
+    sizes = "-".join(map(str, row["hidden_sizes"])) or "no hidden layer"
+    name = f"{data.name}: {sizes}, {row['optimizer']}"
     drawn = {"curves": figures.curves(_report_rows(row, reports), name)}
-    part = trainer.data.test if use_test and trainer.data.test else trainer.data.validation
-    drawn["confusion"] = figures.confusion(trainer.confusion(part), data.classes)
-    if len(data.example_shape) > 1:
+    if row["status"] == "diverged":
+        print("no confusion matrix and no weights are drawn: the net diverged")
+    else:
+        drawn |= _net_figures(data, trainer, name, use_test)
+    for stem, figure in drawn.items():
+        files = figures.save(figure, flags.save_figures / stem)
+        print(f"figure: {', '.join(map(str, files))}")
+
+
+def _net_figures(
+    data: "DataSet", trainer: "Trainer", name: str, use_test: bool
+) -> "dict[str, Figure]":
+    """The confusion matrix and, where examples are images, the first-layer weights."""
+    from ffnet.report import figures
+
+    part = "test" if use_test and trainer.data.test else "validation"
+    counts = trainer.confusion(getattr(trainer.data, part))
+    drawn = {"confusion": figures.confusion(counts, data.classes, part, name)}
+    if figures.is_image(data.example_shape):
         weights = trainer.net.weights[0].numpy()
         drawn["weights"] = figures.weight_grid(weights, data.example_shape)
-    for stem, figure in drawn.items():
-        figures.save(figure, flags.save_figures / f"{stem}.png")
-    print(f"figures: {', '.join(f'{flags.save_figures / stem}.png' for stem in drawn)}")
+    return drawn
 
 
 # --- a trial once more -------------------------------------------------------------------------
@@ -331,8 +348,10 @@ def _parser() -> argparse.ArgumentParser:
         "--out", help="folder or URI for tables and weights, as a run [none is written]"
     )
     out.add_argument(
-        "--save-figures", type=Path, metavar="DIR", help="folder for figures [none are drawn]"
-    )
+        "--save-figures", type=Path, metavar="DIR",
+        help="folder for figures as PNG, PDF and SVG: curves, confusion matrix and, for images, "
+        "first-layer weights [none are drawn]",
+    )  # fmt: skip
     out.add_argument(
         "--tensorboard", type=Path, metavar="DIR", help="folder for event files [none are written]"
     )

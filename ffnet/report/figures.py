@@ -1,8 +1,8 @@
-"""Figures as PNG: the curves of a trial, first-layer weights as images, a confusion matrix.
+"""Figures for papers: the curves of a trial, first-layer weights as images, a confusion matrix.
 
-Each function returns a Figure and `save` writes it. Only matplotlib's objects are used, never
-pyplot, so that figures share nothing. Lines and marks differ in more than colour, and the colours
-can be told apart with any colour vision.
+Each function returns a Figure, and `save` writes it as PNG, PDF and SVG. Only matplotlib's objects
+are used and never pyplot, so that figures share no state. Lines and marks differ in more than
+colour, and people with any colour vision can tell the colours apart.
 """
 
 import math
@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from ffnet.errors import InputError
 from ffnet.run.storage import replacing
@@ -27,19 +28,47 @@ from ffnet.run.tables import Row
 Floats = npt.NDArray[np.float64]
 
 DPI = 300
-MOST_NEURONS = 64  # of a grid of weights
-MOST_COUNTS = 20  # classes up to which the cells of a confusion matrix hold their counts
+MOST_NEURONS = 64  # images in a grid of weights
+MOST_COUNTS = 20  # a confusion matrix of at most so many classes shows its counts
+MOST_MARKERS = 40  # a line of at most so many points marks each of them
+FRAMED = 3  # reports from which on the first may lie outside the axis
+MOST_LETTERS = 24  # characters of a class name
 
-TRAIN, VALIDATION = "#0072B2", "#D55E00"  # of Okabe and Ito's palette
+TRAIN, VALIDATION = "#0072B2", "#D55E00"  # from Okabe and Ito's palette
 INK, QUIET, RULE = "#262626", "#767676", "#e4e4e4"
 
+FORMATS: dict[str, dict[str, Any]] = {
+    "png": {},
+    "pdf": {"CreationDate": None},
+    "svg": {"Date": None},
+}
+"""Suffix → metadata that matplotlib must leave out, so that the same figure gives the same file."""
 
-def save(figure: Figure, path: Path) -> None:
-    """The figure as a PNG of 300 dpi at `path`, put in place in one piece."""
-    with replacing(path) as file:
-        figure.savefig(
-            file, format="png", dpi=DPI, facecolor="white", bbox_inches="tight", pad_inches=0.12
-        )
+FONTS: Any = {
+    "pdf.fonttype": 42,  # TrueType fonts inside the file: journals refuse matplotlib's Type 3
+    "svg.fonttype": "none",  # text stays text, which can be searched and edited
+    "svg.hashsalt": "ffnet",  # else each file has other random names inside
+}
+
+
+def save(figure: Figure, place: Path) -> list[Path]:
+    """Write a figure as PNG (300 dpi), PDF and SVG. Each file appears in one piece.
+
+    Args:
+        figure: what to write.
+        place: path of the files without a suffix: figures/curves for figures/curves.png and so on.
+
+    Returns:
+        The paths of the files.
+    """
+    paths = [place.with_name(f"{place.name}.{suffix}") for suffix in FORMATS]
+    for path, (suffix, metadata) in zip(paths, FORMATS.items(), strict=True):
+        with rc_context(FONTS), replacing(path) as file:
+            figure.savefig(
+                file, format=suffix, dpi=DPI, facecolor="white", bbox_inches="tight",
+                pad_inches=0.12, metadata=metadata,
+            )  # fmt: skip
+    return paths
 
 
 # --- curves ------------------------------------------------------------------------------------
@@ -49,11 +78,11 @@ def curves(reports: Sequence[Row], title: str) -> Figure:
     """Loss and accuracy against the epoch, side by side.
 
     A value that is missing or not finite leaves a gap; a dotted line marks where the trial
-    diverged.
+    diverged. See `_frame` for the first report.
 
     Args:
-        reports: rows of epochs.parquet of one trial, in any order, possibly none.
-        title: what the reports are of.
+        reports: rows of one trial in epochs.parquet, in any order, possibly none.
+        title: names the trial.
     """
     reports = sorted(
         (row for row in reports if row.get("epoch") is not None), key=lambda row: row["epoch"]
@@ -65,8 +94,15 @@ def curves(reports: Sequence[Row], title: str) -> Figure:
     _line(loss, reports, "val_loss", "validation", VALIDATION, "--")
     _line(accuracy, reports, "val_accuracy", "validation", VALIDATION, "--")
     _mark_best(accuracy, reports)
-    _spread(loss, reports)
-    for axes, label in ((loss, "loss (mean cross-entropy)"), (accuracy, "accuracy")):
+    if not _spread(loss, reports):
+        _frame(loss, reports, {"train_loss": "train", "val_loss": "validation"}, "above")
+    _frame(accuracy, reports, {"val_accuracy": "validation"}, "below")
+    for axes, label in (
+        (loss, "loss (mean cross-entropy, nats)"),
+        (accuracy, "accuracy (share of the examples)"),
+    ):
+        if not axes.lines:
+            _say_none(axes)
         _mark_divergence(axes, reports)
         _finish_curves(axes, reports, label)
     return figure
@@ -85,7 +121,8 @@ def _line(
     if finite.any():
         axes.plot(
             _column(reports, "epoch"), np.where(finite, values, math.nan), style, color=color,
-            label=label, linewidth=1.6, marker="o" if len(values) <= 40 else "", markersize=3.5,
+            label=label, linewidth=1.6, marker="o" if finite.sum() <= MOST_MARKERS else "",
+            markersize=3.5,
         )  # fmt: skip
 
 
@@ -99,11 +136,18 @@ def _mark_best(axes: Axes, reports: Sequence[Row]) -> None:
 
 
 def _mark_divergence(axes: Axes, reports: Sequence[Row]) -> None:
+    """Mark where the trial diverged: the tables have no loss there, or one that is not finite."""
     for row in reports:
         losses = [row.get(name) for name in ("train_loss", "val_loss")]
-        if any(loss is not None and not math.isfinite(loss) for loss in losses):
+        known = [loss for loss in losses if loss is not None]
+        if not known or not np.isfinite(known).all():
             axes.axvline(row["epoch"], color=INK, linestyle=":", linewidth=1.4, label="diverged")
             return
+
+
+def _say_none(axes: Axes) -> None:
+    axes.set_yticks([])
+    axes.text(0.5, 0.5, "none reported", ha="center", color=QUIET, transform=axes.transAxes)
 
 
 def _finish_curves(axes: Axes, reports: Sequence[Row], label: str) -> None:
@@ -111,40 +155,86 @@ def _finish_curves(axes: Axes, reports: Sequence[Row], label: str) -> None:
     axes.set_ylabel(label, color=INK)
     last = max((row["epoch"] for row in reports), default=0) or 1
     axes.set_xlim(0, last * 1.03)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=last > 3, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=last >= 3, steps=[1, 2, 5, 10]))
     axes.grid(axis="y", color=RULE, linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(QUIET)
     axes.tick_params(colors=INK, labelsize=9)
     if axes.lines:
         axes.legend(frameon=False, fontsize=9, labelcolor=INK)
-    else:
-        axes.set_yticks([])
-        axes.text(0.5, 0.5, "none reported", ha="center", color=QUIET, transform=axes.transAxes)
 
 
-def _spread(axes: Axes, reports: Sequence[Row]) -> None:
-    """A logarithmic axis where the losses span more than two decades."""
-    losses = np.concatenate([_column(reports, name) for name in ("train_loss", "val_loss")])
+def _spread(axes: Axes, reports: Sequence[Row]) -> bool:
+    """Choose a logarithmic axis where losses span a decade, not counting the first report."""
+    losses = np.array([_column(reports, name) for name in ("train_loss", "val_loss")])
+    losses = losses[:, np.isfinite(losses).any(axis=0)]
+    losses = losses[:, 1:] if losses.shape[1] >= FRAMED else losses
     losses = losses[np.isfinite(losses) & (losses > 0)]
-    if losses.size and losses.max() > 100 * losses.min():
+    ratio = losses.max() / losses.min() if losses.size else 1.0
+    if ratio > 10:
         axes.set_yscale("log")
+    if 10 < ratio < 1e4:  # else matplotlib labels powers of ten
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    return bool(ratio > 10)
+
+
+def _frame(axes: Axes, reports: Sequence[Row], lines: dict[str, str], worse: str) -> None:
+    """Keep the first report from flattening the curve.
+
+    The first report is often made after one step, when the net still guesses: a loss far above all
+    others, or an accuracy far below. Where the later reports would fill less than a third of the
+    axis, the axis shows their range. The line still comes from the first report, across the edge,
+    and a note above the axes gives the values that lie outside.
+
+    Args:
+        axes: where the lines are drawn.
+        reports: by epoch.
+        lines: column → what its line is called.
+        worse: the side on which values are worse: "above" or "below".
+    """
+    values = np.array([_column(reports, name) for name in lines])
+    finite = np.flatnonzero(np.isfinite(values).any(axis=0))
+    if len(finite) < FRAMED:
+        return
+    first, later = values[:, finite[0]], values[:, finite[1:]]
+    later = later[np.isfinite(later)]
+    low, high = later.min(), later.max()
+    with np.errstate(invalid="ignore"):
+        beyond = first - high if worse == "above" else low - first
+    if not np.nanmax(beyond) > 2 * (high - low):
+        return
+    margin = 0.05 * (high - low) or 0.05 * abs(high) or 0.05
+    axes.set_ylim(low - margin, high + margin)
+    outside = [
+        f"{label} {value:.4g}"
+        for label, value, distance in zip(lines.values(), first, beyond, strict=True)
+        if distance > margin
+    ]
+    epoch = reports[finite[0]]["epoch"]
+    note = f"{worse} the axis at epoch {epoch:.2g}: {', '.join(outside)}"
+    axes.set_title(note, loc="left", fontsize=8, color=QUIET)
 
 
 # --- weights -----------------------------------------------------------------------------------
 
 
-def weight_grid(weights: npt.ArrayLike, shape: Sequence[int]) -> Figure:
-    """The weights of first-layer neurons as images, at most 64, the largest norm first.
+def is_image(shape: Sequence[int]) -> bool:
+    """Whether examples of this shape can be shown: (height, width), or with 1 or 3 channels."""
+    return len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
 
-    Each neuron has its own scale, symmetric about 0: one channel from blue over white to red,
-    three channels as colours about grey. Neurons whose weights are not finite are left out.
+
+def weight_grid(weights: npt.ArrayLike, shape: Sequence[int]) -> Figure:
+    """The weights of first-layer neurons as images: at most 64, the largest norm first.
+
+    Each neuron has its own scale, symmetric about 0. One channel runs from blue over white to red;
+    three channels are colours, and grey is 0. Neurons whose weights are not finite are left out.
 
     Args:
-        weights: [D, H], a column a neuron.
-        shape: of an example: (height, width), or (height, width, channels) with 1 or 3 channels;
-            D numbers in all.
+        weights: [D, H], one column for each neuron.
+        shape: shape of an example: (height, width), or (height, width, channels) with 1 or 3
+            channels. Its product is D.
 
     Raises:
         InputError: examples of that shape are no images or have not D numbers, or no neuron has
@@ -158,7 +248,8 @@ def weight_grid(weights: npt.ArrayLike, shape: Sequence[int]) -> Figure:
     tall, wide = (max(0.3, 0.8 * side / max(height, width)) for side in (height, width))  # inches
     size = max(3, columns * (wide + 0.1)), rows * (tall + 0.25) + 1.2
     figure = Figure(size, layout="constrained")
-    title = f"First-layer weights of {len(order)} of {len(images)} neurons"
+    count = f"{len(order)} of {len(images)}" if len(order) < len(images) else f"{len(images)}"
+    title = f"First-layer weights of {count} neuron{'s' * (len(images) > 1)}"
     figure.suptitle(title, color=INK, fontsize=11)
     cells = figure.subplots(rows, columns, squeeze=False)
     for axes in cells.flat:
@@ -177,7 +268,7 @@ def weight_grid(weights: npt.ArrayLike, shape: Sequence[int]) -> Figure:
 
 def _images(weights: Floats, shape: tuple[int, ...]) -> Floats:
     """The weights as [H, height, width, channels]."""
-    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3)):
+    if not is_image(shape):
         raise InputError(
             "weights can be shown as images where an example is one: (height, width), or with 1 "
             f"or 3 channels. Given: examples of shape {shape}"
@@ -218,12 +309,14 @@ def _bar(figure: Figure, shown: AxesImage, beside: Any, label: str, location: An
 # --- confusion ---------------------------------------------------------------------------------
 
 
-def confusion(matrix: npt.ArrayLike, classes: Sequence[str]) -> Figure:
+def confusion(matrix: npt.ArrayLike, classes: Sequence[str], part: str, title: str = "") -> Figure:
     """A confusion matrix: counts, coloured by their share of the true class.
 
     Args:
-        matrix: [C, C] counts, a row a true class, a column a predicted one.
+        matrix: [C, C] counts: a row for each true class, a column for each predicted class.
         classes: C names.
+        part: the part of the data that was counted: "validation" or "test".
+        title: names the net.
 
     Raises:
         InputError: the matrix is not [C, C], or a count is negative.
@@ -240,6 +333,9 @@ def confusion(matrix: npt.ArrayLike, classes: Sequence[str]) -> Figure:
     side = min(max(3, 0.45 * size), 9)  # inches
     figure = Figure((side + 2, side + 1), layout="constrained")
     axes = figure.subplots()
+    examples = "1 example" if counts.sum() == 1 else f"{counts.sum():,} examples"
+    heading = f"{title}\n".lstrip() + f"confusion matrix, {part} part: {examples}"
+    axes.set_title(heading, color=INK, fontsize=11, parse_math=False)
     # A square root, so that the few errors of a good net can be seen too.
     shown = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
     if size <= MOST_COUNTS:
@@ -250,7 +346,7 @@ def confusion(matrix: npt.ArrayLike, classes: Sequence[str]) -> Figure:
 
 
 def _write_counts(axes: Axes, counts: npt.NDArray[np.int64], shares: Floats, cell: float) -> None:
-    """The counts in cells of so many inches; zeros are quiet."""
+    """Write each count in its cell, which is `cell` inches wide; zeros are light grey."""
     size = min(10, 72 * cell * 0.85 / (0.62 * len(str(counts.max()))))
     for (row, column), count in np.ndenumerate(counts):
         color = "white" if shares[row, column] > 0.36 else INK if count else "#b8b8b8"
@@ -258,8 +354,9 @@ def _write_counts(axes: Axes, counts: npt.NDArray[np.int64], shares: Floats, cel
 
 
 def _name_classes(axes: Axes, classes: Sequence[str]) -> None:
-    """Name both axes' classes, every so many where there is no room for all."""
-    places = range(0, len(classes), math.ceil(len(classes) / 40))
+    """Name the classes on both axes. With more than 40, only each second (third, …) has room."""
+    every = math.ceil(len(classes) / 40)
+    places = range(0, len(classes), every)
     names = [_short(classes[place]) for place in places]
     size = 9 if len(names) <= MOST_COUNTS else 7
     slant = 45 if max(map(len, names)) > 3 else 0
@@ -268,11 +365,13 @@ def _name_classes(axes: Axes, classes: Sequence[str]) -> None:
         fontsize=size, parse_math=False,
     )  # fmt: skip
     axes.set_yticks(places, names, fontsize=size, parse_math=False)
-    axes.set_xlabel("predicted class", color=INK)
-    axes.set_ylabel("true class", color=INK)
+    note = f" (one name in {every} is shown)" if every > 1 else ""
+    axes.set_xlabel(f"predicted class{note}", color=INK)
+    axes.set_ylabel(f"true class{note}", color=INK)
     axes.tick_params(length=0, colors=INK)
     axes.spines[:].set_color(RULE)
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 24 else f"{name[:23]}…"
+    """The name with an ellipsis in its middle where it is long: ends tell similar names apart."""
+    return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 9]}…{name[-8:]}"
