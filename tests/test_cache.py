@@ -141,12 +141,13 @@ def test_what_killed_processes_and_earlier_versions_left_is_removed(source: Path
     folder = source.parent / "cache"
     folder.mkdir()
     digest = cache.file_digest(source)
-    for name in (f"{digest}-v1.arrow", "old.part", "new.part", "other-v1.arrow"):
+    for name in (f"{digest}-v1.arrow", "old.part", ".x.pixels-0", ".x.pixels-1", "other-v1.arrow"):
         (folder / name).touch()
-    os.utime(folder / "old.part", (time.time() - 7200,) * 2)
+    for name in ("old.part", ".x.pixels-0"):
+        os.utime(folder / name, (time.time() - 7200,) * 2)
     read(source)
     left = {path.name for path in folder.iterdir() if not path.name.startswith(digest)}
-    assert left == {"new.part", "other-v1.arrow"}
+    assert left == {".x.pixels-1", "other-v1.arrow"}
     assert (read(source, never) == IMAGES).all()
 
 

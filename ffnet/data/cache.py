@@ -14,7 +14,6 @@ import math
 import mmap
 import os
 import stat
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import platformdirs
+
+from ffnet.system.atomic import MARK, atomic_write
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -89,16 +90,9 @@ def _write(path: Path, pixels: npt.NDArray[Any]) -> None:
     rows = np.ascontiguousarray(pixels)
     digest = hashlib.sha256(about)
     digest.update(rows.data)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(digest.digest() + about)
-            file.write(rows.data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with atomic_write(path, sync=True, mode=0o600) as file:
+        file.write(digest.digest() + about)
+        file.write(rows.data)
 
 
 def _remove_leftovers(path: Path, name: str) -> None:
@@ -106,7 +100,7 @@ def _remove_leftovers(path: Path, name: str) -> None:
     for other in path.parent.glob(f"{name}-*"):
         if f"-v{VERSION}." not in other.name:
             other.unlink(missing_ok=True)
-    for part in path.parent.glob("*.part"):
+    for part in (*path.parent.glob(f"{MARK}*.pixels-*"), *path.parent.glob("*.part")):
         with contextlib.suppress(FileNotFoundError):  # its process has just finished it
             if time.time() - part.stat().st_mtime > STALE_SECONDS:
                 part.unlink()

@@ -9,11 +9,9 @@ import errno
 import functools
 import io
 import json
-import os
-import secrets
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from http.client import HTTPException
@@ -28,6 +26,7 @@ from pyarrow import fs
 
 from ffnet.errors import InputError, StorageError
 from ffnet.run import providers
+from ffnet.system.atomic import atomic_write
 
 S3_ATTEMPTS = 12  # the waits between them double from 25 ms, to 20 s at most: about 50 s in all
 GS_SECONDS = 60  # for which a request is tried again
@@ -281,7 +280,7 @@ def delete(place: str) -> None:
 def replacing(path: Path, sync: bool = False, keep: Path | None = None) -> Iterator[IO[bytes]]:
     """A file to write that takes the place of `path` when complete, never before.
 
-    Whoever reads `path` meanwhile, or after a kill, sees the file before or the file after.
+    A reader sees the old file or the new one, also after a kill: see `atomic_write`.
 
     Args:
         path: the file; parent folders are made.
@@ -291,33 +290,12 @@ def replacing(path: Path, sync: bool = False, keep: Path | None = None) -> Itera
     Raises:
         OSError: it could not be written; the error has the file's name.
     """
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
+        with atomic_write(path, sync, keep) as file:
             yield file
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        if keep:
-            _keep(path, keep)
-        temporary.replace(path)
     except OSError as error:
         raise named(error, path) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _keep(path: Path, keep: Path) -> None:
-    """Give a file a second name. Where that cannot be, it has only the second one for a moment."""
-    if not path.exists():
-        return
-    keep.unlink(missing_ok=True)
-    try:
-        keep.hardlink_to(path)
-    except OSError:  # a file system without hard links
-        path.replace(keep)
 
 
 def named(error: OSError, place: object) -> StorageError:
