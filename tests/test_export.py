@@ -199,7 +199,7 @@ def test_numbers_that_float32_would_merge_stay_apart_to_the_end(job: Job, tmp_pa
 def test_a_net_gets_the_same_bits_in_training_and_when_exported() -> None:
     import tensorflow as tf
 
-    from ffnet.export.export import normalized
+    from ffnet.nets.normalization import normalized
 
     random = np.random.default_rng(0)
     size = 10.0 ** random.uniform(-30, 30, 50)

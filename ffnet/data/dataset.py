@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ffnet.data.raw import listed, refuse_uneven
+from ffnet.data.scaling import standardized
 from ffnet.errors import InputError
 
 NAMED = 12
@@ -105,8 +106,7 @@ class DataSet:
 
     def normalized(self, x: Array) -> Array:
         """Examples of a part [N, ...] as the net gets them: float32, mean 0 and deviation 1."""
-        scaled: Array = (x - self.mean) / self.std if x.dtype == np.uint8 else x
-        return scaled.astype(np.float32)
+        return standardized(x, self.mean, self.std) if x.dtype == np.uint8 else x
 
 
 def refuse_odd(x: Array, labels: int, where: str) -> None:

@@ -33,11 +33,11 @@ def statistics(x: Array, columns: Sequence[str] | None = None) -> tuple[Array, A
 
 
 def standardized(x: Array, mean: Array, std: Array) -> Array:
-    """(x - mean) / deviation as float32, computed in float64. An exported net does the same.
+    """(x - mean) / deviation as float32. `ffnet.nets.normalization` gives the same bits.
 
     Args:
-        x: floats [N, ...].
-        mean, std: of `statistics`, float64.
+        x: examples [N, ...] as in `Part.x`.
+        mean, std: of `statistics`; the arithmetic is of their dtype.
 
     Raises:
         InputError: a result that float32 cannot hold.

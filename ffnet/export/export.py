@@ -17,6 +17,7 @@ from ffnet.errors import InputError
 from ffnet.export.card import Choice, card, input_name
 from ffnet.export.folder import CARD
 from ffnet.nets.net import make_net
+from ffnet.nets.normalization import normalized, per_feature
 from ffnet.run import checkpoints
 from ffnet.run.storage import File, write_json
 from ffnet.serving.rest import SIGNATURE
@@ -52,11 +53,9 @@ class ServedNet(tf.Module):  # type: ignore[misc]
         except InputError as error:
             raise checkpoints.damaged(checkpoint, error) from None
         self.step = saved.step
-        # As in training, with the same rounding: see `ffnet.data.scaling` and `DeviceData`.
         floats = np.dtype(data.get("normalized_in", "float32")).type
-        copies = self._features // len(data["mean"])  # channels repeat along a flattened image
-        self._mean = np.tile(floats(data["mean"]), copies)
-        self._scale = np.tile(1 / floats(data["std"]), copies)
+        each = per_feature(floats(data["mean"]), floats(data["std"]), self._features)
+        self._mean, self._scale = each
         name, dtype = input_name(data["dtype"]), data["dtype"]
         self._input = tf.TensorSpec([None, *data["example_shape"]], dtype, name)
 
@@ -74,11 +73,6 @@ class ServedNet(tf.Module):  # type: ignore[misc]
         """Write a SavedModel, whose one signature is `answer`."""
         signature = tf.function(self.answer, autograph=False).get_concrete_function(self._input)
         tf.saved_model.save(self, str(path), {SIGNATURE: signature})
-
-
-def normalized(x: tf.Tensor, mean: Array, scale: Array) -> tf.Tensor:
-    """(x - mean) · scale in the dtype of `mean`, as float32: the bits of `ffnet.data.scaling`."""
-    return tf.cast((tf.cast(x, mean.dtype) - mean) * scale, tf.float32)
 
 
 def export(choice: Choice, out: Path) -> dict[str, Any]:

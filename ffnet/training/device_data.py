@@ -7,6 +7,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from ffnet.data.dataset import DataSet, Part
+from ffnet.nets.normalization import normalized, per_feature
 
 ALIGNMENT = 64  # bytes; TensorFlow aborts on a borrowed tensor that begins elsewhere
 
@@ -26,9 +27,8 @@ class DeviceData:
         self.validation = _tensors(data.validation)
         self.test = _tensors(data.test) if data.test else None
         if data.train.x.dtype == np.uint8:
-            copies = data.features // len(data.mean)  # channels repeat along a flattened image
-            self._mean = tf.constant(np.tile(data.mean, copies))
-            self._scale = tf.constant(np.tile(1 / data.std, copies))
+            each = per_feature(data.mean, data.std, data.features)
+            self._mean, self._scale = map(tf.constant, each)
 
     def normalize(self, x: tf.Tensor) -> tf.Tensor:
         """Examples [N, D] as float32 with the training part's mean 0 and deviation 1.
@@ -37,7 +37,7 @@ class DeviceData:
         """
         if x.dtype == tf.float32:
             return x
-        return (tf.cast(x, tf.float32) - self._mean) * self._scale
+        return normalized(x, self._mean, self._scale)
 
 
 def _tensors(part: Part) -> tuple[tf.Tensor, tf.Tensor]:
