@@ -10,6 +10,7 @@ from typing import Any
 
 from ffnet.run import tables
 from ffnet.run.tables import Row
+from ffnet.spec.net import MUTABLE
 
 ENDED = ("done", "pruned", "diverged")
 """Statuses that are final. A trial that failed or was stopped may be tried again."""
@@ -87,7 +88,7 @@ class Ledger:
         """Note an epoch that was trained, as a row of epochs.parquet or as a checkpoint has it."""
         at = report["reported_at"]
         at = datetime.fromisoformat(at) if isinstance(at, str) else at
-        changing = tuple(repr(report.get(name)) for name in (*tables.CHANGING, "parent"))
+        changing = tuple(repr(report.get(name)) for name in (*MUTABLE, "parent"))
         self._trained[trial, report["step"]].add((at, changing if self.shares else None))
 
     def close(self, trials: Sequence[Row], reports: Sequence[Row], expected: int) -> None:

@@ -17,7 +17,7 @@ from ffnet.export.card import choose
 from ffnet.run import checkpoints, checks, recorded, storage, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.tables import Row
-from ffnet.spec.net import NetSpec, Training
+from ffnet.spec.net import MUTABLE, NetSpec, Training
 from ffnet.spec.study import Study
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -327,7 +327,7 @@ def test_data_of_another_net_than_the_weights_are_blamed_and_not_the_checkpoint(
     of_net = {"hidden_sizes": [4], "bias": True, "batch_norm": True}
     trial = row(0, **of_net)
     tables.write(run.trials, [trial], tables.TRIALS)
-    same = {name: trial.get(name) for name in tables.CHANGING}
+    same = {name: trial.get(name) for name in MUTABLE}
     tables.write(run.epochs, [report(0, 20, val_accuracy=0.5, **same)], tables.EPOCHS)
     weights = [Value(5, 4), Value(4), Value(4), Value(4), Value(4, 3), Value(3)]
     with run.checkpoint(0).replacing() as file:

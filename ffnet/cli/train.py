@@ -159,9 +159,9 @@ def _row(config: TrialConfig, reports: "list[Report]") -> "Row":
 
 def _report_rows(row: "Row", reports: "Iterable[Report]") -> "list[Row]":
     """The net's rows of epochs.parquet."""
-    from ffnet.run.tables import CHANGING
+    from ffnet.spec.net import MUTABLE
 
-    own = {name: row[name] for name in ("trial", *CHANGING)}
+    own = {name: row[name] for name in ("trial", *MUTABLE)}
     return [own | report.measured() for report in reports]
 
 

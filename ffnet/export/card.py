@@ -11,8 +11,9 @@ from ffnet.errors import InputError
 from ffnet.run import checkpoints, ranking, recorded, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.storage import File
-from ffnet.run.tables import CHANGING, Row
+from ffnet.run.tables import Row
 from ffnet.serving.rest import SIGNATURE
+from ffnet.spec.net import MUTABLE
 from ffnet.spec.study import Tuning
 from ffnet.spec.trial import TrialConfig
 
@@ -147,7 +148,7 @@ def _reports_of_weights(run: RunFolder, rows: list[Row], wanted: str | None) -> 
         except InputError as error:
             if wanted in (None, str(trial)):
                 raise InputError(f"{error}; name another trial with --trial") from None
-    same = ("parent", *CHANGING)
+    same = ("parent", *MUTABLE)
     columns = ["trial", "step", "epoch", "val_accuracy", "val_loss", *same]
     found = [
         report | {"status": saved[report["trial"]]["status"], "shapes": shapes[report["trial"]]}

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from ffnet.errors import InputError, one_line
 from ffnet.run import checks
 from ffnet.run.storage import File
+from ffnet.spec.net import MUTABLE
 from ffnet.spec.validation import did_you_mean
 
 Row = dict[str, Any]
@@ -36,12 +37,6 @@ class Status(StrEnum):
 
 
 TIME = pa.timestamp("us", "UTC")
-CHANGING = {  # with population-based training also while a net trains
-    "learning_rate": pa.float64(),
-    "momentum": pa.float64(),
-    "weight_decay": pa.float64(),
-    "dropout": pa.list_(pa.float64()),  # of each hidden layer
-}
 HYPERPARAMETERS = {
     "api": pa.string(),
     "hidden_sizes": pa.list_(pa.int64()),
@@ -56,7 +51,10 @@ HYPERPARAMETERS = {
     "step_epochs": pa.float64(),
     "step_factor": pa.float64(),
     "batch_size": pa.int64(),
-    **CHANGING,
+    "learning_rate": pa.float64(),
+    "momentum": pa.float64(),
+    "weight_decay": pa.float64(),
+    "dropout": pa.list_(pa.float64()),  # one rate for each hidden layer
 }
 KEYS = (["trial", "status"], ["trial", "step"])
 """Columns of trials.parquet, and of epochs.parquet, that are never null."""
@@ -97,7 +95,7 @@ EPOCHS = pa.schema(
         "train_loss": pa.float64(),
         "val_loss": pa.float64(),
         "val_accuracy": pa.float64(),
-        **CHANGING,
+        **{name: HYPERPARAMETERS[name] for name in MUTABLE},
         "parent": pa.int32(),
         "train_seconds": pa.float64(),
         "evaluate_seconds": pa.float64(),

@@ -13,7 +13,7 @@ from ffnet.errors import InputError
 from ffnet.nets.barebones import BarebonesNet
 from ffnet.nets.net import initialize, make_net
 from ffnet.spec.net import Training
-from ffnet.spec.trial import TrialConfig
+from ffnet.spec.trial import TrialConfig, steps_per_epoch
 from ffnet.training.blocked import STEPS, Loss, train_block
 from ffnet.training.device_data import DeviceData
 from ffnet.training.optimizers import Optimizer, Rates
@@ -160,7 +160,7 @@ class Trainer:
     def _arguments(self, config: TrialConfig, epoch: int, steps: range) -> Arguments:
         """What the compiled functions take: see ARGUMENTS and `_steps`."""
         training = config.training
-        per_epoch = math.ceil(self.examples / training.batch_size)
+        per_epoch = steps_per_epoch(config, self.examples)
         before = epoch * per_epoch
         rates = learning_rates(
             training, range(before + steps.start, before + steps.stop), per_epoch, config.epochs
