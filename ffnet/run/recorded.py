@@ -8,13 +8,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ffnet.errors import InputError
-from ffnet.run import storage
 from ffnet.run.folder import RunFolder
-from ffnet.run.study_files import MOST_BYTES, json_object
+from ffnet.run.study_files import not_of_a_run, read_run_json
 from ffnet.run.tables import Row
 from ffnet.spec.base import Values
 from ffnet.spec.earlier import as_meant
-from ffnet.spec.net import TUNABLE, NetSpec, Training
+from ffnet.spec.net import TUNABLE
 from ffnet.spec.relevance import relevant
 from ffnet.spec.study import OneNet, Study
 from ffnet.spec.trial import TrialConfig
@@ -67,15 +66,9 @@ def read_study_json(run: RunFolder) -> dict[str, Any]:
     Raises:
         InputError: it cannot be read, or is of something else; naming the field.
     """
-    try:
-        with run.study.open() as file:
-            content = json_object(file.read(MOST_BYTES + 1))
-        if missing := {"study", "data", "versions"} - content.keys():
-            raise ValueError(f"no {', '.join(sorted(missing))}")
-    except OSError as error:
-        raise InputError(f"{run.study}: cannot be read ({storage.reason(error)})") from None
-    except ValueError as error:
-        raise InputError(f"{run.study}: not a study.json of a run ({error})") from None
+    content = read_run_json(run.study, run.study)
+    if missing := {"study", "data", "versions"} - content.keys():
+        raise not_of_a_run(run.study, f"no {', '.join(sorted(missing))}")
     try:
         checked = Document.model_validate(content)
     except ValidationError as error:
@@ -172,13 +165,8 @@ def config(study: dict[str, Any], row: Row) -> TrialConfig:
         | {n: v for n, v in row.items() if n in TUNABLE and v is not None}
     )
     try:
-        return TrialConfig(
-            number=row["trial"],
-            net=NetSpec(**{n: v for n, v in fields.items() if n in NetSpec.model_fields}),
-            training=Training(**{n: v for n, v in fields.items() if n in Training.model_fields}),
-            epochs=study.get("epochs") or study["budget"]["epochs"],
-            seed=row.get("seed"),
-        )
+        epochs, seed = study.get("epochs") or study["budget"]["epochs"], row.get("seed")
+        return TrialConfig.of(fields, row["trial"], epochs, seed)  # without a seed it is refused
     except ValidationError as error:
         raise InputError(
             f"trials.parquet, trial {row['trial']}: its configuration cannot be ({explain(error)})"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ffnet.errors import InputError, one_line
-from ffnet.run.storage import File, checked, is_remote, knock
+from ffnet.run.storage import File, checked, is_remote, knock, reason
 from ffnet.spec.base import Values
 from ffnet.spec.earlier import as_meant
 from ffnet.spec.presets import studies
@@ -46,15 +46,13 @@ def read_study(place: str) -> Values:
         return read_toml(Path(place))
     file = File(checked(place))
     knock(file.place)
-    try:
-        with file.open() as opened:
-            text = opened.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{place}: cannot be read ({error.strerror or error})") from None
-    try:
-        return study_of_json(text)
-    except ValueError as error:
-        raise InputError(f"{place}: not a study.json of a run ({error})") from None
+    study = read_run_json(file, place).get("study")
+    if not isinstance(study, dict):
+        raise not_of_a_run(place, f"needs an object `study`. Given: {shown(study)}")
+    for section in SECTIONS & study.keys():
+        if not isinstance(study[section], dict):
+            raise not_of_a_run(place, f"{section} must be a table. Given: {shown(study[section])}")
+    return as_meant(relevant(study))  # it has every field written out, also those without effect
 
 
 def is_of_run(place: str) -> bool:
@@ -62,16 +60,30 @@ def is_of_run(place: str) -> bool:
     return is_remote(place) or place.endswith(".json")
 
 
-def study_of_json(text: bytes) -> Values:
-    """The study's values in the text of a study.json. Raises ValueError when there are none."""
-    document = json_object(text)
-    study = document.get("study")
-    if not isinstance(study, dict):
-        raise ValueError(f"needs an object `study`. Given: {shown(study)}")
-    for section in SECTIONS & study.keys():
-        if not isinstance(study[section], dict):
-            raise ValueError(f"{section} must be a table. Given: {shown(study[section])}")
-    return as_meant(relevant(study))  # it has every field written out, also those without effect
+def read_run_json(file: File, place: object) -> Values:
+    """The JSON object in the study.json of a run, as it stands there.
+
+    Args:
+        file: the study.json.
+        place: how messages name it.
+
+    Raises:
+        InputError: it cannot be read, or holds no JSON object.
+    """
+    try:
+        with file.open() as opened:
+            text = opened.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{place}: cannot be read ({reason(error)})") from None
+    try:
+        return json_object(text)
+    except ValueError as error:
+        raise not_of_a_run(place, error) from None
+
+
+def not_of_a_run(place: object, why: object) -> InputError:
+    """The error for a file that is no study.json of a run."""
+    return InputError(f"{place}: not a study.json of a run ({why})")
 
 
 def json_object(text: bytes) -> Values:
@@ -107,8 +119,8 @@ def read_toml(path: Path) -> Values:
     except RecursionError:
         raise InputError(f"{path}: not a readable TOML file (nested too deep)") from None
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else one_line(str(error), SHOWN)
-        raise InputError(f"{path}: not a readable TOML file ({reason})") from None
+        why = error.strerror if isinstance(error, OSError) else one_line(str(error), SHOWN)
+        raise InputError(f"{path}: not a readable TOML file ({why})") from None
 
 
 def name_of(place: str) -> str:

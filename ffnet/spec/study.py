@@ -372,14 +372,7 @@ class Study(Spec):
 
     def trial_config(self, number: int, sample: Mapping[str, Any], seed: int) -> TrialConfig:
         """Join a sample with the study's fixed fields."""
-        merged = {**self.base, **sample}
-        return TrialConfig(
-            number=number,
-            net=NetSpec(**{k: merged[k] for k in NetSpec.model_fields}),
-            training=Training(**{k: merged[k] for k in Training.model_fields}),
-            epochs=self.budget.epochs,
-            seed=seed,
-        )
+        return TrialConfig.of({**self.base, **sample}, number, self.budget.epochs, seed)
 
     def explored(self, config: TrialConfig, random: np.random.Generator) -> TrialConfig:
         """The trial with those of its hyper-parameters changed a little that may change."""

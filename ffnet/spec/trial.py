@@ -4,7 +4,8 @@ Neither TensorFlow nor Ray is imported here.
 """
 
 import math
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -25,6 +26,26 @@ class TrialConfig(Spec):
     def _coherent(self) -> Self:
         check(self.net, self.training, self.epochs)
         return self
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], number: int, epochs: int, seed: Any) -> Self:
+        """The trial whose net and training have these values; what they lack is a default.
+
+        Args:
+            values: fields of `NetSpec` and `Training` by name. Other names are ignored.
+            number, epochs, seed: of the trial.
+
+        Raises:
+            ValidationError: a value is none that its field can have, or two contradict each other.
+
+        >>> TrialConfig.of({"hidden_sizes": [8], "momentum": 0.9}, 0, 1, 0).net.hidden_sizes
+        (8,)
+        """
+        net, training = (
+            model(**{name: values[name] for name in model.model_fields if name in values})
+            for model in (NetSpec, Training)
+        )
+        return cls(number=number, net=net, training=training, epochs=epochs, seed=seed)
 
     def hyperparameters(self) -> Values:
         """Hyper-parameter name → value, None where it has none; dropout for each layer."""
