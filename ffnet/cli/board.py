@@ -3,10 +3,13 @@
   ffnet board runs/digits-…                  http://127.0.0.1:6006, until Ctrl-C
   ffnet board runs/digits-… --convert-only   only write the event files
 
-Shows the curves of every trial and the HParams dashboard. The event files are made from the run's
-tables, in RUN/tensorboard (runs/NAME/tensorboard of a run in an object store), and follow them
-every few seconds. Ctrl-C, SIGTERM or SIGHUP ends both, with exit status 0; 1 when TensorBoard
-ended by itself; 2 for bad input.
+Shows the curves of every trial, and the HParams dashboard: the hyper-parameters that the study
+varies beside the best and last figures. The event files are made from the run's tables and are
+updated every few seconds while TensorBoard runs. They lie in RUN/tensorboard; for a run in an
+object store, in runs/NAME/tensorboard.
+
+Exit status: 0 when Ctrl-C, SIGTERM or SIGHUP ended it; 1 when TensorBoard ended by itself; 2 for
+bad input.
 """
 
 import argparse
@@ -24,14 +27,14 @@ from ffnet.errors import InputError
 from ffnet.run.folder import RunFolder
 from ffnet.system import temporary
 
-EVERY = 5.0  # seconds between conversions; TensorBoard too looks for news every 5
-SHARE = 0.1  # of the time that conversions may take
+EVERY = 5.0  # seconds between conversions, as TensorBoard too looks for new events every 5 s
+SHARE = 0.1  # the largest share of the time that conversions may take
 
 Process = subprocess.Popen[bytes]
 
 
 def main(argv: list[str]) -> int:
-    """Convert, serve, follow."""
+    """Write the event files, start TensorBoard, and update the files while it runs."""
     flags = _parser().parse_args(argv)
     run = RunFolder.existing(flags.run)
     if flags.convert_only and (flags.port is not None or flags.host is not None):
@@ -69,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _convert(run: RunFolder) -> float:
-    """Bring the event files up to the tables; the seconds that it took."""
+    """Bring the event files up to the tables, and return the seconds that it took."""
     from ffnet.report.tensorboard import convert
 
     begun = time.monotonic()
@@ -78,14 +81,14 @@ def _convert(run: RunFolder) -> float:
 
 
 def _tables(run: RunFolder) -> list[tuple[int, int]]:
-    """The tables' stamps."""
+    """The stamps of the tables' files, which change with every write."""
     return [file.stamp() for file in (run.trials, run.epochs)]
 
 
 @contextlib.contextmanager
 def _tensorboard(run: RunFolder, host: str, port: int) -> Iterator[tuple[Process, IO[bytes]]]:
-    """The stock program as a process, and the file of all that it prints."""
-    # -P: a folder named tensorboard in the current one is not the program.
+    """TensorBoard as a process, and the file that holds all it prints."""
+    # -P: a folder that is named tensorboard, in the current folder, is not taken for the program.
     program = [sys.executable, "-P", "-m", "tensorboard.main"]
     flags = [f"--logdir={run.tensorboard}", f"--host={host}", f"--port={port}"]
     with temporary.file() as log:
@@ -107,7 +110,7 @@ def _tensorboard(run: RunFolder, host: str, port: int) -> Iterator[tuple[Process
 
 
 def _address(board: Process, log: IO[bytes]) -> str:
-    """Where TensorBoard serves, once it does. Raises InputError when it ends instead."""
+    """Wait until TensorBoard serves; its address. Raises InputError when it ends instead."""
     while board.poll() is None:
         if found := re.search(r"TensorBoard \S+ at (\S+)", _printed(log)):
             return found[1]
@@ -123,7 +126,7 @@ def _ends(board: Process, within: float) -> bool:
 
 
 def _printed(log: IO[bytes]) -> str:
-    # `read` would move the place where the process goes on writing.
+    # `read` would move the position at which the process writes next.
     return os.pread(log.fileno(), 2**20, 0).decode(errors="replace")
 
 

@@ -1,12 +1,12 @@
 """The tables of a run as TensorBoard's event files: scalars, and the HParams dashboard.
 
-A trial's events follow from its rows alone, and rows that come later only add to their end. So
-converting again appends what is new, wherever the last conversion ended or was cut off, and a
+A trial's events follow from its rows and the study alone, and later rows only add events at the
+end. So a second conversion appends what is new, even where the first one was cut off, and a
 TensorBoard that reads meanwhile shows each point once.
 
-Of a status and of the list of hyper-parameters TensorBoard keeps the first that it reads in a
-folder. So folders are named after them, 00003-running and later 00003-done, and one that is out
-of date is removed.
+TensorBoard keeps the first status, and the first list of hyper-parameters, that it reads in a
+folder. So each status has a folder of its own, 00003-running and later 00003-done, and so has each
+list; a folder that is out of date is removed.
 """
 
 import io
@@ -53,10 +53,10 @@ STATUS = {
     "pruned": api_pb2.STATUS_SUCCESS,
     "diverged": api_pb2.STATUS_FAILURE,
     "failed": api_pb2.STATUS_FAILURE,
-    "stopped": api_pb2.STATUS_UNKNOWN,  # neither: the study ended first
+    "stopped": api_pb2.STATUS_UNKNOWN,  # neither success nor failure: the study ended first
 }
 OURS = re.compile(rf"\d{{5,}}-({'|'.join(STATUS)})|hparams-[0-9a-f]{{8}}")
-MOST_TEXTS = 20  # different ones that the dashboard offers one by one; else a search
+MOST_TEXTS = 20  # the dashboard lists at most so many different texts; else it offers a search
 
 
 def convert(run: RunFolder) -> None:
@@ -110,11 +110,11 @@ def _records(events: Iterable[Event]) -> bytes:
 
 
 def _bring_up_to(folder: Path, content: bytes) -> None:
-    """Append what the event file in a folder lacks, or begin another if it holds something else.
+    """Append what the event file in a folder lacks, or begin another file if the content differs.
 
-    It does when a lost trial was begun again and measured other times, or when its
-    hyper-parameters changed while it ran. In a TensorBoard that has read the file before, the
-    later one takes the place of its steps.
+    The content differs when a lost trial was trained again and its times are others, or when its
+    hyper-parameters changed while it ran (PBT). A TensorBoard that has read the old file replaces
+    its steps by those of the new one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     *older, last = sorted(folder.glob("events.out.tfevents.*")) or [_event_file(folder, 0)]
@@ -123,7 +123,7 @@ def _bring_up_to(folder: Path, content: bytes) -> None:
         older, last, have = [*older, last], _event_file(folder, int(last.suffix[1:]) + 1), b""
     if content != have:
         last.touch()
-        with last.open("r+b") as file:  # not to append: another conversion may be at it too
+        with last.open("r+b") as file:  # no append mode: another conversion may write at once
             file.seek(len(have))
             file.write(content[len(have) :])
     for path in older:
@@ -218,7 +218,7 @@ def _hparam_info(name: str, different: Set[Value]) -> api_pb2.HParamInfo:
 
 
 def _hparams_event(tag: str, wall_time: float, **content: Any) -> Event:
-    """An event of the HParams plugin, which keeps its content beside an empty tensor."""
+    """An event of the HParams plugin. The plugin keeps its content beside an empty tensor."""
     data = HParamsPluginData(version=metadata.PLUGIN_DATA_VERSION, **content)
     plugin_data = SummaryMetadata.PluginData(
         plugin_name=metadata.PLUGIN_NAME, content=data.SerializeToString(deterministic=True)
@@ -230,5 +230,5 @@ def _hparams_event(tag: str, wall_time: float, **content: Any) -> Event:
 
 
 def _seconds(*times: datetime | None) -> float:
-    """The first time that is known, in seconds since 1970; 0 when none is."""
+    """The first time that is not None, in seconds since 1970; 0 when all are None."""
     return next((time.timestamp() for time in times if time), 0.0)
