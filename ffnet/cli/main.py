@@ -11,6 +11,7 @@ COMMANDS = {
     "table": "print the table of a run's trials, while it runs or after",
     "runs": "list the runs in a folder, each with its best trial",
     "board": "show a run in TensorBoard, while it runs or after",
+    "best": "print the best net of a run as a TOML file, to train it again",
     "export": "write the net of a run as a SavedModel, for TensorFlow alone",
     "serve": "serve an exported net over HTTP",
     "submit": "run one of these on a cluster, and look after it",

@@ -3,6 +3,7 @@
   ffnet train --preset mnist-dense --data-dir ~/data
   ffnet train --preset cifar10-barebones --save-figures figures
   ffnet train --hidden-sizes '[256, 128]' --epochs 20 --out runs/mine
+  ffnet train best.toml --out runs/best    what `ffnet best` printed
   ffnet train --from runs/digits-… --trial 17
 
 Prints the loss of the batch and the validation accuracy after the first step, and then after every
@@ -27,10 +28,11 @@ from ffnet.run.folder import RunFolder
 from ffnet.run.hold import held
 from ffnet.run.study_files import read_toml
 from ffnet.spec import presets
+from ffnet.spec.base import Values
 from ffnet.spec.relevance import relevant
 from ffnet.spec.study import OneNet, Tuning
 from ffnet.spec.trial import TrialConfig
-from ffnet.spec.validation import validated
+from ffnet.spec.validation import did_you_mean, validated
 from ffnet.system.output import redirected
 
 if TYPE_CHECKING:
@@ -52,6 +54,11 @@ def main(argv: list[str]) -> int:
     flags = _parser().parse_args(argv)
     if (flags.run is None) != (flags.trial is None):
         raise InputError("--from RUN and --trial ID go together")
+    if flags.file and flags.preset:
+        raise InputError(
+            f"a net comes from a file or from --preset, not from both. Given: {flags.file} and "
+            f"--preset {flags.preset}"
+        )
     if flags.run:
         _refuse_changes(flags)
     for folder in (flags.save_figures, flags.tensorboard):
@@ -61,8 +68,7 @@ def main(argv: list[str]) -> int:
 
 
 def _train_one(flags: argparse.Namespace) -> int:
-    values = read_toml(presets.nets()[flags.preset]) if flags.preset else {}
-    source = f"preset {flags.preset}" if flags.preset else "one net"
+    source, values = _source(flags)
     one = validated(OneNet, override(values, flags, OneNet), source, given(flags, OneNet))
 
     from ffnet.data.load import load
@@ -77,6 +83,27 @@ def _train_one(flags: argparse.Namespace) -> int:
         return _train(flags, one, data, config, hold.folder)
 
 
+def _source(flags: argparse.Namespace) -> tuple[str, Values]:
+    """Where a net comes from, and its values before the flags."""
+    if flags.preset:
+        return f"preset {flags.preset}", read_toml(presets.nets()[flags.preset])
+    if not flags.file:
+        return "one net", {}
+    if not Path(flags.file).suffix and not Path(flags.file).exists():
+        raise InputError(
+            f"a net is a TOML file; those that come with ffnet are named with --preset: "
+            f"{', '.join(presets.nets())}. Given: {flags.file}"
+            f"{did_you_mean(flags.file, presets.nets())}"
+        )
+    if not (values := read_toml(Path(flags.file))):
+        raise InputError(f"{flags.file}: a file of one net must have fields. Given: none")
+    if "space" in values:
+        raise InputError(
+            f"{flags.file}: one net has no search space; `ffnet tune` runs a study. Given: [space]"
+        )
+    return flags.file, values
+
+
 def _train(
     flags: argparse.Namespace, one: OneNet, data: "DataSet", config: TrialConfig,
     folder: RunFolder | None,
@@ -86,7 +113,7 @@ def _train(
     trainer = _trainer(data, config, threads, flags.device)
     reports: list[Report] = []
     begun = time.monotonic()
-    for report in _reports(trainer, config, lesson=True):
+    for report in _reports(trainer, config, lesson=not flags.file):
         reports.append(report)
         _print_report(report)
     print(f"validation accuracy {report.validation.accuracy:.4f}", end=" ")
@@ -245,7 +272,7 @@ def _train_again(flags: argparse.Namespace) -> int:
     folder = RunFolder.existing(flags.run)
     document = recorded.read_study_json(folder)
     row = recorded.trial(tables.read(folder.trials), flags.trial)
-    _needs_no_parent(row)
+    recorded.refuse_follower(row)
     config = recorded.config(document["study"], row)
     reports = sorted(
         (r for r in tables.read(folder.epochs) if r["trial"] == config.number),
@@ -284,10 +311,11 @@ def _train_again(flags: argparse.Namespace) -> int:
 def _refuse_changes(flags: argparse.Namespace) -> None:
     """Refuse flags that would change a trial, or that a trial trained again does not heed."""
     fields = [name for name in given(flags, OneNet) if name not in MOVED]
-    others = ("preset", "out", "save_figures", "tensorboard")
+    others = ("file", "preset", "out", "save_figures", "tensorboard")
     for name in (*fields, *(name for name in others if getattr(flags, name) is not None)):
+        word = "FILE" if name == "file" else f"--{name.replace('_', '-')}"
         raise InputError(
-            f"--{name.replace('_', '-')} has no effect on a trial that is trained again with "
+            f"{word} has no effect on a trial that is trained again with "
             f"--from, as it was: leave it out. Where its data lie now is said by --data-dir or "
             f"--dataset"
         )
@@ -306,14 +334,6 @@ def _must_be_writable(folder: Path | None) -> None:
         raise InputError(f"{folder} must be a folder that can be written: name another one")
 
 
-def _needs_no_parent(row: "Row") -> None:
-    if row["parent"] is not None:
-        raise InputError(
-            f"trial {row['trial']} went on from weights of trial {row['parent']} (pbt), and cannot "
-            f"be trained alone; name a trial without a parent"
-        )
-
-
 def _print_differences(versions: dict[str, str]) -> None:
     from ffnet.run.provenance import versions as installed
 
@@ -323,7 +343,10 @@ def _print_differences(versions: dict[str, str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = command.parser("train [options]", __doc__)
+    parser = command.parser("train [FILE] [options]", __doc__)
+    parser.add_argument(
+        "file", nargs="?", metavar="FILE", help="TOML file of one net, as `ffnet best` prints it"
+    )
     run = parser.add_argument_group("run")
     run.add_argument(
         "--preset",

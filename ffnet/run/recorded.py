@@ -149,6 +149,19 @@ def trial(rows: Sequence[Row], number: str) -> Row:
     raise InputError(f"--trial must be one of the run's {len(rows)} trials. Given: {number}")
 
 
+def refuse_follower(row: Row) -> None:
+    """Refuse a trial that cannot be trained alone, as it took over the weights of another (pbt).
+
+    Raises:
+        InputError: naming both trials.
+    """
+    if row["parent"] is not None:
+        raise InputError(
+            f"trial {row['trial']} went on from weights of trial {row['parent']} (pbt), and cannot "
+            f"be trained alone; name a trial without a parent"
+        )
+
+
 def config(study: dict[str, Any], row: Row) -> TrialConfig:
     """A trial's configuration; one changed while it trained (pbt) as it was at the end.
 

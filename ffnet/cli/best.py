@@ -1,0 +1,81 @@
+"""Print the best net of a run as a TOML file, which trains that net again.
+
+  ffnet best runs/digits-… > best.toml
+  ffnet train best.toml --out runs/best
+
+The best trial is the first of `ffnet table`; --trial names another one. The file has every field
+of the net and of its training, the seed of the trial, and as many epochs as the study gave to a
+trial that it did not stop. With the same data, versions and number of threads the net trains to the
+same bits; `ffnet train --from RUN --trial ID` checks that. Exit status: 0; 2 for bad input.
+"""
+
+from typing import Any
+
+import tomli_w
+
+from ffnet.cli import command
+from ffnet.errors import InputError
+from ffnet.run import ranking, recorded, tables
+from ffnet.run.folder import RunFolder
+from ffnet.run.tables import Row
+from ffnet.spec.base import Values
+from ffnet.spec.relevance import relevant
+from ffnet.spec.study import OneNet, Tuning
+from ffnet.spec.validation import validated
+
+
+def main(argv: list[str]) -> int:
+    """Parse, choose the trial, print."""
+    parser = command.parser("best RUN [options]", __doc__)
+    parser.add_argument("run", metavar="RUN", help="folder of the run, or its s3:// or gs:// URI")
+    parser.add_argument("--trial", help="number of the trial in the table [the best]")
+    flags = parser.parse_args(argv)
+    folder = RunFolder.existing(flags.run)
+    study, rows = recorded.read_study_json(folder)["study"], tables.read(folder.trials)
+    tuning = ranking.tuning_of(study, str(folder.study))
+    row = recorded.trial(rows, flags.trial) if flags.trial else _best(rows, tuning)
+    recorded.refuse_follower(row)
+    print(_about(folder, row, tuning.metric))
+    print(tomli_w.dumps(relevant(one_net(study, row).model_dump(mode="json", exclude_none=True))))
+    return 0
+
+
+def one_net(study: Values, row: Row) -> OneNet:
+    """A trial as one net, which `ffnet train` trains as the study would have without a scheduler.
+
+    Args:
+        study: the study or the one net, as study.json has it.
+        row: the trial's, of trials.parquet.
+
+    Raises:
+        InputError: the row has values that no trial can have.
+    """
+    config = recorded.config(study, row)
+    values: dict[str, Any] = {
+        "seed": config.seed,
+        "epochs": config.epochs,
+        "evaluate_test": study.get("evaluate_test", False),
+        "data": study["data"],
+        "net": config.net.model_dump(),
+        "training": config.training.model_dump(),
+    }
+    return validated(OneNet, relevant(values), f"trial {row['trial']}", recorded=True)
+
+
+def _best(rows: list[Row], tuning: Tuning) -> Row:
+    """The first trial of the table."""
+    for row in ranking.best_first(rows, tuning)[:1]:
+        if row[f"best_{tuning.metric}"] is not None:
+            return row
+    raise InputError(f"no trial of this run has reported a {tuning.metric}: name one with --trial")
+
+
+def _about(folder: RunFolder, row: Row, metric: str) -> str:
+    """Comments: which trial it is, how good it was and when, and how it is trained again."""
+    name, best = f"best_{metric}", "no report"
+    if row[name] is not None:
+        best = f"{name} {row[name]:.4f} at epoch {row[f'{name}_epoch']:g}"
+    return (
+        f"# Trial {row['trial']} of {folder.name}: {row['status']} after {row['epochs'] or 0:g} "
+        f"epochs, {best}.\n# To train it again: ffnet train FILE"
+    )
