@@ -26,6 +26,7 @@ from typing import Any
 
 from ffnet.cli import command
 from ffnet.errors import InputError
+from ffnet.report import terminal
 from ffnet.run import tables
 from ffnet.run.folder import RunFolder
 from ffnet.spec import presets
@@ -298,33 +299,34 @@ def _change_seconds(reports: list[tables.Row]) -> float:
     return float(statistics.median(gaps))
 
 
-def _table(rows: Any, headers: Any, formats: Any) -> None:
-    from tabulate import tabulate
-
-    print(tabulate(rows, headers, tablefmt="github", floatfmt=formats))
-
-
 def _print(study: Study, results: dict[str, dict[str, Any]], products: dict[str, float]) -> None:
     floor, peer = results[FLOOR]["fit"], results[PEER]["fit"]
-    headers = ["how", "start-up s", "fit s", "/ floor", "peer /", "best val_accuracy", "lost"]
     rows = [
-        [f"its {dtype} products alone, at the machine's rate", None, s, s / floor, peer / s]
+        _sweep_row(f"its {dtype} products alone, at the machine's rate", {"fit": s}, floor, peer)
         for dtype, s in products.items()
     ]
-    rows += [
-        [name, r["startup"], r["fit"], r["fit"] / floor, peer / r["fit"], r["best"], r["lost"]]
-        for name, r in results.items()
-    ]
-    formats = ("", ".1f", ".1f", ".2f", ".2f", ".3f")
-    _table(rows, headers, formats)
+    rows += [_sweep_row(name, result, floor, peer) for name, result in results.items()]
+    _print_rows(rows)
     own = results["ffnet"]
-    print(f"\nchange of trial on a warm worker: {1000 * own['change']:.0f} ms (median)")
+    print(f"change of trial on a warm worker: {1000 * own['change']:.0f} ms (median)")
     print(f"a worker's memory, largest: {own['memory'] / MEGABYTE:.0f} MB resident, ", end="")
     print(f"{own['proportional'] / MEGABYTE:.0f} MB with shared pages shared out ", end="")
     print(f"(largest weights {own['weights'] / MEGABYTE:.0f} MB)")
     print(f"{study.trials} nets × {study.budget.epochs} epochs, {study.data.dataset}, {CPUS} CPUs")
 
 
+def _sweep_row(how: str, result: dict[str, Any], floor: float, peer: float) -> dict[str, Any]:
+    startup, fit = result.get("startup"), result["fit"]
+    return {
+        "how": how,
+        "start-up s": startup and round(startup, 1),
+        "fit s": round(fit, 1),
+        "/ floor": round(fit / floor, 2),
+        "peer /": round(peer / fit, 2),
+        "best val_accuracy": result.get("best"),
+        "lost": result.get("lost"),
+    }
+
+
 def _print_rows(rows: list[dict[str, Any]]) -> None:
-    _table(rows, "keys", ".4g")
-    print()
+    print(terminal.wrapped(rows, list(rows[0]), terminal.width()), end="\n\n")

@@ -11,7 +11,7 @@ from typing import Any
 
 from ffnet.cli import command
 from ffnet.errors import InputError
-from ffnet.report.text import render
+from ffnet.report import terminal
 from ffnet.run import tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.listing import HERE, runs
@@ -28,18 +28,30 @@ def main(argv: list[str]) -> int:
         "folder", nargs="?", metavar="FOLDER", default=HERE, help="folder of runs [%(default)s]"
     )
     found = runs(parser.parse_args(argv).folder)
-    print(render([_row(run) for run in found], COLUMNS, "table"))
+    faults: dict[str, str] = {}
+    rows = [_row(run, faults) for run in found]
+    most = terminal.width()
+    table, left_out = terminal.fitted(rows, COLUMNS, most)
+    print(table)
+    if left_out:
+        print(terminal.left_out_line(left_out, "a wider terminal or a pipe shows them", most))
+    for name, fault in faults.items():
+        print(f"{name}: {fault}")
     return 0
 
 
-def _row(run: RunFolder) -> dict[str, Any]:
+def _row(run: RunFolder, faults: dict[str, str]) -> dict[str, Any]:
+    """A run's row; a run that cannot be read hides no other, and its fault goes to `faults`."""
     row = dict.fromkeys(COLUMNS) | {"run": run.name}
     try:
         tuning = tuning_of(read_study(str(run.study)))
         best = f"best_{tuning.metric}"
         rows = tables.read(run.trials, ["trial", "status", "started_at", best])
-    except (InputError, OSError) as error:  # one damaged run hides no other
-        return row | {"trials": str(error) if run.trials.exists() else "no table yet"}
+    except (InputError, OSError) as error:
+        if not run.trials.exists():
+            return row | {"trials": "no table yet"}
+        faults[run.name] = str(error)
+        return row | {"trials": "unreadable"}
     counts = Counter(trial["status"] for trial in rows)
     begun = [trial["started_at"] for trial in rows if trial["started_at"]]
     row |= {

@@ -14,6 +14,7 @@ import sys
 
 from ffnet.cli import command
 from ffnet.errors import InputError
+from ffnet.report import terminal
 from ffnet.report.text import FORMATS, default_columns, render
 from ffnet.run import tables
 from ffnet.run.folder import RunFolder
@@ -41,10 +42,26 @@ def main(argv: list[str]) -> int:
     else:
         ordered = best_first(rows, tuning)
     kept = ordered[: top or len(rows)]
-    print(render(kept, columns, flags.format))
-    if flags.format == "table" and len(kept) < len(rows):
+    if flags.format != "table":
+        print(render(kept, columns, flags.format))
+        return 0
+    _print_table(kept, columns, chosen=flags.columns is not None)
+    if len(kept) < len(rows):
         print(f"… {len(rows) - len(kept)} more: --top 0 shows all {len(rows)}")
     return 0
+
+
+def _print_table(rows: list[tables.Row], columns: list[str], chosen: bool) -> None:
+    """Print what fits the terminal; columns that the user has chosen are all shown."""
+    most = terminal.width()
+    if chosen:
+        print(terminal.wrapped(rows, columns, most))
+        return
+    table, left_out = terminal.fitted(rows, columns, most)
+    print(table)
+    if left_out:
+        how = "--columns shows them, --format csv has all"
+        print(terminal.left_out_line(left_out, how, most))
 
 
 def _newest() -> RunFolder:

@@ -220,11 +220,16 @@ def _resuming(argv: list[str], folder: RunFolder) -> list[str]:
 
 
 def _summarise(study: Study, recorder: "Recorder", folder: "RunFolder", seconds: float) -> None:
-    from ffnet.report.text import default_columns, render
+    from ffnet.report import terminal
+    from ffnet.report.text import default_columns
 
     counts = recorder.writer.counts()
     if best := recorder.writer.best(5):
-        print(f"\n{render(best, default_columns(study.resolved()), 'table')}")
+        most = terminal.width()
+        table, left_out = terminal.fitted(best, default_columns(study.resolved()), most)
+        print(f"\n{table}")
+        if left_out:
+            print(terminal.left_out_line(left_out, "`ffnet table` has them with --columns", most))
     states = ", ".join(f"{n} {s}" for s, n in counts.items()) or "none began"
     print(f"\n{counts.total()} trials: {states}")
     print(f"{recorder.writer.epochs_run():g} epochs in {seconds:.1f} s")

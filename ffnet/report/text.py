@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from ffnet.errors import one_line
+from ffnet.report.columns import Column, side_by_side
 from ffnet.run.ranking import tuning_of
 from ffnet.run.tables import Row
 
@@ -51,19 +52,20 @@ def render(rows: Sequence[Row], columns: Sequence[str], style: str) -> str:
         writer.writerow(columns)
         writer.writerows([_exact(row[c]) for c in columns] for row in rows)
         return text.getvalue().rstrip("\n")
-    cells = [[_rounded(c, row[c]) for c in columns] for row in rows]
-    numeric = [any(isinstance(row[c], int | float) for row in rows) for c in columns]
-    return _aligned(list(columns), cells, numeric, markdown=style == "markdown")
+    return side_by_side(columns_of(rows, columns), markdown=style == "markdown")
 
 
-def _aligned(header: list[str], cells: list[list[str]], right: list[bool], markdown: bool) -> str:
-    """Columns of one width each; by hand, as libraries take over a second for 10,000 rows."""
-    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
-    rule = ["-" * width for width in widths]
-    left, between, end = ("| ", " | ", " |") if markdown else ("", "  ", "")
-    pads = [f"{{:{'>' if r else '<'}{width}}}" for r, width in zip(right, widths, strict=True)]
-    line = left + between.join(pads) + end
-    return "\n".join(line.format(*row).rstrip() for row in (header, rule, *cells))
+def columns_of(rows: Sequence[Row], names: Sequence[str]) -> list[Column]:
+    """The columns with these names, their values rounded to be read; numbers stand at the right."""
+    return [
+        Column(
+            name,
+            name,
+            [_rounded(name, row[name]) for row in rows],
+            right=any(isinstance(row[name], int | float) for row in rows),
+        )
+        for name in names
+    ]
 
 
 def _exact(value: Any) -> Any:

@@ -1,0 +1,150 @@
+"""Tables that fit the width of a terminal.
+
+On a terminal a table never runs over the edge: names are short, long values end with …, and the
+columns that are needed least are left out. Columns that somebody asked for are all shown, if need
+be below each other. Elsewhere (a pipe, a log) a table is as wide as it is, under the full names,
+unless the environment variable COLUMNS sets a width.
+"""
+
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+
+from ffnet.report.columns import Column, cut, side_by_side, total_width
+from ffnet.report.text import columns_of
+from ffnet.run.tables import Row
+
+LONG, SHORTENED = 40, 16
+"""Cells that a value takes at most on a terminal, and where a table would be too wide."""
+
+FIGURES = {
+    "best_val_accuracy": "best acc",
+    "best_val_accuracy_epoch": "best acc epoch",
+    "best_val_loss": "best loss",
+    "best_val_loss_epoch": "best loss epoch",
+    "last_val_accuracy": "last acc",
+    "last_val_loss": "last loss",
+    "train_seconds": "train s",
+    "best_trial": "best trial",
+}
+HYPERPARAMETERS = {
+    "hidden_sizes": "hidden",
+    "learning_rate": "lr",
+    "batch_size": "batch",
+    "weight_decay": "decay",
+    "activation": "activ",
+    "batch_norm": "norm",
+    "initializer": "init",
+    "warmup_epochs": "warmup",
+}
+"""Column → its name on a terminal. Hyper-parameters are named so only where there is no room."""
+
+LEAST_NEEDED = ("train_seconds", "last_val_loss", "last_val_accuracy", "begun", "metric", "epochs")
+"""Columns in the order in which they are left out; after them the others, the last one first."""
+
+
+def width() -> int | None:
+    """The width that a table on standard output must fit: see above. None for any."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    except (OSError, ValueError):  # not a terminal, or not even a file
+        return None
+
+
+def fitted(rows: Sequence[Row], names: Sequence[str], most: int | None) -> tuple[str, list[str]]:
+    """A table of the columns that have room.
+
+    Args:
+        rows: table rows.
+        names: of the columns, in order. The first one and those of the best figures always stay.
+        most: the width in cells of a terminal; None for any.
+
+    Returns:
+        The table, and the names of the columns that were left out.
+
+    Example:
+        >>> rows = [{"trial": 9, "best_val_loss": 0.25, "best_val_loss_epoch": 28.0}]
+        >>> print(fitted(rows, list(rows[0]), 80)[0])
+        trial  best loss @epoch
+        -----  ----------------
+            9  0.2500 @28
+    """
+    columns = columns_of(rows, names)
+    if most is None:
+        return side_by_side(columns), []
+    columns = [_renamed(c, FIGURES).cut(LONG) for c in _with_epoch(columns)]
+    for narrower in (
+        lambda column: _renamed(column, HYPERPARAMETERS),
+        lambda column: column if column.name == "run" else column.cut(SHORTENED),
+    ):
+        if total_width(columns) > most:
+            columns = [narrower(column) for column in columns]
+    left_out = []
+    for name in _least_needed_first([column.name for column in columns]):
+        if total_width(columns) > most:
+            left_out.append(name)
+            columns = [column for column in columns if column.name != name]
+    return _within(columns, most), [name for name in names if name in left_out]
+
+
+def wrapped(rows: Sequence[Row], names: Sequence[str], most: int | None) -> str:
+    """A table of all columns: those without room stand below, beside the first one once more."""
+    columns = columns_of(rows, names)
+    if most is None or total_width(columns) <= most:
+        return side_by_side(columns)
+    first, *others = columns
+    first = first.cut(max(most // 3, 1))
+    others = [column.cut(max(most - first.width - 2, 1)) for column in others]
+    blocks = [[first]]
+    for column in others:
+        if total_width([*blocks[-1], column]) > most and len(blocks[-1]) > 1:
+            blocks.append([first])
+        blocks[-1].append(column)
+    return "\n\n".join(_within(block, most) for block in blocks)
+
+
+def left_out_line(names: Sequence[str], how: str, most: int | None) -> str:
+    """The line that names the columns that were left out, and how to see them."""
+    return textwrap.fill(f"left out: {', '.join(names)}; {how}", most or 10_000)
+
+
+def _with_epoch(columns: Sequence[Column]) -> list[Column]:
+    """The best figure and its epoch as one column."""
+    by_name = {column.name: column for column in columns}
+    epochs = {name: by_name[f"{name}_epoch"] for name in by_name if f"{name}_epoch" in by_name}
+    joined = []
+    for column in columns:
+        if column.name in epochs:
+            wide = max(map(len, column.cells), default=0)
+            pairs = zip(column.cells, epochs[column.name].cells, strict=True)
+            texts = [f"{value:>{wide}} @{at}" if value else "" for value, at in pairs]
+            joined.append(
+                Column(column.name, f"{FIGURES.get(column.name, column.name)} @epoch", texts)
+            )
+        elif column not in epochs.values():
+            joined.append(column)
+    return joined
+
+
+def _renamed(column: Column, names: dict[str, str]) -> Column:
+    if column.head != column.name:
+        return column
+    return Column(column.name, names.get(column.name, column.name), column.cells, column.right)
+
+
+def _least_needed_first(names: list[str]) -> list[str]:
+    droppable = [name for name in names[1:] if not name.startswith("best")]
+    early = [name for name in LEAST_NEEDED if name in droppable]
+    return early + [name for name in reversed(droppable) if name not in early]
+
+
+def _within(columns: Sequence[Column], most: int) -> str:
+    """The table, its lines cut where even two columns have no room."""
+    table = side_by_side(columns)
+    if total_width(columns) <= most:
+        return table
+    return "\n".join(cut(line, most) for line in table.splitlines())
