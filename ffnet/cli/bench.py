@@ -1,4 +1,4 @@
-"""Time ffnet beside its floor and its peers on the same work, in one run.
+"""Measure how fast ffnet is, beside a plain loop and other programs that do the same work.
 
   ffnet bench sweep --data-dir ~/data      16 nets × 2 epochs of CIFAR-10
   ffnet bench dense --data-dir ~/data      the lesson's first model
@@ -6,9 +6,10 @@
   ffnet bench ways --data-dir ~/data       an epoch by the way a net is written
   ffnet bench steps                        a training step by width and by way
 
-Of the sweep, the floor is a plain TensorFlow loop in one warm process; the peer is Ray Tune with
-Keras `fit` and reused actors (jobs/peers/). Each runs alone, one after another. Fit time runs
-from the first trial's training to the last one's end; start-up (imports, data, Ray) stands apart.
+`sweep` compares ffnet with its floor, a plain TensorFlow loop in one warm process, and with its
+peer, Ray Tune with Keras `fit` and reused actors (jobs/peers/). Each runs alone, one after another.
+Fit time is the time from the start of the first trial's training to the end of the last trial.
+The start-up (imports, data, Ray) is measured separately.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from ffnet.spec import presets
 from ffnet.spec.study import Study
 from ffnet.spec.validation import validated
 
-PEERS = presets.PACKAGE.parent / "jobs" / "peers"  # in a clone alone
+PEERS = presets.PACKAGE.parent / "jobs" / "peers"  # only a clone has them
 FLOOR, PEER = "plain loop, one warm process", "Ray Tune + Keras fit, actors reused"
 SWEEP = {
     "name": "sweep",
@@ -52,14 +53,14 @@ HEEDED = {
     "ways": ("data_dir",),
     "steps": (),
 }
-"""What is timed → the flags that it heeds."""
+"""What is measured → the flags that have an effect on it."""
 MEGABYTE = 2**20
-WATCH_SECONDS = 2.0  # between looks at workers' memory; a look takes them about 20 ms
+WATCH_SECONDS = 2.0  # from one look at the workers' memory to the next; a look takes about 20 ms
 CPUS = len(os.sched_getaffinity(0))
 
 
 def main(argv: list[str]) -> int:
-    """Run what is asked for and print its table."""
+    """Parse, measure, and print a table."""
     flags = _parser().parse_args(argv)
     if not PEERS.is_dir():
         raise InputError(f"bench needs a clone of the repository. Given: no {PEERS}")
@@ -87,7 +88,7 @@ def _ways(flags: argparse.Namespace) -> None:
 
 
 def _dense(flags: argparse.Namespace) -> None:
-    """The lesson's first model by `ffnet train` and by Keras `fit`, one after the other."""
+    """Train the lesson's first model by `ffnet train`, then by Keras `fit`."""
     preset = presets.nets()["mnist-dense"]
     place = [flags.data_dir] if flags.data_dir else []
     rows = []
@@ -115,7 +116,7 @@ def _seeds(flags: argparse.Namespace) -> range:
 
 
 def _presets(flags: argparse.Namespace) -> None:
-    """What the lesson's runs end with; of the two on CIFAR-10 it looks at validation only."""
+    """Train the lesson's nets. For the two on CIFAR-10 the test part is not used."""
     rows: list[dict[str, Any]] = []
     for preset in presets.nets():
         runs = [_preset(preset, seed, flags.data_dir) for seed in _seeds(flags)]
@@ -192,12 +193,14 @@ def _work(study: Study) -> dict[str, Any]:
 
 
 def _products(study: Study) -> dict[str, float]:
-    """Seconds of the sweep's matrix products alone, by type, at this machine's measured rate."""
+    """Seconds that the sweep's matrix products alone take on this machine, by number type."""
     from ffnet.data.load import load
     from ffnet.tuning.search import sample
 
     data = load(study.data)
-    examples = 2 * len(data.train) + len(data.validation)  # training multiplies twice
+    examples = 2 * len(data.train) + len(
+        data.validation
+    )  # a training step has two products where a validation has one
     widths = sum(sample(study, n).net.hidden_sizes[0] for n in range(study.trials))
     work = 2 * data.features * widths * examples * study.budget.epochs / 1e9
     return {name: work / rate for name, rate in _line(PEERS / "peak.py").items()}
@@ -209,9 +212,9 @@ def _line(*arguments: object) -> Any:
 
 
 def _run(*arguments: object) -> tuple[float, str, float]:
-    """When a command began, the last line it printed, and its largest worker's memory."""
+    """Run a command; returns when it began, its last line, and its largest worker's memory."""
     with TemporaryDirectory() as folder:
-        token = Path(folder) / "token"  # without one Ray would leave its own in the home folder
+        token = Path(folder) / "token"  # without this file Ray would write one in the home folder
         token.touch(mode=0o600)
         token.write_text(secrets.token_hex(32))
         begun = time.time()
@@ -238,13 +241,13 @@ def _run(*arguments: object) -> tuple[float, str, float]:
 def _descendants(pid: int) -> list[int]:
     try:
         children = [*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
-    except OSError:  # it has ended
+    except OSError:  # the process has ended
         return []
     return children + [below for child in children for below in _descendants(child)]
 
 
 def _proportional_memory(pid: int) -> float:
-    """Bytes of a process, pages that several map shared out among them; 0 once it has ended."""
+    """Bytes of a process; a page that n processes share counts 1/n. 0 once it has ended."""
     try:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:

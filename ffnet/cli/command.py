@@ -1,4 +1,4 @@
-"""What all commands share: a parser, and how errors end."""
+"""What all commands share: how they parse their words, and how they end."""
 
 import argparse
 import difflib
@@ -24,12 +24,12 @@ def run(
     """Run a command's `main`; bad input ends in one line and exit status 2.
 
     `--debug` shows the traceback too. After `--` it belongs to a job that is submitted.
-    Signals that end a job raise KeyboardInterrupt, and the exit status is 130. A reader of the
-    output may leave (`ffnet table … | head`): the rest of the output is dropped.
+    Signals that end a job raise KeyboardInterrupt, and the exit status is 130. When the reader of
+    the output has gone (`ffnet table … | head`), the rest of the output is dropped.
 
     Args:
         main: takes the arguments, returns the exit status.
-        words: the arguments; None for those of this process.
+        words: the arguments. None takes those of this process.
         must_print: whether it is an error when the output cannot be written, on a full disk.
     """
     output.open_standard_streams()
@@ -61,7 +61,7 @@ def run(
 
 
 def _print_in_any_encoding() -> None:
-    """Have characters that the terminal's encoding lacks printed as \\x… instead of an error."""
+    """Print a character that the terminal's encoding lacks as \\x…, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -87,11 +87,11 @@ OTHER_NAMES = {
     "data-path": "data-dir", "output": "out", "output-dir": "out", "limit": "top", "n": "top",
     "order-by": "sort", "filter": "status",
 }  # fmt: skip
-"""What other programs call a flag → what it is called here."""
+"""Name of a flag in other programs → its name here."""
 
 
 class _Formatter(argparse.HelpFormatter):
-    """Fits text to the terminal's width, but for indented lines, which are examples."""
+    """Wraps text to the terminal's width; indented lines, which are examples, stay as they are."""
 
     def _split_lines(self, text: str, width: int) -> list[str]:
         return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
@@ -129,7 +129,7 @@ class Parser(argparse.ArgumentParser):
         return flags
 
     def _add_help(self) -> None:
-        """Only now, so that what everybody knows comes last."""
+        """Add the flags of every command, last: users know them, so they are shown last."""
         last = self.add_argument_group("help")
         last.add_argument("--debug", action="store_true", help="show the traceback of an error")
         last.add_argument("-h", "--help", action="help", help="show this text")
@@ -192,7 +192,7 @@ def parser(usage: str, doc: str | None) -> Parser:
     """A parser that shows a command's docstring, its examples included.
 
     Args:
-        usage: the command and what it must be given, in one line.
+        usage: the command and its required arguments, in one line.
         doc: the docstring of its module.
     """
     made = Parser(
@@ -202,6 +202,6 @@ def parser(usage: str, doc: str | None) -> Parser:
         allow_abbrev=False,
         add_help=False,
     )
-    for kind in (None, Path):  # of all that is given as text, the study's fields included
+    for kind in (None, Path):  # the type of every flag that is read as text
         made.register("type", kind, partial(not_blank, kind=kind or str))
     return made

@@ -1,16 +1,16 @@
-"""Hand on the net of a run as a SavedModel, to be loaded by TensorFlow alone.
+"""Write the net of a run as a SavedModel, which TensorFlow alone can load.
 
   ffnet export runs/digits-…                 the best trial
   ffnet export runs/digits-… --trial 17 --out models/digits
 
-RUN is a folder or URI of `ffnet tune`, or of `ffnet train` --out. Each export is a new version,
-OUT/1, OUT/2, …, with a card.json. Its signature serving_default takes raw examples, "images"
-(uint8) or "features" (float32, or float64 where float32 does not hold the numbers of the data), and
-gives "probabilities" and "class"; `ffnet serve` OUT serves it.
+RUN is the folder or URI of a run of `ffnet tune` or `ffnet train --out`. Each export is a new
+version, OUT/1, OUT/2, …, with a card.json. The signature serving_default takes raw examples,
+"images" (uint8) or "features" (float32; float64 where float32 cannot hold the numbers of the data),
+and returns "probabilities" and "class". `ffnet serve OUT` serves the model.
 
-The weights are those after a trial's last report; so the best trial is the one whose last report
-is best by the study's metric, which may not be the first in the table. A study keeps the
-checkpoints of its five best. Exit status: 0; 2 for bad input.
+The exported weights are those after the trial's last report. So the best trial here is the one
+whose last report is best by the study's metric; the table may show another trial first. A study
+keeps the checkpoints of its five best trials. Exit status: 0; 2 for bad input.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from ffnet.system.output import redirected
 
 
 def main(argv: list[str]) -> int:
-    """Choose, export, say what it is."""
+    """Parse, choose the trial, export it, and print what was exported."""
     flags = _parser().parse_args(argv)
     run = RunFolder.existing(flags.run)
 

@@ -1,4 +1,4 @@
-"""Flags made from a study's models: each field is one."""
+"""Flags made from a study's models: each field of a model is a flag."""
 
 import argparse
 import tomllib
@@ -18,7 +18,7 @@ from ffnet.spec.space import SearchSpace, same
 
 MOST_METAVAR = 45  # characters of a flag's choices beside its name
 OTHERS = {beside.other for beside in BESIDE.values()}
-"""Fields on whose value it depends whether others have an effect."""
+"""Fields whose value decides whether some other field has an effect."""
 
 
 ORDER = (None, "data", "budget", "net", "training", "tuning", "resources")
@@ -32,7 +32,7 @@ DOMAINS = {
 
 
 def add_flags(to: Parser, model: type[BaseModel]) -> None:
-    """A flag for each field of a study's model, in a group for each section.
+    """Add a flag for each field of a study's model, in a group for each section.
 
     A boolean field's flag needs no value; see `Parser.switches`.
     """
@@ -54,12 +54,13 @@ def switches(model: type[BaseModel]) -> frozenset[str]:
 
 
 def override(values: Values, flags: argparse.Namespace, model: type[BaseModel]) -> Values:
-    """A study's values with those flags that were given put over them.
+    """A study's values, with the flags in place of the values of the same fields.
 
-    A hyper-parameter given as a number leaves the search space; one given as a domain,
-    `--learning-rate '{log_uniform = [1e-3, 1e-1]}'`, enters it. Domains under a condition that the
-    number rules out leave it too: with `--optimizer adam` nothing of SGD is searched. So does a
-    field of the file that has no effect any more, as `grace_epochs` with `--scheduler none`.
+    A hyper-parameter that is given as a number leaves the search space. A hyper-parameter that is
+    given as a domain, `--learning-rate '{log_uniform = [1e-3, 1e-1]}'`, enters it. A domain whose
+    condition cannot hold any more leaves the space too: with `--optimizer adam` nothing of SGD is
+    searched. A field of the file that has no effect any more is dropped: `grace_epochs` with
+    `--scheduler none`.
     """
     merged = {k: dict(v) if isinstance(v, dict) else v for k, v in values.items()}
     for section, name, field in fields(model):
@@ -92,7 +93,7 @@ def fields(model: type[BaseModel]) -> Iterator[tuple[str | None, str, FieldInfo]
 
 
 def _set(merged: Values, section: str, name: str, value: Any, searches: bool) -> None:
-    """Put a field's value into its section, or its domain into the space, where there is one."""
+    """Put a field's value into its section, or its domain into the study's search space."""
     space = merged.get("space")
     if name in TUNABLE and isinstance(space, dict):
         space.pop(name, None)
@@ -102,7 +103,9 @@ def _set(merged: Values, section: str, name: str, value: Any, searches: bool) ->
         if isinstance(merged.get(section), dict):
             merged[section].pop(name, None)
         section = "space"
-    if isinstance(merged.setdefault(section, {}), dict):  # else validation says what it must be
+    if isinstance(
+        merged.setdefault(section, {}), dict
+    ):  # otherwise validation says what it must be
         merged[section][name] = value
 
 
@@ -112,7 +115,7 @@ def _is_domain(value: Any) -> bool:
 
 
 def _where_possible(space: Values, name: str, value: Any) -> Values:
-    """A space's TOML without the alternatives whose condition needs `name` to be another value."""
+    """A space without the domains whose condition asks for another value of `name`."""
 
     def possible(domain: Any) -> bool:
         when = domain.get("when") if isinstance(domain, dict) else None
@@ -133,7 +136,7 @@ def _where_possible(space: Values, name: str, value: Any) -> Values:
 
 
 def _about(model: type[BaseModel], section: str | None) -> str | None:
-    """What --help says of a section."""
+    """What --help says about a section."""
     if section is None:
         return None
     about = (getattr(_section(model.model_fields[section]), "__doc__", None) or "").splitlines()[0]
@@ -174,7 +177,7 @@ def _typed(value: Any) -> str:
 
 
 def _value(text: str, field: FieldInfo) -> Any:
-    """A flag's text as TOML reads it; what is not TOML is a string, as is all for a text field."""
+    """A flag's text as TOML reads it. It stays text for a text field, and where it is no TOML."""
     try:
         parsed = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):

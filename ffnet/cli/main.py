@@ -39,7 +39,7 @@ def main() -> NoReturn:
         name, *words = *words[:1], "--help"
     if name in COMMANDS:
         run(name, words)
-    # Only now, so that a command begins with no import that it does not need.
+    # Imported only here, so that no command waits for an import that it does not need.
     from ffnet.cli import command
 
     command.run(lambda argv: _answer(argv[0]), [name])
@@ -50,10 +50,10 @@ def run(name: str, words: list[str] | None = None) -> NoReturn:
 
     Args:
         name: one of COMMANDS.
-        words: its arguments; None for those of this process, which is a file of jobs/.
+        words: its arguments. None takes those of this process: a file of jobs/ runs it.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # Until `command.run`, Ctrl-C ends the process without the traceback of an import.
+        # Until `command.run` begins, Ctrl-C ends the process without a traceback of an import.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from ffnet.cli import command
 
@@ -62,7 +62,7 @@ def run(name: str, words: list[str] | None = None) -> NoReturn:
 
 
 def _answer(word: str) -> int:
-    """What `ffnet WORD` answers where the word is no command."""
+    """Answer a word that is no command: --help, --version, or an error with the nearest command."""
     if word in ("-h", "--help", "help"):
         width = max(map(len, COMMANDS))
         lines = [f"  {name:<{width}}  {about}" for name, about in COMMANDS.items()]

@@ -3,12 +3,13 @@
   ffnet serve models/mnist
   ffnet serve models/mnist --port 0 --replicas 2
 
-MODEL_DIR is what `ffnet export` writes, or any SavedModel with a signature serving_default; of its
-versions the highest is served. Requests that wait are joined into one call of the model.
+MODEL_DIR is what `ffnet export` writes, or any SavedModel with a signature serving_default; the
+highest version is served. Requests that arrive while the model runs are answered together, by its
+next call.
 
-Loopback only, unless --host says otherwise: whoever reaches the port may ask. A SavedModel is a
-program: serve only one you trust. Ctrl-C, SIGTERM or SIGHUP stops the server in order. Exit status:
-0; 2 for bad input.
+The server has no password, so it listens on this machine only, unless --host says otherwise. A
+SavedModel is a program: serve only models that you trust. Ctrl-C, SIGTERM or SIGHUP stops the
+server cleanly. Exit status: 0; 2 for bad input.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from ffnet.system import scratch
 def main(argv: list[str]) -> int:
     """Find the model, then serve it until a signal."""
     flags = _parser().parse_args(argv)
-    scratch.base()  # refuse a place for Ray's files first
+    scratch.base()  # first refuse a place for Ray's files that will not do
     cpus = len(os.sched_getaffinity(0))
     port = _number("--port", flags.port, 0, 65535)
     replicas = _number("--replicas", flags.replicas, 1, cpus)

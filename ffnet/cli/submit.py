@@ -6,17 +6,18 @@
   ffnet submit logs [JOB]
   ffnet submit stop JOB
 
-Sends the working directory without data, results and hidden files, prints the job's log while it
-runs, and exits as the job: 75 when it was stopped, 128 and the signal when it was killed. A study
-whose driver was lost is submitted again with --resume. Ctrl-C asks: leave it running or stop it.
+Sends the working directory, without data, results and hidden files, and prints the job's log while
+it runs. The exit status is that of the job: 75 when the job was stopped, 128 plus the signal's
+number when it was killed. A study whose driver was lost is submitted again with --resume. Ctrl-C
+asks whether the job goes on or stops.
 
-After --: a job and its arguments. A relative --out is taken from here; a study without one gets a
-new folder in runs/ here, so on other machines name one that the cluster reaches. A study's file is
-sent with the job wherever it lies; a run that lies here is read from here. Data are never sent:
-name them by a path that the cluster sees.
+A job and its arguments stand after --. A relative --out is a folder below the working directory; a
+study without --out gets a new folder in runs/ there. On a cluster of other machines, name a place
+that all of them reach. The file of a study is sent with the job, wherever it lies; a run that lies
+here is read from here. Data are never sent: name them by a path that the cluster sees.
 
-The cluster's token is in the file of RAY_AUTH_TOKEN_PATH. `logs` goes on printing until the job
-ends and exits as the job; without JOB it is the newest one.
+RAY_AUTH_TOKEN_PATH names the file with the cluster's token. `logs` prints until the job ends and
+exits with its status. Without JOB, status and logs take the newest job.
 """
 
 import argparse
@@ -67,7 +68,7 @@ def main(argv: list[str]) -> int:
         if words:
             return _run(client, named, retries, flags.driver_cpus or 0.0)
         return _look(client, flags.action, flags.job)
-    except (OSError, RuntimeError) as error:  # of the connection, or what the server answered
+    except (OSError, RuntimeError) as error:  # no connection, or an error that the server answered
         _note(f"error: {' '.join(str(error).split())[:500]}")
         return 1
 
@@ -97,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         "--retries",
         type=int,
         metavar="N",
-        help="times that a study goes on after its driver was lost [1]",
+        help="how many times a study is submitted again after its driver was lost [1]",
     )
     parser.add_argument(
         "--driver-cpus",
@@ -134,7 +135,7 @@ def _run(client: Any, named: Named, retries: int, cpus: float) -> int:
 
 
 def _attend(client: Any, name: str) -> Any:
-    """Follow a job to its end; None when the user leaves it running."""
+    """Follow a job to its end. Returns None when the user leaves the job running."""
     log = job.Log(client, name)
     while True:
         try:
@@ -197,5 +198,5 @@ def _look(client: Any, action: str, name: str | None) -> int:
 
 
 def _note(text: str) -> None:
-    """Say something that is not the job's own output."""
+    """Print a line that is not part of the job's own output."""
     print(text, file=sys.stderr, flush=True)

@@ -1,1 +1,1 @@
-"""What a person asks for: nets, spaces and studies, validated."""
+"""What a person asks for, validated: nets, search spaces and studies."""

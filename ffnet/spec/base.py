@@ -1,4 +1,4 @@
-"""What all nouns of a study share: their base class, and what a validation is told."""
+"""What all models of a study share: their base class, and the context of a validation."""
 
 from typing import Any
 
@@ -8,16 +8,17 @@ Values = dict[str, Any]
 """The values of a study or of one section of it, by field name."""
 
 RECORDED, NEW = {"recorded": True}, {"recorded": False}
-"""Context of a validation: of what an earlier version may have accepted, or of what is new."""
+"""Context of a validation: for values that a run has recorded, perhaps by an earlier version of
+ffnet with fewer rules; and for values that a person gives now."""
 
 
 def is_recorded(info: ValidationInfo) -> bool:
-    """Whether a study is read that was run already, and is not refused for what did no harm."""
+    """Whether the values are those of a run: rules that are newer than the run do not apply."""
     return bool((info.context or {}).get("recorded"))
 
 
 def is_new(info: ValidationInfo) -> bool:
-    """Whether a person gives it now: it is not of a run, and ffnet itself does not join it."""
+    """Whether a person gives the values now: they come neither from a run nor from ffnet itself."""
     return (info.context or {}).get("recorded") is False
 
 

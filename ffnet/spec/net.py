@@ -1,7 +1,8 @@
-"""One net and how it is trained: NetSpec, Training, TrialConfig, and what contradicts itself.
+"""One net and how it is trained: NetSpec and Training.
 
-Each field here may stand in a study's search space, has a column of its own in the tables and is a
-flag. Neither TensorFlow nor Ray is imported here.
+Each field is a hyper-parameter: it may stand in a study's search space, it has a column in the
+tables, and it is a flag. (`precision` and `report_steps` are flags only.) Neither TensorFlow nor
+Ray is imported here.
 """
 
 from typing import Annotated, Literal
@@ -21,7 +22,7 @@ from ffnet.spec.space import MOST_LAYERS, as_sizes
 
 PositiveInt = Annotated[int, Field(ge=1, lt=2**63, strict=True)]
 Count = Annotated[int, Field(ge=1, lt=2**31, strict=True)]
-"""Of trials or epochs: the tables have 32 bits for it."""
+"""A number of trials or epochs; the tables have 32 bits for it."""
 
 
 def _sizes(value: object) -> object:
@@ -34,7 +35,7 @@ SMALLEST, LARGEST = (float(each) for each in (np.finfo("f4").tiny, np.finfo("f4"
 
 
 def _fits_float32(value: float, info: ValidationInfo) -> float:
-    """A number that stays what it is when training takes it as float32."""
+    """Refuse a number that float32, in which nets are trained, cannot hold."""
     if is_new(info) and value and not SMALLEST <= abs(value) <= LARGEST:
         raise ValueError(
             f"must be a number that float32 holds, from {SMALLEST:.3g} to {LARGEST:.3g}. "
@@ -117,14 +118,14 @@ class NetSpec(Spec):
 
     @property
     def dropout_rates(self) -> tuple[float, ...]:
-        """The dropout of each hidden layer."""
+        """The dropout rate of each hidden layer."""
         if isinstance(self.dropout, tuple):
             return self.dropout
         return (self.dropout,) * len(self.hidden_sizes)
 
 
 class Training(Spec):
-    """How a net is trained, on the mean softmax cross-entropy."""
+    """How a net is trained. The loss is the mean softmax cross-entropy."""
 
     optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = Field(
         "sgd", description="rule by which gradients change the weights"
@@ -174,7 +175,7 @@ TUNABLE: dict[str, type[Spec]] = {
     **dict.fromkeys(NetSpec.model_fields, NetSpec),
     **{n: Training for n in Training.model_fields if n not in ("precision", "report_steps")},
 }
-"""Hyper-parameter name → the model that holds it. Anything here may stand in [space]."""
+"""Name of a hyper-parameter → the model that has it. Each of them may stand in [space]."""
 
 MUTABLE = ("learning_rate", "momentum", "weight_decay", "dropout")
-"""Hyper-parameters that may change while a net trains: those of population-based training."""
+"""Hyper-parameters that population-based training may change while a net trains."""

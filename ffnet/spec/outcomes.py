@@ -20,17 +20,17 @@ Run = tuple[float, Any]
 a tuple of OTHER for hidden_sizes, where the number of layers matters."""
 
 State = tuple[tuple[str, Any], ...]
-"""What is known of the fields that domains still to come ask for."""
+"""What is known about the fields that later domains ask for."""
 
 OF_LAYERS = ("hidden_sizes", "dropout")
 """Fields with a value for each hidden layer."""
 
 OTHER = None
-MOST_STATES = 10_000  # more are not looked at
+MOST_STATES = 10_000  # with more states than this, no alternative is refused
 
 
 class Outcomes:
-    """What the names of a space, drawn one after another, can come to."""
+    """All that can come out when the names of a space are drawn one after another."""
 
     def __init__(self, space: SearchSpace, base: Mapping[str, Any]) -> None:
         """Look at a space.
@@ -46,7 +46,9 @@ class Outcomes:
             for name, wanted in (domain.when or {}).items():
                 values = wanted if isinstance(wanted, list) else [wanted]
                 self._mentioned.setdefault(name, []).extend(values)
-        self._needed: list[set[str]] = [set()]  # from each name on; built from the last one
+        self._needed: list[set[str]] = [
+            set()
+        ]  # for the names from each position on; the last position first
         for name in reversed(self.names):
             asked = {other for domain in space.root[name] for other in asks(name, domain)}
             self._needed.insert(0, self._needed[0] | asked)
@@ -57,7 +59,7 @@ class Outcomes:
         return self._state(0, {name: self._answer(name, v) for name, v in self._base.items()})
 
     def holding(self, at: int, state: State) -> list[int]:
-        """The alternatives of name number `at` whose conditions hold: the first is drawn from."""
+        """The alternatives of name number `at` whose conditions hold. The first is drawn from."""
         known = dict(state)
         return [i for i, domain in enumerate(self._domains[self.names[at]]) if domain.holds(known)]
 
@@ -104,7 +106,7 @@ class Outcomes:
         return tuple((name, known[name]) for name in sorted(self._needed[at]) if name in known)
 
     def _answer(self, name: str, value: Any) -> Any:
-        """What conditions can tell about a value."""
+        """What the conditions of a space can find out about a value."""
         for wanted in self._mentioned.get(name, ()):
             if same(value, wanted):
                 return _hashable(wanted)
@@ -151,7 +153,7 @@ def refuse_two_meanings(name: str, asked: str, value: Any) -> None:
 
 
 def why_never_drawn(name: str, domains: tuple[Domain, ...], number: int, holds: bool) -> str:
-    """Why an alternative of a name is never drawn, and what to do."""
+    """The message that says why an alternative is never drawn, and what to do."""
     if name in OF_LAYERS and not any(domain.when for domain in domains):
         each = "{choice = [64, 128]}" if name == "hidden_sizes" else "{uniform = [0.0, 0.5]}"
         return (

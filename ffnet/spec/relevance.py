@@ -1,7 +1,7 @@
 """Fields that have an effect only beside certain values of another field.
 
-Given where it has none, such a field is refused. A flag that changes the other field, for example
-`--scheduler none`, takes it out of the file's values instead.
+Such a field is refused where it has no effect. But a flag that changes the other field, for example
+`--scheduler none`, takes the field without effect out of the file's values instead.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -51,9 +51,9 @@ BESIDE = {
 
 
 def check(study: BaseModel, sections: Collection[str]) -> None:
-    """Refuse fields of these sections that are given and have no effect.
+    """Refuse fields that are given in these sections and have no effect.
 
-    A field at its default is no contradiction: a study.json has every field written out.
+    A field that has its default value is not refused, because study.json names every field.
 
     Raises:
         ValueError: the rule, the values.
@@ -73,7 +73,7 @@ def check(study: BaseModel, sections: Collection[str]) -> None:
 
 
 def relevant(values: Values, given: Collection[str] = ()) -> Values:
-    """A study's values without the fields that have no effect, but for those in `given`."""
+    """A study's values without the fields that have no effect. Fields in `given` stay."""
     kept = dict(values)
     for section, name in _without_effect(values):
         if name not in given:

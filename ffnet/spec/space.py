@@ -23,15 +23,15 @@ from pydantic import (
 from ffnet.spec.base import Spec, Values, is_recorded
 
 Suggest = Callable[[str, "Domain"], Any]
-"""(label, domain) → a value of the domain, which is a choice or a range. Labels are unique."""
+"""(label, domain) → a value that is drawn from the domain, a choice or a range."""
 
-PERTURB, RESAMPLE = (0.8, 1.2), 0.25  # of population-based training: Jaderberg et al., 2017
+PERTURB, RESAMPLE = (0.8, 1.2), 0.25  # population-based training: Jaderberg et al., 2017
 
 MOST_LAYERS = 1000  # hidden layers of a net
 
 
 def _as_domain(value: object) -> object:
-    """One domain; a number means itself."""
+    """One domain. A number stands for the domain that has only this number."""
     if value is None or isinstance(value, Mapping | Domain):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -44,7 +44,7 @@ def _as_layers(value: object) -> object:
 
 
 def _as_number(value: object) -> object:
-    if isinstance(value, bool):  # Python takes true for 1
+    if isinstance(value, bool):  # to Python, True is the integer 1
         raise ValueError("needs two numbers")
     return value
 
@@ -121,7 +121,7 @@ class Domain(Spec):
         return [self.value] if self.kind == "fixed" else list(self.value)
 
     def holds(self, known: Mapping[str, Any]) -> bool:
-        """Whether the condition holds: each field named has the value given, or one of a list."""
+        """Whether the condition holds: each of its fields has the value, or one of the list."""
         wanted = (self.when or {}).items()
         return all(
             any(same(known[name], one) for one in (value if isinstance(value, list) else [value]))
@@ -129,7 +129,7 @@ class Domain(Spec):
         )
 
     def varies(self) -> bool:
-        """Whether a domain with no other inside it has more than one value."""
+        """Whether this domain, which has no other domain inside, has more than one value."""
         return len(self.probes()) > 1
 
     def only_value(self) -> Any:
@@ -137,7 +137,9 @@ class Domain(Spec):
         if self.layers:
             return [layer.only_value() for layer in self.layers]
         if self.each:
-            value = self.each.only_value()  # one for all layers, where there is no depth
+            value = (
+                self.each.only_value()
+            )  # one number stands for all layers where no depth is given
             return [value] * self.depth.only_value() if self.depth else value
         return self.probes()[0]
 
@@ -147,7 +149,7 @@ class Domain(Spec):
 
 
 def _twice(values: Sequence[Any]) -> tuple[Any, Any] | None:
-    """Two of the values that mean the same, as `same` has it."""
+    """Two values that mean the same, by the rule of `same`; empty where there are none."""
     seen: dict[tuple[Any, ...], Any] = {}
     for value in values:
         whole = value if isinstance(value, list | tuple) else [value]
@@ -175,7 +177,7 @@ Domains = Annotated[tuple[Domain, ...], BeforeValidator(_as_domains)]
 
 
 class SearchSpace(RootModel[dict[str, Domains]]):
-    """Hyper-parameter name → its domain, or alternatives of which the first that holds is drawn."""
+    """Hyper-parameter name → its domain, or alternatives: the first whose `when` holds is used."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -188,7 +190,7 @@ class SearchSpace(RootModel[dict[str, Domains]]):
         return self
 
     def items(self) -> list[tuple[str, Domain]]:
-        """(name, domain) in the study's order; a name with alternatives comes with each."""
+        """(name, domain) in the study's order; a name comes once for each of its alternatives."""
         return [(name, domain) for name, domains in self.root.items() for domain in domains]
 
     def leaves(self) -> Iterator[tuple[str, Domain]]:
@@ -196,7 +198,7 @@ class SearchSpace(RootModel[dict[str, Domains]]):
         return ((name, leaf) for name, domain in self.items() for leaf in domain.leaves())
 
     def draw(self, suggest: Suggest, base: Mapping[str, Any]) -> Values:
-        """A configuration: a value for each name of which a domain's condition holds.
+        """A configuration: a value for each name that has a domain whose condition holds.
 
         Args:
             suggest: gives the values.
@@ -213,7 +215,7 @@ class SearchSpace(RootModel[dict[str, Domains]]):
         return drawn
 
     def sample(self, seed: int, number: int, base: Mapping[str, Any]) -> Values:
-        """Configuration `number` of a random search, whatever came before it.
+        """Configuration `number` of a random search. It does not depend on earlier configurations.
 
         What is drawn for one name does not depend on the other names of the space.
         """
@@ -227,7 +229,7 @@ class SearchSpace(RootModel[dict[str, Domains]]):
     def perturbed(
         self, known: Mapping[str, Any], names: Sequence[str], random: np.random.Generator
     ) -> Values:
-        """New values for some names: as in PBT resampled, or a fifth more or less, in the domain.
+        """New values for some names, by the rule of PBT: drawn anew, or a fifth more or less.
 
         Args:
             known: the present values of all fields.
@@ -235,7 +237,9 @@ class SearchSpace(RootModel[dict[str, Domains]]):
             random: what decides.
         """
         new: Values = {}
-        for name in self.root:  # not a set's order: it differs between processes
+        for (
+            name
+        ) in self.root:  # in the order of the space: the order of a set differs between processes
             if name not in names:
                 continue
             domain = next((d for d in self.root[name] if d.holds(known)), None)
@@ -310,7 +314,7 @@ def _value(label: str, domain: Domain, suggest: Suggest, known: Mapping[str, Any
 
 
 def same(known: Any, wanted: Any) -> bool:
-    """Whether two values mean the same: lists are tuples, and one size is a list of one."""
+    """Whether two values mean the same: a list is a tuple, and a size is a list of one size."""
 
     def plain(value: Any) -> Any:
         return tuple(value) if isinstance(value, list | tuple) else value

@@ -1,7 +1,7 @@
-"""The nouns of a study, validated: Study, Data, Tuning, Budget, Resources; OneNet without a tuner.
+"""The models of a study: Study, Data, Tuning, Budget, Resources; and OneNet, without a tuner.
 
-A study is a TOML file (see jobs/studies/). Its fields have names that are unique across sections,
-so that each is also a flag, a column of the tables and a word in the README. Neither TensorFlow nor
+A study is a TOML file (see jobs/studies/). The name of a field is unique across all sections, so
+that it also names a flag, a column of the tables and a word in the README. Neither TensorFlow nor
 Ray is imported here.
 """
 
@@ -30,8 +30,8 @@ from ffnet.spec.space import SearchSpace, same
 from ffnet.spec.trial import TrialConfig
 from ffnet.spec.validation import explain, unknown_key
 
-CHECKED_SAMPLES = 64, 1000  # at least and at most: to find contradictions before a study starts
-MOST_TRIALS = 2**31 - 1  # the tables' column
+CHECKED_SAMPLES = 64, 1000  # samples that are checked before a study starts: at least, at most
+MOST_TRIALS = 2**31 - 1  # more do not fit into the column of the tables
 
 
 def _as_text(value: Any) -> Any:
@@ -173,7 +173,7 @@ class Resources(Spec):
 
     @property
     def threads(self) -> int:
-        """TensorFlow's threads of a trial; a fraction of a CPU counts as one."""
+        """Threads that TensorFlow uses for a trial; a fraction of a CPU counts as a whole one."""
         return max(1, int(self.cpus))
 
 
@@ -196,7 +196,7 @@ class OneNet(Spec):
         return self
 
     def trial_config(self) -> TrialConfig:
-        """What the training loop takes."""
+        """The net as the training loop takes it: a trial with number 0."""
         return TrialConfig(
             number=0, net=self.net, training=self.training, epochs=self.epochs, seed=self.seed
         )
@@ -261,7 +261,7 @@ class Study(Spec):
             raise ValueError(why_never_drawn(name, self.space.root[name], number, holds))
 
     def _only_under_conditions(self, name: str) -> bool:
-        """Whether some trials may take a field of [space] from its section, as no `when` holds."""
+        """Whether each domain of a field has a `when`; where none holds, the section counts."""
         return all(domain.when for domain in self.space.root[name])
 
     def _never_drawn(self) -> Iterable[tuple[str, int, bool]]:
@@ -328,7 +328,7 @@ class Study(Spec):
             )
 
     def _check_samples(self) -> None:
-        """Draw configurations, as contradictions may come of the values of several fields."""
+        """Check some configurations as a whole, for fields that contradict each other."""
         for sample in self._checked_samples():
             try:
                 self.trial_config(0, sample, 0)
@@ -339,7 +339,7 @@ class Study(Spec):
                 ) from None
 
     def _checked_samples(self) -> Iterable[Values]:
-        """The study's own trials where they are not too many, else some from all over the grid."""
+        """The samples of the study's first trials, or points from all over a grid."""
         least, most = CHECKED_SAMPLES
         if self.tuning.search != "grid":
             return map(self.sample, range(min(most, max(least, self.trials))))
@@ -349,7 +349,7 @@ class Study(Spec):
 
     @property
     def trials(self) -> int:
-        """Trials the study starts."""
+        """How many trials the study starts."""
         grid = self.tuning.search == "grid"
         return self.budget.trials or (self.grid().size if grid else 16)
 
@@ -359,7 +359,7 @@ class Study(Spec):
         return {**self.net.model_dump(), **self.training.model_dump()}
 
     def grid(self) -> Grid:
-        """The points of a grid search, each made when it is asked for."""
+        """The points of a grid search. Each point is made when it is asked for."""
         return self._grid
 
     @cached_property
@@ -367,7 +367,7 @@ class Study(Spec):
         return Grid(self.space, self.base)
 
     def sample(self, number: int) -> Values:
-        """What a random search draws for a trial: it follows from the seed and number alone."""
+        """What a random search draws for a trial; only the study's seed and the number decide."""
         return self.space.sample(self.seed, number, self.base)
 
     def trial_config(self, number: int, sample: Mapping[str, Any], seed: int) -> TrialConfig:
@@ -375,7 +375,7 @@ class Study(Spec):
         return TrialConfig.of({**self.base, **sample}, number, self.budget.epochs, seed)
 
     def explored(self, config: TrialConfig, random: np.random.Generator) -> TrialConfig:
-        """The trial with those of its hyper-parameters changed a little that may change."""
+        """The trial with small changes to the hyper-parameters that may change in training."""
         known = {**self.base, **config.net.model_dump(), **config.training.model_dump()}
         changed = self.space.perturbed(known, MUTABLE, random)
         return self.trial_config(config.number, known | changed, config.seed)
@@ -383,7 +383,7 @@ class Study(Spec):
     def resolved(self) -> Values:
         """The study with every default filled in, as JSON; reads back as the same study.
 
-        It is without alternatives that are never drawn, which versions before accepted.
+        Alternatives that are never drawn are left out; earlier versions accepted them.
         """
         whole = self.model_dump(mode="json", exclude={"space"})
         never = {(name, number) for name, number, _ in self._never_drawn()}
@@ -401,7 +401,7 @@ class Study(Spec):
 
 
 def _check_drawn(name: str, value: Any, where: str, recorded: bool) -> None:
-    """Refuse a value that the field cannot have, or has only once it is converted."""
+    """Refuse a value that the field cannot have, or that it would have only after a conversion."""
     try:
         context = RECORDED if recorded else NEW
         becomes = getattr(TUNABLE[name].model_validate({name: value}, context=context), name)

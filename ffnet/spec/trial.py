@@ -1,4 +1,4 @@
-"""One trial: its net, its training and its length, what contradicts itself, when it reports.
+"""One trial: its net, its training and its length; which fields contradict each other; its reports.
 
 Neither TensorFlow nor Ray is imported here.
 """
@@ -29,14 +29,14 @@ class TrialConfig(Spec):
 
     @classmethod
     def of(cls, values: Mapping[str, Any], number: int, epochs: int, seed: Any) -> Self:
-        """The trial whose net and training have these values; what they lack is a default.
+        """The trial whose net and training have these values; other fields have their defaults.
 
         Args:
             values: fields of `NetSpec` and `Training` by name. Other names are ignored.
             number, epochs, seed: of the trial.
 
         Raises:
-            ValidationError: a value is none that its field can have, or two contradict each other.
+            ValidationError: a field cannot have its value, or two fields contradict each other.
 
         >>> TrialConfig.of({"hidden_sizes": [8], "momentum": 0.9}, 0, 1, 0).net.hidden_sizes
         (8,)
@@ -48,7 +48,7 @@ class TrialConfig(Spec):
         return cls(number=number, net=net, training=training, epochs=epochs, seed=seed)
 
     def hyperparameters(self) -> Values:
-        """Hyper-parameter name → value, None where it has none; dropout for each layer."""
+        """Hyper-parameter name → value, or None; dropout is a rate for each layer."""
         return {
             name: value
             for name, value in (self.net.model_dump() | self.training.model_dump()).items()

@@ -1,4 +1,4 @@
-"""Turns what pydantic raises into one line for a person."""
+"""Validates values, and turns what pydantic raises into one line for a person."""
 
 import difflib
 import re
@@ -15,9 +15,9 @@ from ffnet.spec.space import Domain
 M = TypeVar("M", bound=Spec)
 Place = tuple[str, ...]
 
-MOST_LEVELS = 20  # tables and lists inside one another
-SHOWN = 100  # characters of a value in a message
-MOST_MESSAGE = 350  # characters of a rule with its values
+MOST_LEVELS = 20  # of tables and lists inside each other
+SHOWN = 100  # characters of one value in a message
+MOST_MESSAGE = 350  # characters of a rule and its values
 
 
 def unknown_key(name: str, section: str, valid: Iterable[str]) -> str:
@@ -28,13 +28,13 @@ def unknown_key(name: str, section: str, valid: Iterable[str]) -> str:
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """A hint at the valid name that is like this one; empty where there is none."""
+    """A hint at the valid name that is most like this one; empty where no name is like it."""
     close = difflib.get_close_matches(name[:SHOWN], list(valid), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
 def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str:
-    """One line for the first thing wrong: where, the rule, the value received.
+    """One line for the first error: its place, the rule, the value received.
 
     Args:
         error: what pydantic raised.
@@ -45,7 +45,7 @@ def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str
 
 
 def _first(error: ValidationError, model: type[BaseModel] | None) -> tuple[str, str]:
-    """Where the first thing wrong is, which may be nowhere in particular, and what it is."""
+    """The place of the first error (empty where it has no place of its own), and its message."""
     first = error.errors()[0]
     place = [str(part) for part in first["loc"]]
     if first["type"] == "extra_forbidden" and model is not None:
@@ -103,8 +103,8 @@ def validated(
         values: its fields.
         source: where they come from, usually a file.
         flags: names of the fields that come from the command line instead.
-        recorded: whether the values are of a run, perhaps of an earlier version of ffnet: what is
-            refused only since is accepted.
+        recorded: whether the values are those of a run, perhaps of an earlier version of ffnet.
+            Then rules that are newer than the run do not apply.
 
     Raises:
         InputError: in one line: the source, or the flag; the rule; the value received.
@@ -123,7 +123,7 @@ def validated(
 def _refusal(
     source: str, flags: Collection[str], place: Place, where: str, message: str
 ) -> InputError:
-    """The error that names the flag where the field was given by one, else source and place."""
+    """The error; it names the flag that gave the field, or the source and the place."""
     if flag := next((field for field in place if field in flags), None):
         return InputError(f"{_flag(flag)}: {message}")
     if where:
@@ -137,7 +137,7 @@ def _flag(field: str) -> str:
 
 
 def _odd_leaf(values: Any) -> tuple[Place, str] | None:
-    """What no study holds, found before anything looks at it closely: its place, and the rule.
+    """The place and the rule of a value that no study can have; None where there is no such value.
 
     It is too many levels, an integer beyond 64 bits or a text with control characters.
     """
