@@ -26,6 +26,7 @@ from ffnet.run.checkpoints import KEPT_REPORTS
 from ffnet.run.folder import RunFolder
 from ffnet.run.hold import Hold, held
 from ffnet.run.past import Past
+from ffnet.run.rows import PLACE
 from ffnet.spec.net import NetSpec, Training
 from ffnet.spec.study import Study
 from ffnet.spec.trial import TrialConfig
@@ -329,7 +330,7 @@ def test_a_trial_whose_checkpoint_finds_no_room_is_stopped_not_failed_and_ends_t
         raise StorageError(28, "No space left on device", "/run/checkpoints/00000.npy")
 
     monkeypatch.setattr(TrialWorker, "_step", no_room)
-    monkeypatch.setattr(TrialWorker, "_place", lambda _: {n: REPORT[n] for n in writing.PLACE})
+    monkeypatch.setattr(TrialWorker, "_place", lambda _: {n: REPORT[n] for n in PLACE})
     result = TrialWorker.step(TrialWorker.__new__(TrialWorker))
     reason = "/run/checkpoints/00000.npy: No space left on device"
     assert (result["status"], result["reason"], result["done"]) == ("stopped", reason, True)

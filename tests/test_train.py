@@ -10,8 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import ROOT, Job
+from ffnet.api.run import Run
+from ffnet.cli import train
+from ffnet.data.load import load
 from ffnet.run import tables
 from ffnet.run.folder import RunFolder
+from ffnet.spec.study import Data
+from ffnet.training.loop import Report
 
 DIGITS = ROOT / "jobs" / "studies" / "digits.toml"
 
@@ -251,3 +256,26 @@ def test_a_run_whose_data_moved_is_trained_again_where_they_lie_now(
     done = job(*again, "--dataset", after)
     assert done.returncode == 0, done.stderr
     assert "match: all 2 reports of trial 0, bit for bit" in done.stdout
+
+
+def test_a_net_that_is_stopped_keeps_its_reports_and_its_last_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = []
+
+    def show(report: Report) -> None:
+        shown.append(report.epoch)
+        if len(shown) == 3:
+            raise KeyboardInterrupt  # as Ctrl-C does
+
+    monkeypatch.setattr(train, "_print_report", show)
+    with pytest.raises(KeyboardInterrupt):
+        train.main(["--hidden-sizes", "8", "--epochs", "9", "--out", str(tmp_path / "run")])
+    assert "stopped: the reports and the last weights are kept in" in capsys.readouterr().out
+    run = Run(tmp_path / "run")
+    assert [row["status"] for row in run.trials().to_pylist()] == ["stopped"]
+    assert run.epochs().column("epoch").to_pylist() == shown
+    accuracy = run.epochs().column("val_accuracy").to_pylist()[-1]
+    validation = load(Data()).validation
+    predicted = run.load().predict(validation.x)
+    assert (predicted == validation.y).mean() == pytest.approx(accuracy)

@@ -17,15 +17,15 @@ import argparse
 import itertools
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ffnet.cli import command
 from ffnet.cli.flags import add_flags, given, override
-from ffnet.errors import InputError, StorageError
+from ffnet.errors import InputError
 from ffnet.run.folder import RunFolder
-from ffnet.run.hold import held
+from ffnet.run.hold import Hold, held
 from ffnet.run.study_files import read_toml
 from ffnet.spec import presets
 from ffnet.spec.base import Values
@@ -36,8 +36,6 @@ from ffnet.spec.validation import did_you_mean, validated
 from ffnet.system.output import redirected
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from ffnet.data.dataset import DataSet
     from ffnet.run.tables import Row
     from ffnet.training.loop import Report
@@ -79,8 +77,7 @@ def _train_one(flags: argparse.Namespace) -> int:
     if not flags.out:
         return _train(flags, one, data, config, None)
     with held(RunFolder.at(flags.out)) as hold:
-        hold.folder.begin()
-        return _train(flags, one, data, config, hold.folder)
+        return _train(flags, one, data, config, hold)
 
 
 def _source(flags: argparse.Namespace) -> tuple[str, Values]:
@@ -105,28 +102,32 @@ def _source(flags: argparse.Namespace) -> tuple[str, Values]:
 
 
 def _train(
-    flags: argparse.Namespace, one: OneNet, data: "DataSet", config: TrialConfig,
-    folder: RunFolder | None,
-) -> int:  # fmt: skip
+    flags: argparse.Namespace, one: OneNet, data: "DataSet", config: TrialConfig, hold: Hold | None
+) -> int:
+    from ffnet.api import one_net
+
     print(data.describe())
     threads = len(os.sched_getaffinity(0))
     trainer = _trainer(data, config, threads, flags.device)
-    reports: list[Report] = []
     begun = time.monotonic()
-    for report in _reports(trainer, config, lesson=not flags.file):
-        reports.append(report)
-        _print_report(report)
-    print(f"validation accuracy {report.validation.accuracy:.4f}", end=" ")
-    print(f"after {report.epoch:g} epochs in {time.monotonic() - begun:.1f} s")
-    row = _row(config, reports)
-    if one.evaluate_test:
-        assert trainer.data.test  # every set is split into three parts
-        test = trainer.evaluate(trainer.data.test)
-        row |= {"test_accuracy": test.accuracy, "test_loss": test.loss}
-        print(f"test accuracy {test.accuracy:.4f}, loss {test.loss:.4f}")
-    if folder:
-        _save_somewhere(folder, one, data, threads, trainer, row, reports)
-    _show(flags, data, trainer, row, reports, one.evaluate_test)
+    try:
+        with one_net.written(one, data, threads, hold) as rows:
+            reports = _reports(trainer, config, lesson=not flags.file)
+            for report in one_net.trained(rows, one, trainer, reports):
+                _print_report(report)
+            print(f"validation accuracy {report.validation.accuracy:.4f}", end=" ")
+            print(f"after {report.epoch:g} epochs in {time.monotonic() - begun:.1f} s")
+            if one.evaluate_test:
+                accuracy, loss = one_net.tested(rows, trainer)
+                print(f"test accuracy {accuracy:.4f}, loss {loss:.4f}")
+    except KeyboardInterrupt:
+        if hold and hold.folder.has_study():
+            print(f"stopped: the reports and the last weights are kept in {hold.folder}")
+        raise
+    if hold:
+        print(f"results: {hold.folder}")
+    row = rows.rows[config.number]
+    _show(flags, data, trainer, row, list(rows.reports.values()), one.evaluate_test)
     if report.diverged:
         print("the loss is no longer finite: lower the learning rate")
     return int(report.diverged)
@@ -165,69 +166,15 @@ def _print_report(report: "Report") -> None:
 # --- results -----------------------------------------------------------------------------------
 
 
-def _row(config: TrialConfig, reports: "list[Report]") -> "Row":
-    """The net's row of trials.parquet."""
-    from ffnet.run.tables import note_score
-
-    last = reports[-1]
-    row: Row = {
-        "trial": config.number,
-        "status": "diverged" if last.diverged else "done",
-        **config.hyperparameters(),
-        "seed": config.seed,
-        "epochs": last.epoch,
-        "train_seconds": sum(report.train_seconds for report in reports),
-        "evaluate_seconds": sum(report.evaluate_seconds for report in reports),
-    }
-    for report in reports:
-        note_score(row, report.measured())
-    return row
-
-
-def _report_rows(row: "Row", reports: "Iterable[Report]") -> "list[Row]":
-    """The net's rows of epochs.parquet."""
-    from ffnet.spec.net import MUTABLE
-
-    own = {name: row[name] for name in ("trial", *MUTABLE)}
-    return [own | report.measured() for report in reports]
-
-
-def _save_somewhere(folder: RunFolder, *net: Any) -> None:
-    """Save the trained net in its folder, or say where else it is."""
-    from ffnet.run import rescue
-
-    try:
-        _save(folder, *net)
-    except StorageError as error:
-        then = "export it from there, or move it"
-        raise rescue.save(folder, lambda other: _save(other, *net), error, then) from None
-
-
-def _save(
-    folder: RunFolder, one: OneNet, data: "DataSet", threads: int, trainer: "Trainer",
-    row: "Row", reports: "list[Report]",
-) -> None:  # fmt: skip
-    """A run's folder, as a study of one trial leaves it."""
-    from ffnet.run import checkpoints, provenance, storage, tables
-
-    with folder.checkpoint(0).replacing() as file:
-        checkpoints.write(file, reports[-1].step, [], trainer.variables)
-    tables.write(folder.epochs, _report_rows(row, reports), tables.EPOCHS)
-    tables.write(folder.trials, [row], tables.TRIALS)
-    document = provenance.new_study_json(one.model_dump(mode="json"), data, threads)
-    storage.write_json(folder.study, document)
-    print(f"results: {folder}")
-
-
 def _show(
     flags: argparse.Namespace, data: "DataSet", trainer: "Trainer", row: "Row",
-    reports: "list[Report]", use_test: bool,
+    reports: "list[Row]", use_test: bool,
 ) -> None:  # fmt: skip
     """Figures and TensorBoard's files, where they were asked for."""
     if flags.tensorboard:
         from ffnet.report.tensorboard import write_run
 
-        write_run(flags.tensorboard, [row], _report_rows(row, reports), Tuning())
+        write_run(flags.tensorboard, [row], reports, Tuning())
         print(f"events: tensorboard --logdir {flags.tensorboard}")
     if not flags.save_figures:
         return
@@ -235,7 +182,7 @@ def _show(
 
     sizes = "-".join(map(str, row["hidden_sizes"])) or "no hidden layer"
     name = f"{data.name}: {sizes}, {row['optimizer']}"
-    drawn = {"curves": figures.curves(_report_rows(row, reports), name)}
+    drawn = {"curves": figures.curves(reports, name)}
     if row["status"] == "diverged":
         print("no confusion matrix and no weights are drawn: the net diverged")
     else:

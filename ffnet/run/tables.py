@@ -114,7 +114,13 @@ def write(file: File, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> N
 
 
 def read(file: File, columns: list[str] | None = None) -> list[Row]:
-    """The rows of a table, each checked; see `checks`.
+    """The rows of a table as dicts: see `read_table`."""
+    rows: list[Row] = read_table(file, columns).to_pylist()
+    return rows
+
+
+def read_table(file: File, columns: list[str] | None = None) -> pa.Table:
+    """A table, with each of its values checked; see `checks`.
 
     Args:
         file: trials.parquet or epochs.parquet.
@@ -149,13 +155,12 @@ def read(file: File, columns: list[str] | None = None) -> list[Row]:
                 found = found.append_column(
                     schema.field(name), pa.nulls(len(found), schema.field(name).type)
                 )
-        rows: list[Row] = found.select(wanted).to_pylist()
+        return found.select(wanted)
     except InputError:
         raise
     except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
         reason = one_line(str(error), 300)
         raise InputError(f"{file}: not a readable table ({reason})") from None
-    return rows
 
 
 def note_score(row: Row, report: Mapping[str, Any]) -> None:

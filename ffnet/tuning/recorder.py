@@ -7,8 +7,9 @@ from ray import tune
 from ffnet.errors import RunError
 from ffnet.run.hold import Hold
 from ffnet.run.past import Past
+from ffnet.run.rows import PLACE
 from ffnet.run.tables import Row, Status
-from ffnet.run.writer import PLACE, Writer
+from ffnet.run.writer import Writer
 from ffnet.spec.study import Study
 from ffnet.spec.trial import TrialConfig
 from ffnet.tuning.losses import Losses

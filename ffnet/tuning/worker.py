@@ -20,9 +20,9 @@ from ffnet.errors import InputError, StorageError, one_line
 from ffnet.ray_cluster.private_ray import restore_umask
 from ffnet.run import storage
 from ffnet.run.folder import RunFolder
+from ffnet.run.rows import place
 from ffnet.run.storage import File
 from ffnet.run.tables import Status
-from ffnet.run.writer import place
 from ffnet.spec.study import Study
 from ffnet.spec.trial import TrialConfig
 from ffnet.training import memory

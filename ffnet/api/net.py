@@ -1,0 +1,93 @@
+"""A trained net that predicts from raw examples, in this process. Imports TensorFlow."""
+
+import re
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from ffnet.errors import InputError
+from ffnet.export.card import choose
+from ffnet.export.export import ServedNet
+from ffnet.run.folder import RunFolder
+from ffnet.spec.validation import shown
+
+AT_ONCE = 1024
+"""Examples that are predicted at a time, which bounds the memory that this takes."""
+
+
+class Net:
+    """A trained net with its normalisation.
+
+    Attributes:
+        trial: number of the trial that trained it.
+        classes: names of the classes, in the order of the probabilities.
+        example_shape: shape of a raw example, such as (28, 28) or (13,).
+    """
+
+    def __init__(self, run: RunFolder, trial: int | None) -> None:
+        """Read the weights: see `Run.load`."""
+        choice = choose(run, None if trial is None else str(trial))
+        data = choice.document["data"]
+        self.trial = int(choice.row["trial"])
+        self.classes = tuple(data["classes"])
+        self.example_shape = tuple(data["example_shape"])
+        self._dtype = np.dtype(data["dtype"])
+        self._net = ServedNet(choice.config.net, data, choice.checkpoint)
+
+    def probabilities(self, x: Any) -> npt.NDArray[np.float32]:
+        """The probability of each class.
+
+        Args:
+            x: raw examples [N, *example_shape], as they stood in the data: pixels from 0 to 255, or
+                features that are not standardised. Anything that NumPy makes an array of.
+
+        Returns:
+            Probabilities [N, C], in the order of `classes`; each row sums to 1.
+
+        Raises:
+            InputError: another shape, or numbers that the data could not hold.
+        """
+        examples = self._examples(x)
+        parts = [
+            self._net.answer(tf.constant(examples[start : start + AT_ONCE]))["probabilities"]
+            for start in range(0, len(examples), AT_ONCE)
+        ]
+        return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
+
+    def predict(self, x: Any) -> npt.NDArray[Any]:
+        """The most probable class of each example [N].
+
+        The classes are integers where the names of all of them are, as those of digits, else text.
+
+        Args:
+            x: raw examples, as for `probabilities`.
+
+        Raises:
+            InputError: another shape, or numbers that the data could not hold.
+        """
+        names = np.array(self.classes)
+        if all(re.fullmatch(r"0|-?[1-9]\d{0,17}", name) for name in self.classes):
+            names = names.astype(np.int64)
+        predicted: npt.NDArray[Any] = names[self.probabilities(x).argmax(axis=1)]
+        return predicted
+
+    def _examples(self, x: Any) -> npt.NDArray[Any]:
+        given = np.asarray(x)
+        if given.dtype.kind not in "buif":
+            raise InputError(f"examples must be numbers. Given: {given.dtype}, {shown(x)}")
+        if given.shape[1:] != self.example_shape:
+            wanted = ", ".join(map(str, ("N", *self.example_shape)))
+            raise InputError(f"examples must have the shape [{wanted}]. Given: {given.shape}")
+        if given.dtype.kind == "f" and not np.isfinite(given).all():
+            raise InputError("examples must be finite numbers. Given: NaN or infinity")
+        if self._dtype == np.uint8 and given.dtype != np.uint8:
+            odd = given[(given < 0) | (given > 255) | (given != np.floor(given))]
+            if odd.size:
+                raise InputError(f"pixels must be whole numbers from 0 to 255. Given: {odd[0]}")
+        with np.errstate(over="ignore"):
+            examples = given.astype(self._dtype)
+        if self._dtype.kind == "f" and not np.isfinite(examples).all():
+            raise InputError(f"examples must be numbers that {self._dtype} holds")
+        return examples
