@@ -36,6 +36,8 @@ from ffnet.spec.validation import did_you_mean, validated
 from ffnet.system.output import redirected
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from ffnet.data.dataset import DataSet
     from ffnet.run.tables import Row
     from ffnet.training.loop import Report
