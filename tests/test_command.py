@@ -72,7 +72,50 @@ def test_runs_are_listed_and_the_newest_is_shown_without_a_name(call: Job, tmp_p
     table = call("table", "--columns", "trial", "--format", "csv", cwd=tmp_path)
     assert table.stdout.split() == ["trial", "1", "0"]
     assert table.stderr == f"{tmp_path}/runs/newer:\n"
-    assert "holds no run" in call("table", cwd=tmp_path / "runs").stderr
+    assert "runs holds no run: begin a study" in call("table", cwd=tmp_path / "runs").stderr
+    not_here = call("table", "newer", cwd=tmp_path).stderr
+    assert not_here.endswith(
+        "newer is not a run: it has no study.json (did you mean runs/newer?)\n"
+    )
+    assert "it holds runs, which ffnet runs lists" in call("table", "runs", cwd=tmp_path).stderr
+
+
+def test_runs_on_a_terminal_of_80_columns_keep_their_names_and_a_damaged_one_says_why(
+    call: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    names = ("digits-20261125-122844-738", "losses of 实验", "damaged", "with one net")
+    rows: list[Row] = [
+        {"trial": 3, "status": "pruned", "best_val_accuracy": 0.75, "best_val_loss": 0.5},
+        {"trial": 4, "status": "done", "best_val_accuracy": 0.7, "best_val_loss": 0.25},
+    ]
+    for hour, name in enumerate(names):
+        run = RunFolder.at(tmp_path / "runs" / name)
+        tuning = {"metric": "val_loss"} if "losses" in name else {}
+        study = {} if "one" in name else {"tuning": tuning}
+        storage.write_json(run.study, {"study": study})
+        os.utime(run.study.place, (hour, -hour))
+        tables.write(run.trials, rows[-1:] if "one" in name else rows, tables.TRIALS)
+    (tmp_path / "runs" / "damaged" / "trials.parquet").write_bytes(b"PAR1")
+    done = call("runs", cwd=tmp_path)
+    assert done.returncode == 0
+    header, _, *lines = done.stdout.splitlines()
+    assert header.split() == ["run", "begun", "trials", "metric", "best", "@trial"]
+    assert [line.split("  ")[0] for line in lines[:4]] == list(names)
+    assert lines[0].endswith("1 done, 1 pruned  val_accuracy  0.75 @3")
+    assert lines[1].endswith("1 done, 1 pruned  val_loss      0.25 @4")
+    assert lines[2].endswith("unreadable")
+    assert lines[3].endswith("1 done            val_accuracy   0.7 @4")
+    assert lines[4].startswith("damaged: ")
+
+
+def test_a_table_without_rows_says_so(call: Job, tmp_path: Path) -> None:
+    run = RunFolder.at(tmp_path / "run")
+    storage.write_json(run.study, {"study": {}})
+    tables.write(run.trials, [], tables.TRIALS)
+    assert call("table", run.place).stdout.splitlines()[2:] == ["no trial yet"]
+    failed = call("table", run.place, "--status", "failed").stdout
+    assert failed.splitlines()[2:] == ["no trial of that status"]
 
 
 @pytest.fixture(scope="module")

@@ -38,10 +38,10 @@ def test_without_a_width_every_column_stands_under_its_full_name() -> None:
 def test_a_table_of_80_columns_has_short_names_and_the_epoch_beside_the_best_figure() -> None:
     text, left_out = fitted(ROWS, NAMES, 80)
     assert text.splitlines() == [
-        "trial  status  hidden                lr  best acc @epoch  last loss  epochs",
-        "-----  ------  ----------------  ------  ---------------  ---------  ------",
-        "    9  done    130               0.4964  0.9778 @28          0.0822      30",
-        "   10  pruned  2048-1024-512-2…  0.5285  0.9741 @8                       18",
+        "trial  status  hidden                    lr  best acc @epoch  last loss  epochs",
+        "-----  ------  --------------------  ------  ---------------  ---------  ------",
+        "    9  done    130                   0.4964  0.9778 @28          0.0822      30",
+        "   10  pruned  2048-1024-512-256-1…  0.5285  0.9741 @8                       18",
     ]
     assert left_out == ["train_seconds"]
     line = terminal.left_out_line(left_out, "--columns shows them, --format csv has all", 80)
@@ -69,8 +69,8 @@ def test_no_line_is_wider_than_the_terminal_and_no_column_goes_without_a_word(mo
 
 
 def test_the_least_needed_columns_go_first_and_searched_ones_from_the_end() -> None:
-    assert fitted(ROWS, NAMES, 70)[1] == ["last_val_loss", "train_seconds"]
-    assert fitted(ROWS, NAMES, 48)[1] == [
+    assert fitted(ROWS, NAMES, 75)[1] == ["last_val_loss", "train_seconds"]
+    assert fitted(ROWS, NAMES, 55)[1] == [
         "learning_rate", "last_val_loss", "epochs", "train_seconds",
     ]  # fmt: skip
 

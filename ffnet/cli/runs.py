@@ -56,7 +56,7 @@ def _row(run: RunFolder, faults: dict[str, str]) -> dict[str, Any]:
     begun = [trial["started_at"] for trial in rows if trial["started_at"]]
     row |= {
         "begun": min(begun) if begun else None,
-        "trials": ", ".join(f"{n} {status}" for status, n in counts.items()),
+        "trials": ", ".join(f"{counts[s]} {s}" for s in tables.Status if counts[s]),
         "metric": tuning.metric,
     }
     for trial in best_first(rows, tuning)[:1]:

@@ -46,6 +46,8 @@ def main(argv: list[str]) -> int:
         print(render(kept, columns, flags.format))
         return 0
     _print_table(kept, columns, chosen=flags.columns is not None)
+    if not rows:
+        print("no trial yet" if set(statuses) == set(tables.Status) else "no trial of that status")
     if len(kept) < len(rows):
         print(f"… {len(rows) - len(kept)} more: --top 0 shows all {len(rows)}")
     return 0

@@ -15,18 +15,20 @@ from ffnet.report.columns import Column, cut, side_by_side, total_width
 from ffnet.report.text import columns_of
 from ffnet.run.tables import Row
 
-LONG, SHORTENED = 40, 16
+LONG, SHORTENED = 40, 20
 """Cells that a value takes at most on a terminal, and where a table would be too wide."""
 
+JOINED = {
+    "best_val_accuracy": ("best_val_accuracy_epoch", "best acc @epoch"),
+    "best_val_loss": ("best_val_loss_epoch", "best loss @epoch"),
+    "best": ("best_trial", "best @trial"),
+}
+"""Column → the column that is shown in it, after an @, and what stands above both."""
+
 FIGURES = {
-    "best_val_accuracy": "best acc",
-    "best_val_accuracy_epoch": "best acc epoch",
-    "best_val_loss": "best loss",
-    "best_val_loss_epoch": "best loss epoch",
     "last_val_accuracy": "last acc",
     "last_val_loss": "last loss",
     "train_seconds": "train s",
-    "best_trial": "best trial",
 }
 HYPERPARAMETERS = {
     "hidden_sizes": "hidden",
@@ -76,7 +78,7 @@ def fitted(rows: Sequence[Row], names: Sequence[str], most: int | None) -> tuple
     columns = columns_of(rows, names)
     if most is None:
         return side_by_side(columns), []
-    columns = [_renamed(c, FIGURES).cut(LONG) for c in _with_epoch(columns)]
+    columns = [_renamed(c, FIGURES).cut(LONG) for c in _joined(columns)]
     for narrower in (
         lambda column: _renamed(column, HYPERPARAMETERS),
         lambda column: column if column.name == "run" else column.cut(SHORTENED),
@@ -112,20 +114,18 @@ def left_out_line(names: Sequence[str], how: str, most: int | None) -> str:
     return textwrap.fill(f"left out: {', '.join(names)}; {how}", most or 10_000)
 
 
-def _with_epoch(columns: Sequence[Column]) -> list[Column]:
-    """The best figure and its epoch as one column."""
+def _joined(columns: Sequence[Column]) -> list[Column]:
+    """The columns, of which some stand in others: see JOINED."""
     by_name = {column.name: column for column in columns}
-    epochs = {name: by_name[f"{name}_epoch"] for name in by_name if f"{name}_epoch" in by_name}
+    pairs = {name: by_name.get(JOINED[name][0]) for name in by_name if name in JOINED}
     joined = []
     for column in columns:
-        if column.name in epochs:
+        if other := pairs.get(column.name):
             wide = max(map(len, column.cells), default=0)
-            pairs = zip(column.cells, epochs[column.name].cells, strict=True)
-            texts = [f"{value:>{wide}} @{at}" if value else "" for value, at in pairs]
-            joined.append(
-                Column(column.name, f"{FIGURES.get(column.name, column.name)} @epoch", texts)
-            )
-        elif column not in epochs.values():
+            both = zip(column.cells, other.cells, strict=True)
+            texts = [f"{value:>{wide}} @{at}" if value else "" for value, at in both]
+            joined.append(Column(column.name, JOINED[column.name][1], texts))
+        elif column not in pairs.values():
             joined.append(column)
     return joined
 

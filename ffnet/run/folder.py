@@ -61,7 +61,18 @@ class RunFolder:
     def must_have_study(self) -> None:
         """Raise InputError when no study was begun here."""
         if not self.has_study():
-            raise InputError(f"{self} is not a run: it has no study.json")
+            raise InputError(f"{self} is not a run: it has no study.json{self._hint()}")
+
+    def _hint(self) -> str:
+        """What somebody may have meant by a folder of this machine that is no run."""
+        if storage.is_remote(self.place):
+            return ""
+        with suppress(OSError):
+            if (Path("runs") / self.name / "study.json").exists():
+                return f" (did you mean runs/{self.name}?)"
+            if any(Path(self.place).glob("*/study.json")):
+                return "; it holds runs, which ffnet runs lists"
+        return ""
 
     def begin(self) -> None:
         """See that the folder is empty and can be written.

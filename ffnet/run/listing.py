@@ -20,5 +20,7 @@ def runs(place: str = HERE) -> list[RunFolder]:
     except OSError as error:
         raise InputError(f"{place} cannot be read ({error.strerror})") from None
     if not studies:
-        raise InputError(f"{place} holds no run: name the folder of one")
+        raise InputError(
+            f"{place} holds no run: begin a study, such as ffnet tune digits, or name a folder"
+        )
     return [RunFolder.at(path.parent) for _, path in sorted(studies, reverse=True)]
