@@ -351,11 +351,11 @@ def test_ray_tune_without_room_for_its_own_state_ends_the_study_in_order(
     def no_room(*_: Any) -> NoReturn:
         raise OSError(number, os.strerror(number), "/tmp/ray/state.json")
 
-    monkeypatch.setattr("ffnet.ray_cluster.cluster.connected", lambda *_: nullcontext(1))
+    monkeypatch.setattr("ffnet.ray_cluster.cluster.connected", lambda *_, **__: nullcontext(1))
     monkeypatch.setattr("ffnet.ray_cluster.shared_folder.refuse_unseen", lambda _: None)
     monkeypatch.setattr(driver, "_fit", no_room)
     live = LiveLine(io.StringIO())
-    recorder = driver.run_study(STUDY, load(STUDY.data), hold.folder, None, Past(), hold, live)
+    recorder = driver.run_study(STUDY, load(STUDY.data), None, Past(), hold, live)
     assert recorder.writer.unwritable == f"/tmp/ray/state.json: {os.strerror(number)}"
     assert tables.read(hold.folder.trials) == []
 
@@ -394,9 +394,9 @@ def test_a_command_that_cannot_write_ends_in_one_line_with_status_1(
 def test_a_run_whose_only_rows_are_saved_elsewhere_is_kept_for_resume(
     disk: Disk, small_study: Path, call: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run_study(study: Study, data: Any, folder: RunFolder, *rest: Any) -> NoReturn:
-        recorder, _ = begun(rest[2])
-        tables.write(folder.trials, [], tables.TRIALS)  # as it was when the disk became full
+    def run_study(study: Study, data: Any, address: None, past: Past, hold: Hold, *_: Any) -> None:
+        recorder, _trial = begun(hold)
+        tables.write(hold.folder.trials, [], tables.TRIALS)  # as it was when the disk became full
         disk.fill()
         recorder.finish()
         raise AssertionError("there was room")
@@ -418,7 +418,7 @@ def test_a_run_whose_only_rows_are_saved_elsewhere_is_kept_for_resume(
     seen: list[Past] = []
 
     def take(*given: Any) -> NoReturn:
-        seen.append(given[4])
+        seen.append(given[3])
         raise KeyboardInterrupt
 
     monkeypatch.setattr(driver, "run_study", take)

@@ -10,6 +10,7 @@ from ffnet.run.folder import RunFolder
 from ffnet.run.tables import Row
 from ffnet.spec.study import OneNet, Study
 from ffnet.spec.validation import validated
+from ffnet.system import environment
 
 if TYPE_CHECKING:
     from ffnet.api.net import Net
@@ -91,6 +92,7 @@ class Run:
         Raises:
             InputError: the trial's weights are not kept, or are damaged.
         """
-        from ffnet.api.net import Net
+        with environment.restored():
+            from ffnet.api.net import Net
 
         return Net(self._folder, trial)

@@ -20,22 +20,18 @@ import os
 import shlex
 import sys
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ffnet.cli import command
 from ffnet.cli.flags import add_flags, given, override
 from ffnet.errors import InputError, RunError
-from ffnet.run import storage
+from ffnet.run.begin import as_begun, begin, holds_a_study, new_place
 from ffnet.run.folder import RunFolder
 from ffnet.run.hold import Hold, held
 from ffnet.run.study_files import found, is_of_run, name_of, read_study
 from ffnet.run.tables import Status
 from ffnet.spec import presets
-from ffnet.spec.base import Values
-from ffnet.spec.earlier import EARLIER, as_meant, of_run
-from ffnet.spec.net import NetSpec
 from ffnet.spec.relevance import relevant
 from ffnet.spec.study import Study
 from ffnet.spec.validation import validated
@@ -58,8 +54,10 @@ def main(argv: list[str]) -> int:
         raise InputError("--retry-failed goes with --resume: a new study has no failed trials")
     flags.study = found(flags.study)
     values, recorded = read_study(flags.study), is_of_run(flags.study)
-    if flags.resume and _holds_a_study(flags.out):  # it may be older than a rule
-        values, recorded = _as_begun(relevant(values), flags.out), True
+    if flags.resume and holds_a_study(flags.out):  # it may be older than a rule
+        values, said = as_begun(relevant(values), flags.out)
+        print("\n".join(said), end="\n" if said else "")
+        recorded = True
     values = override({"name": name_of(flags.study), **values}, flags, Study)
     study = validated(Study, values, flags.study, given(flags, Study), recorded)
 
@@ -71,29 +69,10 @@ def main(argv: list[str]) -> int:
         address = None
         scratch.base()  # refuse a place for Ray's files before anything is written
     scratch.clear_killed()  # also when nothing is left to train
-    out = flags.out or f"runs/{study.name}-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
+    out = flags.out or new_place(study.name)
     data = load(study.data)
     with held(RunFolder.at(out)) as hold, output.screen() as screen, LiveLine(screen) as live:
         return _run(flags, study, data, hold, address, argv, live)
-
-
-def _holds_a_study(place: str) -> bool:
-    """Whether a study was begun there."""
-    folder = RunFolder.at(place)
-    storage.knock(folder.place)
-    return folder.has_study()
-
-
-def _as_begun(values: Values, out: str) -> Values:
-    """A study's values, with the run's own for fields whose default is another one since then."""
-    from ffnet.run import recorded
-
-    meant = as_meant(values, of_run(recorded.read_study_json(RunFolder.at(out))["study"]))
-    for name in EARLIER if meant is not values else ():
-        value = meant["net"][name]
-        if value != NetSpec.model_fields[name].default:
-            print(f"{name} is {str(value).lower()}, as in the run; the file leaves it out")
-    return meant
 
 
 def _run(
@@ -106,21 +85,22 @@ def _run(
     live: "LiveLine",
 ) -> int:
     """Run the study in a folder that this process holds."""
-    folder, past = _folder(hold.folder, flags, study, data)
+    folder = hold.folder
+    past = begin(folder, study, data, flags.resume, flags.retry_failed)
     print(data.describe())
     print(f"{study.trials} trials of up to {study.budget.epochs} epochs → {folder}")
     if past.trials:
         _say_what_goes_on(past, folder, study)
     sys.stdout.flush()
 
-    begun = time.monotonic()
+    started = time.monotonic()
     try:
         if not past.trials or past.left(study):
             live.begin(f"connecting to {address}" if address else "starting Ray")
         with held_back():  # an import that is interrupted fails in ways of its own
             from ffnet.tuning.driver import run_study  # imports Ray: seconds
 
-        recorder = run_study(study, data, folder, address, past, hold, live)
+        recorder = run_study(study, data, address, past, hold, live)
     except RunError:  # its tables are saved elsewhere, and --resume needs the rest
         raise
     except BaseException as error:
@@ -130,7 +110,7 @@ def _run(
             _say_what_is_left(folder, argv)
         raise
     live.clear()
-    _summarise(study, recorder, folder, time.monotonic() - begun)
+    _summarise(study, recorder, folder, time.monotonic() - started)
     if recorder.stopping:
         print(f"go on:   {shlex.join(_resuming(argv, folder))}")
     return _end(study, recorder)
@@ -165,30 +145,6 @@ def _say_what_goes_on(past: "Past", folder: RunFolder, study: Study) -> None:
             f"{len(longer)} trials that were done train on to {study.budget.epochs} epochs; {anew} "
             f"of them begin again, to the same bits, as only the best keep their checkpoints"
         )
-
-
-def _folder(
-    folder: RunFolder, flags: argparse.Namespace, study: Study, data: "DataSet"
-) -> "tuple[RunFolder, Past]":
-    """The run's folder with its study.json, and what the study did there before."""
-    from ffnet.run import past, provenance, rescue
-
-    saved = rescue.found(folder)
-    if flags.resume and (saved or folder.has_study()):
-        return folder, past.read(folder, study, data, flags.retry_failed)
-    if saved:
-        raise InputError(
-            f"{folder}: tables of a run there are saved in {saved}: take them back with --resume, "
-            f"move them away, or name a new folder with --out"
-        )
-    if folder.has_study() and folder.begun() and past.is_same(folder, study):
-        raise InputError(
-            f"{folder} holds this same study: add --resume to go on with it, or name a new folder"
-        )
-    folder.begin()
-    document = provenance.new_study_json(study.resolved(), data, study.resources.threads)
-    storage.write_json(folder.study, document)
-    return folder, past.Past()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -30,6 +30,7 @@ TUNE = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the driver stops a study by its stopper
     "TUNE_GLOBAL_CHECKPOINT_S": "300",  # the tables are the record, Tune's state only a spare
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints a table of settings whatever it is told
 }
 """Ray Tune's environment in the driver, where the user set nothing."""
 
@@ -48,17 +49,20 @@ def connected(
     resources: Resources,
     concurrency: int | None,
     on_death: OnDeath = lambda _: None,
+    log_to_driver: bool = True,
 ) -> Iterator[int]:
     """Connect to Ray; yields how many trials run at a time.
 
     Args:
-        address: of a running cluster; None starts a private one on this machine, which goes when
-            the block ends. It is reachable only with a token that is made for it alone, so other
-            Rays and users of the machine are not touched.
+        address: address of a running cluster. With None, a Ray that this process has initialised
+            is used and left running. Where there is none, a private Ray starts on this machine and
+            stops when the block ends. It is reachable only with a token that is made for it alone,
+            so other Rays and users of the machine are not touched.
         resources: what a trial holds.
         concurrency: trials at a time at most; None for as many as the resources hold.
         on_death: called in a thread, with the reason, when Ray is dead. After it this process ends
             with exit status 1: Ray would end it a little later without a word.
+        log_to_driver: whether what workers print, and what Ray logs, is printed here too.
 
     On a cluster that grows, Ray Tune is given as many as `concurrency`, or GROWING: those for which
     there is no node yet wait, and for them the cluster's autoscaler starts nodes, up to its own
@@ -69,13 +73,16 @@ def connected(
             be reached.
     """
     set_defaults(SETTINGS | TUNE)
+    if address is None and ray.is_initialized():
+        yield _slots(resources, concurrency, grows=cluster_grows())
+        return
     if address is None:
-        with private_ray(_own_cpus(resources, concurrency), on_death=on_death):
+        with private_ray(_own_cpus(resources, concurrency), log_to_driver, on_death):
             yield _slots(resources, concurrency, grows=False)
         return
     try:
         _knock(address)
-        connect(address)
+        connect(address, log_to_driver)
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(

@@ -186,7 +186,7 @@ def connect(address: str, log_to_driver: bool = True) -> None:
     """Connect to a running Ray; the handlers of signals stay as they are."""
     try:
         with held_back():
-            ray.init(address=address, log_to_driver=log_to_driver)
+            ray.init(address=address, log_to_driver=log_to_driver, configure_logging=log_to_driver)
     except SystemExit:  # Ray's own handler of SIGTERM, which it sets at once
         raise KeyboardInterrupt from None
 

@@ -1,6 +1,7 @@
 """The signals that end a job, and how they wait."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -49,7 +50,12 @@ def interrupt() -> None:
 
 
 def wanted() -> list[signal.Signals]:
-    """The signals that end a job and that are not ignored."""
+    """The signals that end a job and that are not ignored; none outside the main thread.
+
+    Python allows handlers of signals to be set in the main thread alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return []
     return [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
 
 
@@ -66,5 +72,7 @@ def restored() -> Iterator[None]:
     try:
         yield
     finally:
+        if threading.current_thread() is not threading.main_thread():
+            before = {}
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,5 +1,8 @@
 """Gives TensorFlow the threads and GPUs that a trial holds, and no others."""
 
+import os
+from contextlib import AbstractContextManager
+
 import tensorflow as tf
 
 from ffnet.errors import InputError
@@ -32,3 +35,24 @@ def configure(threads: int, gpus: float) -> None:
         )
     for gpu in seen:
         tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def on(device: str) -> AbstractContextManager[None]:
+    """A context in which nets train on "cpu" or "gpu", without a change of TensorFlow's settings.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    kind = device.upper()
+    if not tf.config.list_physical_devices(kind):
+        raise InputError(
+            f"device must be one that TensorFlow sees. Given: {device}; it sees "
+            f"{[d.name for d in tf.config.list_physical_devices()]}"
+        )
+    scope: AbstractContextManager[None] = tf.device(f"/{kind}:0")
+    return scope
+
+
+def threads() -> int:
+    """The threads that TensorFlow uses in one operation."""
+    return tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))

@@ -24,7 +24,7 @@ from ffnet.spec.study import Study
 from ffnet.system import output
 from ffnet.system.live import LiveLine
 from ffnet.system.signals import wanted
-from ffnet.tuning import checks
+from ffnet.tuning import checks, guests
 from ffnet.tuning.losses import Losses
 from ffnet.tuning.progress import Progress
 from ffnet.tuning.recorder import Recorder
@@ -46,9 +46,9 @@ class Signals(tune.Callback):  # type: ignore[misc]
         recorder: learns of the first signal. Before it is set there is no study to end in order.
     """
 
-    def __init__(self, live: LiveLine) -> None:
+    def __init__(self, live: LiveLine, guest: bool = False) -> None:
         self.recorder: Recorder | None = None
-        self._live = live
+        self._live, self._guest = live, guest
         self._count = 0
         self._ending = False
 
@@ -72,7 +72,7 @@ class Signals(tune.Callback):  # type: ignore[misc]
 
     def _stop(self, number: int, _: Any) -> None:
         self._count += 1
-        if self._count > 2:
+        if self._count > 2 and not self._guest:
             with suppress(OSError):
                 self._live.let_go()
             os._exit(130)  # the private Ray's host sees it, and takes Ray away
@@ -113,22 +113,24 @@ class StudyStopper(tune.Stopper):  # type: ignore[misc]
 def run_study(
     study: Study,
     data: DataSet,
-    folder: RunFolder,
     address: str | None,
     past: Past,
     hold: Hold,
     live: LiveLine,
+    guest: bool = False,
 ) -> Recorder:
     """Run a study to its end, its budget or a signal.
 
     Args:
         study: what to run.
         data: its data set.
-        folder: gets the tables, the log and the checkpoints.
-        address: of a running Ray cluster; None for a private one on this machine.
+        address: address of a running Ray cluster. With None the Ray is used that this process has
+            initialised, else a private Ray starts on this machine and stops with the study.
         past: what the study did before.
-        hold: this process's hold on the folder.
+        hold: this process's hold on the folder for the tables, the log and the checkpoints.
         live: shows the progress.
+        guest: whether the process belongs to somebody else, as that of a notebook: then nothing of
+            it is redirected or left changed, and no signal ends it.
 
     Returns:
         The rows of the tables, every trial ended.
@@ -139,6 +141,7 @@ def run_study(
             could not be written at the end.
         KeyboardInterrupt: a signal came before the study could begin, or a second one.
     """
+    folder = hold.folder
     if past.trials and not past.left(study):  # said before Ray takes seconds to start
         return Recorder(study, hold, Losses(), past)
     if not past.trials:
@@ -146,15 +149,16 @@ def run_study(
     if not address:  # on a cluster each node answers for itself
         checks.check_memory(study, data)
     with (
-        Signals(live) as signals,
+        Signals(live, guest) as signals,
         folder.log() as log,
         output.screen(2) as errors,
-        output.redirected(log, 1, 2),
+        guests.logged(log) if guest else output.redirected(log, 1, 2),
         cluster.connected(
             address,
             study.resources,
             study.budget.concurrency,
             lambda reason: _keep_after_death(signals.recorder, reason, errors),
+            log_to_driver=not guest,
         ) as slots,
     ):
         _check_learns(study, slots)
