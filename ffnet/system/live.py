@@ -38,6 +38,10 @@ class LiveLine:
         self.note: str | None = None
         self._screen = screen
         self._console = Console(file=screen, highlight=False)
+        if self._console.is_jupyter:  # its streams say that they are terminals: plain lines there
+            self._console = Console(
+                file=screen, highlight=False, force_jupyter=False, force_terminal=False
+            )
         self._live: Live | None = None
         self._text: Callable[[], str] = str
         self._due_at = 0.0

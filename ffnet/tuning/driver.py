@@ -87,6 +87,17 @@ class Signals(tune.Callback):  # type: ignore[misc]
             self.recorder.interrupted = True
 
 
+class Silence(tune.ProgressReporter):  # type: ignore[misc]
+    """Shows nothing. In a notebook Tune's own reporter clears what the cell has shown before."""
+
+    def should_report(self, trials: Any, done: bool = False) -> bool:
+        """Never."""
+        return False
+
+    def report(self, trials: Any, done: bool, *sys_info: Any) -> None:
+        """Nothing."""
+
+
 class StudyStopper(tune.Stopper):  # type: ignore[misc]
     """Ends a study when its wall time is over or a signal came."""
 
@@ -242,6 +253,7 @@ def _fit(
         stop=StudyStopper(callbacks[0], study.budget.wall_seconds),
         trial_dirname_creator=lambda trial: trial.trial_id,
         verbose=0,
+        progress_reporter=Silence(),
     )
     with suppress(OSError):
         storage.delete(folder.tune)  # Tune's state: nothing that the tables lack
