@@ -269,6 +269,8 @@ def test_a_net_that_is_stopped_keeps_its_reports_and_its_last_weights(
             raise KeyboardInterrupt  # as Ctrl-C does
 
     monkeypatch.setattr(train, "_print_report", show)
+    # Another test of this process may have used TensorFlow, whose threads are then settled.
+    monkeypatch.setattr("ffnet.training.devices.configure", lambda *_, **__: None)
     with pytest.raises(KeyboardInterrupt):
         train.main(["--hidden-sizes", "8", "--epochs", "9", "--out", str(tmp_path / "run")])
     assert "stopped: the reports and the last weights are kept in" in capsys.readouterr().out
