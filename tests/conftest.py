@@ -52,7 +52,8 @@ def own_places() -> Iterator[None]:
     # Short: Ray's sockets lie below it, and a socket's path has at most 107 bytes.
     folder = tempfile.mkdtemp(prefix="fft-", dir="/tmp")
     before = dict(os.environ)
-    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+    ray = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+    for name in ("COLUMNS", *ray):  # pytest-xdist sets a width
         os.environ.pop(name, None)
     os.environ |= {
         "FFNET_CACHE": f"{folder}/cache",

@@ -468,7 +468,7 @@ def test_rays_word_for_a_ray_of_ones_own_is_understood(
     addresses = []
 
     def run_study(*given: Any) -> NoReturn:
-        addresses.append(given[3])
+        addresses.append(given[2])
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ffnet.tuning.driver.run_study", run_study)
@@ -483,7 +483,7 @@ def test_a_second_signal_leaves_the_command_that_goes_on_where_a_trial_had_begun
 ) -> None:
     def run_study(*given: Any) -> NoReturn:
         rows = [{"trial": 0, "status": "stopped"}] if begins else []
-        tables.write(given[2].trials, rows, tables.TRIALS)
+        tables.write(given[4].folder.trials, rows, tables.TRIALS)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ffnet.tuning.driver.run_study", run_study)
