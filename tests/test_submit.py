@@ -351,6 +351,7 @@ def test_no_token_and_a_wrong_one_are_refused(cluster: Cluster, submit: Job, job
     wrong.write_text("0" * 64)
     names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")
     without = {k: v for k, v in environment.items() if k not in names}
+    without["HOME"] = str(wrong.parent)  # the user's own may hold a token of Ray's
     for given, words in (
         (without, "asks for a token: set RAY_AUTH_TOKEN_PATH"),
         (without | {"RAY_AUTH_MODE": "token"}, "asks for a token: set RAY_AUTH_TOKEN_PATH"),
