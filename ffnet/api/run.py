@@ -75,9 +75,7 @@ class Run:
         """The row of the best trial by the study's metric; None while no trial has reported."""
         study = recorded.read_study_json(self._folder)["study"]
         tuning = ranking.tuning_of(study, str(self._folder.study))
-        rows = ranking.best_first(tables.read(self._folder.trials), tuning)
-        column = f"best_{tuning.metric}"
-        return rows[0] if rows and rows[0][column] is not None else None
+        return ranking.best(tables.read(self._folder.trials), tuning)
 
     def load(self, trial: int | None = None) -> "Net":
         """The trained net of a trial. This imports TensorFlow.

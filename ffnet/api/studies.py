@@ -17,7 +17,7 @@ from ffnet.run.study_files import found, is_of_run, name_of, read_study
 from ffnet.run.tables import Status
 from ffnet.spec.base import Values
 from ffnet.spec.relevance import relevant
-from ffnet.spec.study import Study
+from ffnet.spec.study import Data, Study
 from ffnet.spec.validation import validated
 from ffnet.system import scratch
 from ffnet.system.live import LiveLine
@@ -71,7 +71,8 @@ def tune(
         raise InputError("retry_failed goes with resume: a new study has no failed trials")
     whole = _validated(study, str(out) if resume else None)
     if target is not None:
-        whole = _with_data(whole, {"target": target})
+        section = validated(Data, whole.data.model_dump() | {"target": target}, "data")
+        whole = whole.model_copy(update={"data": section})
     if data is not None:
         whole = whole.model_copy(update={"data": as_given(whole.data)})
     where = _address(address)
@@ -128,12 +129,6 @@ def _validated(study: Any, resumed: str | None) -> Study:
     if resumed is not None and holds_a_study(resumed):
         values, recorded = as_begun(relevant(values), resumed)[0], True
     return validated(Study, values, source, recorded=recorded)
-
-
-def _with_data(study: Study, fields: Values) -> Study:
-    """The study with these fields of its data."""
-    values = study.resolved()
-    return validated(Study, relevant(values | {"data": values["data"] | fields}), "the study")
 
 
 def _address(address: str | None) -> str | None:

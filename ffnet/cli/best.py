@@ -64,9 +64,8 @@ def one_net(study: Values, row: Row) -> OneNet:
 
 def _best(rows: list[Row], tuning: Tuning) -> Row:
     """The first trial of the table."""
-    for row in ranking.best_first(rows, tuning)[:1]:
-        if row[f"best_{tuning.metric}"] is not None:
-            return row
+    if row := ranking.best(rows, tuning):
+        return row
     raise InputError(f"no trial of this run has reported a {tuning.metric}: name one with --trial")
 
 

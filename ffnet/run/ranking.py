@@ -51,6 +51,12 @@ def best_first(rows: Iterable[Row], tuning: Tuning, prefix: str = "best_") -> li
     )
 
 
+def best(rows: Iterable[Row], tuning: Tuning) -> Row | None:
+    """The first trial of the table; None while no trial has a figure."""
+    first = best_first(rows, tuning)[:1]
+    return first[0] if first and first[0].get(f"best_{tuning.metric}") is not None else None
+
+
 def ranked(rows: Iterable[Row], column: str, descending: bool) -> list[Row]:
     """Rows by a column, rows without a value last; of equal ones the trial begun first."""
     rows = sorted(rows, key=lambda row: row["trial"])
