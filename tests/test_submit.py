@@ -187,7 +187,7 @@ def test_the_digits_study_on_the_local_cluster(
     assert "32 trials: " in done.stdout  # the log
     table = job("table", out)
     assert table.returncode == 0
-    assert "best acc" in table.stdout
+    assert "best_val_accuracy" in table.stdout
     assert len(rows_of(out)) == 32
     listed = submit("list").stdout
     assert "SUCCEEDED (0)" in listed
