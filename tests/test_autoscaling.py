@@ -146,7 +146,7 @@ def test_a_trial_that_no_type_of_node_holds_is_refused(
     assert done.returncode == 2
     assert done.stderr == (
         "error: a trial must fit on one node. Given: 1 CPUs, 1 GPUs; nodes: 0 CPUs, 0 GPUs; the "
-        "cluster starts none that could; lower --cpus or --gpus\n"
+        "cluster cannot start a larger node; lower --cpus or --gpus\n"
     )
     assert not (tmp_path / "run").exists()
 

@@ -215,7 +215,7 @@ def test_when_a_process_of_ray_is_killed_the_rows_are_written_and_a_line_says_so
     os.kill(child(name), signal.SIGKILL)
     _, errors = driver.communicate(timeout=30)
     assert driver.returncode == 1
-    assert errors.startswith("error: processes of Ray were killed, perhaps for want of memory; the")
+    assert errors.startswith("error: processes of Ray were killed, perhaps because memory ran out;")
     assert errors.endswith("go on with --resume\n")
     assert len(errors.splitlines()) == 1
     rows = rows_of(tmp_path / "run")

@@ -61,7 +61,7 @@ def test_a_study_that_the_copy_lacks_is_sent(here: Path, tmp_path: Path, word: s
 
 
 def test_a_study_that_is_nowhere_is_refused_and_one_of_the_cluster_is_not(here: Path) -> None:
-    with pytest.raises(InputError, match=r"must be a file here, to be sent\. Given: absent\.toml"):
+    with pytest.raises(InputError, match=r"with the job\. Given: absent\.toml, which does not"):
         made(here, "tune", "absent.toml")
     assert made(here, "tune", "/shared/a.toml")[1] == "/shared/a.toml"
     assert made(here, "tune", "s3://b/study.json")[1] == "s3://b/study.json"
@@ -88,12 +88,12 @@ def test_results_lie_here_and_runs_are_read_from_here(here: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["tune", "a.toml", "--dataset", "data/e.npz"], "--dataset must be a path that the"),
+        (["tune", "a.toml", "--dataset", "data/e.npz"], "--dataset must be an absolute path that"),
         (["tune", "a.toml", "--dataset=data/e.npz"], "Given: data/e.npz"),
-        (["tune", "f.toml"], "--dataset must be a path that the cluster sees, from /"),
-        (["tune", "h.toml"], "--data-dir must be a path that the cluster sees"),
-        (["tune", "i.toml"], "that were given from Python are not sent with a job"),
-        (["train", "--data-dir", "data"], "--data-dir must be a path that the cluster sees"),
+        (["tune", "f.toml"], "--dataset must be an absolute path that the cluster sees"),
+        (["tune", "h.toml"], "--data-dir must be an absolute path that"),
+        (["tune", "i.toml"], "that Python code passes to ffnet are not sent with a job"),
+        (["train", "--data-dir", "data"], "--data-dir must be an absolute path that"),
         (["train", "--data-dir", "nowhere"], "data are not sent with a job. Given: nowhere"),
     ],
 )
@@ -124,7 +124,7 @@ def test_a_folder_of_data_that_are_not_sent_is_refused(here: Path, file: str) ->
         ["--data-dir", "tune", "a.toml", "--data-dir", "."],
         ["--data-dir", "tune", "j.toml", "--dataset", "mnist"],
     ):
-        with pytest.raises(InputError, match=f"^{flag} must be a path that the cluster sees, from"):
+        with pytest.raises(InputError, match=f"^{flag} must be an absolute path that the cluster"):
             made(here, *words)
     # There it lies below another folder, whatever lies here.
     made(here, "tune", "i.toml", "--data-dir", "/shared")

@@ -355,7 +355,7 @@ def test_no_token_and_a_wrong_one_are_refused(cluster: Cluster, submit: Job, job
     for given, words in (
         (without, "asks for a token: set RAY_AUTH_TOKEN_PATH"),
         (without | {"RAY_AUTH_MODE": "token"}, "asks for a token: set RAY_AUTH_TOKEN_PATH"),
-        (without | {"RAY_AUTH_TOKEN_PATH": str(wrong)}, f"refuses the token of {wrong}"),
+        (without | {"RAY_AUTH_TOKEN_PATH": str(wrong)}, f"refuses the token from {wrong}"),
         (without | {"RAY_AUTH_TOKEN_PATH": "/nowhere"}, "must be a file that you can read"),
     ):
         done = job("submit", "list", env=given)

@@ -1,1 +1,1 @@
-"""Ray without Tune: a private Ray, clusters, jobs."""
+"""Everything about Ray but Ray Tune: a private Ray, clusters, jobs."""

@@ -1,4 +1,4 @@
-"""The Ray cluster that a study runs on: a private one on this machine, or one that is there."""
+"""Connects a study to Ray: to a running cluster, or to a private Ray on this machine."""
 
 import math
 import os
@@ -27,20 +27,20 @@ from ffnet.spec.study import Resources
 TUNE = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the recorder writes the tables
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a diverged trial has no metric to report
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the driver stops a study by its stopper
-    "TUNE_GLOBAL_CHECKPOINT_S": "300",  # the tables are the record, Tune's state only a spare
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the driver handles signals itself
+    "TUNE_GLOBAL_CHECKPOINT_S": "300",  # rarely: ffnet never reads Tune's own state
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints a table of settings whatever it is told
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output always prints a table of settings
 }
-"""Ray Tune's environment in the driver, where the user set nothing."""
+"""Environment variables for Ray Tune in the driver. Values that the user has set stay."""
 
 GROWING = 200
-"""Trials at a time, running or waiting for nodes, on a cluster that grows with those that wait."""
+"""How many trials are handed to Ray at a time on a cluster that starts nodes for waiting trials."""
 
-LOOK_SECONDS = 5.0  # between looks whether the cluster's head answers
-HEAD_SECONDS = 45.0  # for which it may be away; after 60 Ray ends this process without a word
+LOOK_SECONDS = 5.0  # time between two checks whether the cluster's head answers
+HEAD_SECONDS = 45.0  # a head may be silent so long; after 60 s Ray ends this process silently
 
-PATIENCE = 60.0  # seconds for an autoscaler to start, look, and begin to start a node
+PATIENCE = 60.0  # seconds within which an autoscaler begins to start a node
 
 
 @contextmanager
@@ -51,26 +51,24 @@ def connected(
     on_death: OnDeath = lambda _: None,
     log_to_driver: bool = True,
 ) -> Iterator[int]:
-    """Connect to Ray; yields how many trials run at a time.
+    """Connect to Ray. Yields how many trials are handed to Ray at a time.
+
+    On a cluster that grows, this is `concurrency` or GROWING: trials without a node wait, and the
+    cluster's autoscaler starts nodes for them, up to the cluster's maximum.
 
     Args:
-        address: address of a running cluster. With None, a Ray that this process has initialised
-            is used and left running. Where there is none, a private Ray starts on this machine and
-            stops when the block ends. It is reachable only with a token that is made for it alone,
-            so other Rays and users of the machine are not touched.
-        resources: what a trial holds.
-        concurrency: trials at a time at most; None for as many as the resources hold.
-        on_death: called in a thread, with the reason, when Ray is dead. After it this process ends
-            with exit status 1: Ray would end it a little later without a word.
-        log_to_driver: whether what workers print, and what Ray logs, is printed here too.
-
-    On a cluster that grows, Ray Tune is given as many as `concurrency`, or GROWING: those for which
-    there is no node yet wait, and for them the cluster's autoscaler starts nodes, up to its own
-    maximum.
+        address: address of a running cluster. With None, the Ray that this process has initialised
+            is used and left running. If there is none, a private Ray starts on this machine and
+            stops when the block ends. It has a new token, so that other users of the machine cannot
+            reach it, and it does not disturb other Rays.
+        resources: CPUs and GPUs of a trial.
+        concurrency: maximum number of trials at a time. With None, as many as the nodes hold.
+        on_death: called in a thread, with the reason, when Ray is dead. Then this process ends with
+            exit status 1, because Ray would end it a little later and say nothing.
+        log_to_driver: whether this process prints what workers print and what Ray logs.
 
     Raises:
-        InputError: no node can hold a trial, and none that could may come; or the cluster cannot
-            be reached.
+        InputError: the cluster cannot be reached, or no node, present or future, can hold a trial.
     """
     set_defaults(SETTINGS | TUNE)
     if address is None and ray.is_initialized():
@@ -96,7 +94,7 @@ def connected(
 
 
 def _watch_head(head: str, on_death: OnDeath, ends: threading.Event) -> None:
-    """End this process when the cluster's head does not answer for long."""
+    """End this process when the cluster's head has not answered for HEAD_SECONDS."""
     answered = time.monotonic()
     while not ends.wait(LOOK_SECONDS):
         with suppress(OSError):
@@ -108,27 +106,27 @@ def _watch_head(head: str, on_death: OnDeath, ends: threading.Event) -> None:
 
 
 def _knock(address: str) -> None:
-    """Raise OSError when nothing listens there: Ray itself would try for minutes."""
+    """Raise OSError if nothing listens at the address; Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _own_cpus(resources: Resources, concurrency: int | None) -> int:
-    """CPUs of a private cluster."""
+    """The number of CPUs that a private Ray gets."""
     cpus = len(os.sched_getaffinity(0))
-    if resources.cpus > cpus:  # said before Ray takes seconds to start
+    if resources.cpus > cpus:  # refused here, before Ray takes seconds to start
         raise _too_large(resources, [f"this machine: {cpus} CPUs"])
     return min(cpus, math.ceil(concurrency * resources.cpus)) if concurrency else cpus
 
 
 def _slots(resources: Resources, concurrency: int | None, grows: bool) -> int:
-    """Trials at a time: what the nodes hold, or more where nodes come; at most `concurrency`."""
+    """How many trials are handed to Ray at a time: see `connected`."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     slots = sum(_fit(node, resources) for node in nodes)
     shown = [f"{n.get('CPU', 0):g} CPUs, {n.get('GPU', 0):g} GPUs" for n in nodes]
     if not slots and grows and not _comes(resources):
-        raise _too_large(resources, [*shown, "the cluster starts none that could"])
+        raise _too_large(resources, [*shown, "the cluster cannot start a larger node"])
     if not slots and not grows:
         raise _too_large(resources, shown)
     return concurrency or GROWING if grows else min(slots, concurrency or slots)
@@ -139,7 +137,7 @@ def _fit(node: dict[str, float], resources: Resources) -> int:
 
 
 def _wanted(resources: Resources) -> dict[str, float]:
-    """What a trial holds, in Ray's words."""
+    """A trial's resources under Ray's names; resources of 0 are left out."""
     held = {"CPU": resources.cpus, "GPU": resources.gpus}
     return {name: amount for name, amount in held.items() if amount}
 
@@ -152,7 +150,7 @@ def _too_large(resources: Resources, nodes: list[str]) -> InputError:
 
 
 def _comes(resources: Resources) -> bool:
-    """Ask for a node that holds a trial; whether such a node is there or on its way."""
+    """Ask for a node that holds a trial. Returns whether it is there or the cluster starts it."""
     asked = placement_group([_wanted(resources)])
     end = time.monotonic() + PATIENCE
     try:

@@ -1,4 +1,4 @@
-"""A job on a cluster: its start, its log, and how it ended."""
+"""Starts a job on a cluster, follows its log, and says how it ended."""
 
 import asyncio
 import contextlib
@@ -11,12 +11,12 @@ from typing import Any
 
 from ffnet.system.signals import held_back, interrupt, restored
 
-STOPPED = 75  # also `ffnet tune`'s exit status after a signal: --resume goes on
+STOPPED = 75  # `ffnet tune` ends with it, too, after a signal: --resume continues the study
 STOP_SECONDS = 120
-"""How long a job may take to end in order after it was asked to stop."""
+"""How long a job may take to save its work after it was asked to stop."""
 
-QUIET_SECONDS = 60  # a log without news: ask whether the connection still lives
-LOST_SECONDS = 60  # a cluster that does not answer: say so and end
+QUIET_SECONDS = 60  # after so long without new text, the log's connection is opened again
+LOST_SECONDS = 60  # a cluster that does not answer for so long is given up
 
 
 def environment(folder: Path) -> dict[str, Any]:
@@ -24,19 +24,24 @@ def environment(folder: Path) -> dict[str, Any]:
     from ffnet.ray_cluster.private_ray import SETTINGS
     from ffnet.run import provenance
 
-    # Ray's own grace is 3 s. Tokens are not sent: the head's processes have theirs.
+    # Ray's default waiting time is 3 s. No token is sent: the processes on the head have one.
     stop = {"RAY_JOB_STOP_SIGNAL": "SIGTERM", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}
     commit = {"FFNET_COMMIT": provenance.commit() or ""}  # the copy has no .git
     return {"working_dir": str(folder), "env_vars": SETTINGS | stop | commit}
 
 
 def submit(client: Any, command: list[str], folder: Path, name: str, cpus: float) -> None:
-    """Start a job as `name`: the command of Python, in a copy of `folder`.
+    """Start a job. It runs Python with the arguments `command` in a copy of `folder`.
 
-    With CPUs its driver runs on any node that has them free, without on the head.
+    Args:
+        client: Ray's client of the Jobs server.
+        command: the arguments of Python, beginning with a file.
+        folder: the folder that is sent to the cluster.
+        name: the job's name.
+        cpus: the job's driver runs on any node with so many free CPUs. With 0, on the head.
     """
     client.submit_job(
-        # The head's Python. `exec`: no shell in between that would take signals and statuses.
+        # `python` is the node's own. With `exec`, no shell hides signals or the exit status.
         entrypoint=f"exec python {shlex.join(command)}",
         runtime_env=environment(folder),
         submission_id=name,
@@ -45,7 +50,7 @@ def submit(client: Any, command: list[str], folder: Path, name: str, cpus: float
 
 
 class Log:
-    """A job's log, printed once however often the connection breaks."""
+    """Prints a job's log. No text is printed twice when the connection breaks."""
 
     def __init__(self, client: Any, name: str) -> None:
         self._client = client
@@ -53,14 +58,14 @@ class Log:
         self._printed = 0  # characters
 
     def follow(self) -> Any:
-        """Print the log as it grows; returns Ray's details of the job once it has ended.
+        """Print the log as it grows. Returns Ray's details of the job when the job has ended.
 
         Raises:
             ConnectionError: the cluster has not answered for a minute.
-            KeyboardInterrupt: a signal came; the job goes on.
+            KeyboardInterrupt: a signal came. The job still runs.
         """
         while True:
-            # Broken or quiet: the details say what is so.
+            # If the log ends, breaks or is quiet, the job's details say whether the job has ended.
             with contextlib.suppress(Exception), held_back() as came:
                 self._print(came)
             details = _details(self._client, self._name)
@@ -69,30 +74,30 @@ class Log:
             time.sleep(1)
 
     def _print(self, came: list[int]) -> None:
-        """Print what is new in the log until it ends or brings nothing for a minute.
+        """Print new text of the log until the log ends, is quiet for a minute, or a signal comes.
 
-        Signals must be held back: asyncio does not end in order when it is interrupted anywhere.
+        Signals must be held back, because asyncio does not clean up when a signal interrupts it.
 
         Args:
-            came: grows when a signal comes, which ends it too.
+            came: the signals that were held back; it grows when a signal comes.
         """
         passed = 0
         with contextlib.closing(asyncio.Runner()) as runner:
             pieces = self._client.tail_job_logs(self._name)
             while (text := runner.run(_next(pieces, came))) is not None:
                 with restored():
-                    interrupt()  # the output may be blocked
+                    interrupt()  # so that a signal ends `print` if the output is blocked
                     print(text[max(0, self._printed - passed) :], end="", flush=True)
                 passed += len(text)
                 self._printed = max(self._printed, passed)
 
 
 async def _next(pieces: AsyncIterator[str], came: list[int]) -> str | None:
-    """The next piece of a log; None at its end, after a minute without news, or when a signal came.
+    """The next piece of a log. None at its end, after a quiet minute, or when a signal came.
 
     Args:
-        pieces: gives the log.
-        came: grows when a signal comes.
+        pieces: the pieces of the log.
+        came: the signals that were held back; it grows when a signal comes.
     """
     piece = asyncio.ensure_future(anext(pieces, None))
     end = time.monotonic() + QUIET_SECONDS
@@ -102,14 +107,18 @@ async def _next(pieces: AsyncIterator[str], came: list[int]) -> str | None:
 
 
 def wait(client: Any, name: str) -> Any:
-    """Ray's details of a job once it has ended. Raises ConnectionError as `Log.follow`."""
+    """Wait until a job has ended. Returns Ray's details of the job.
+
+    Raises:
+        ConnectionError: the cluster has not answered for a minute.
+    """
     while not (details := _details(client, name)).status.is_terminal():
         time.sleep(0.5)
     return details
 
 
 def ended(client: Any, name: str) -> Any:
-    """Ray's details of a job, if it has ended; None if it runs, or the cluster does not answer."""
+    """Ray's details of a job that has ended. None if it runs or the cluster does not answer."""
     with contextlib.suppress(OSError, RuntimeError):
         details = client.get_job_info(name)
         if details.status.is_terminal():
@@ -129,7 +138,7 @@ def _details(client: Any, name: str) -> Any:
 
 
 def exit_status(details: Any) -> int:
-    """A job's true exit status, as of a command in a shell; 75 when it was stopped."""
+    """A job's exit status as a shell gives it (128 + n after signal n); 75 if it was stopped."""
     if details.status == "STOPPED":
         return STOPPED
     code = details.driver_exit_code
@@ -139,9 +148,9 @@ def exit_status(details: Any) -> int:
 
 
 def lost(details: Any) -> bool:
-    """Whether a job's driver was killed, or went with its supervisor: no end in order."""
+    """Whether a job's driver was killed or died with its supervisor, and so could save nothing."""
     if details.driver_exit_code is not None:
-        return bool(details.driver_exit_code < 0)  # of the signal that killed it
+        return bool(details.driver_exit_code < 0)  # negative: the signal that killed the driver
     return details.error_type in (
         "JOB_SUPERVISOR_ACTOR_DIED",
         "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE",
@@ -155,7 +164,7 @@ def jobs(client: Any) -> list[Any]:
 
 
 def line(details: Any) -> str:
-    """A job in one line."""
+    """A line for a job: name, status, start, duration in seconds, command."""
     begun = datetime.fromtimestamp(details.start_time / 1000)
     end = details.end_time / 1000 if details.end_time else time.time()
     status = str(details.status)

@@ -1,6 +1,7 @@
-"""The files that a submitted job names: sent with it, taken from here, or refused.
+"""Decides for each file that a submitted job names how the job finds it on the cluster.
 
-A job runs in a copy of the working directory, without data, results and hidden files.
+A job runs in a copy of the working directory that has no data, results or hidden files. So a file
+is sent with the copy, or the job gets its absolute path, or ffnet refuses the job.
 """
 
 import os
@@ -14,24 +15,24 @@ WRITTEN = ("--save-figures", "--tensorboard")
 RUN = ("--from",)
 DATA = ("--dataset", "--data-dir")
 ALONE = ("--resume", "--retry-failed", "--convert-only", "--debug", "--help", "-h")
-"""Flags by what stands after them: a folder to write, a run, data, or nothing."""
+"""Flags by their value: a folder to write, a run, data, or no value (ALONE)."""
 
 NAMES = ("digits", "mnist", "fashion-mnist", "cifar10")
 """Data sets that ffnet knows by name."""
 
 FILES = (".toml", ".json")
 SENT = "submitted"
-"""Folder of the copy for files that are not in the working directory."""
+"""Folder inside the copy for files from outside the working directory."""
 
 
 @dataclass(frozen=True)
 class Named:
-    """A job's arguments as they hold on the cluster.
+    """A job's arguments, changed so that they are right on the cluster.
 
     Attributes:
-        arguments: with places in this folder by their absolute path, and files that are sent by
-            their place in the copy.
-        sent: place in the copy → file here.
+        arguments: the words of the command. Paths that the copy lacks are absolute; paths of sent
+            files are relative to the copy.
+        sent: path in the copy → file on this machine.
     """
 
     arguments: list[str]
@@ -39,21 +40,21 @@ class Named:
 
 
 def settle(job: str, arguments: list[str], here: Path, copied: Callable[[Path], bool]) -> Named:
-    """What a job's arguments mean where it runs.
+    """Change a job's arguments so that they are right where the job runs.
 
     Args:
-        job: its name, `tune` for example.
-        arguments: its words.
+        job: the job's name, for example `tune`.
+        arguments: the words after the name.
         here: the working directory, absolute.
-        copied: whether a path is in the copy that is sent.
+        copied: says whether a path is in the copy that is sent.
 
     Raises:
-        InputError: a file that is not here, or data that are not sent.
+        InputError: a study file does not exist here, or the job names data that are not sent.
     """
     settled, sent = list(arguments), dict[str, Path]()
     given: dict[str, str] = {}
     for index, flag, value in _values(arguments):
-        if not value.strip():  # below it would mean this folder
+        if not value.strip():  # joined with `here`, it would mean the working directory
             raise InputError(f"{flag or job}: needs a value, or leave it out. Given: {value!r}")
         means = value
         if flag in WRITTEN:
@@ -66,7 +67,7 @@ def settle(job: str, arguments: list[str], here: Path, copied: Callable[[Path], 
         elif flag in DATA:
             given[flag] = value
         settled[index] = f"{flag}={means}" if arguments[index].startswith("--") else means
-    if "--data-dir" in given:  # the data set lies below it, whatever lies here
+    if "--data-dir" in given:  # then the data set lies in that folder, not here
         given.pop("--dataset", None)
     for flag, value in given.items():
         _refuse_data(flag, value, here, copied)
@@ -100,20 +101,23 @@ def _from_here(value: str, here: Path) -> str:
 
 
 def _run(value: str, here: Path, copied: Callable[[Path], bool]) -> str:
-    """A run or model that lies here: results are not in the copy."""
+    """The absolute path of a run or model that exists here, because the copy has no results."""
     path = here / value
     return str(path) if path.exists() and not copied(path) else value
 
 
 def _study(value: str, here: Path, copied: Callable[[Path], bool], sent: dict[str, Path]) -> str:
-    """A study's place in the copy; it is sent with it where it would not be there."""
+    """A study's path in the copy. A study that the copy would lack is added to `sent`."""
     if "://" in value:
         return value
     path = here / value
     if not path.is_file():
         if Path(value).is_absolute() or path.suffix not in FILES:
             return value  # it may be there on the cluster
-        raise InputError(f"the job's study must be a file here, to be sent. Given: {value}")
+        raise InputError(
+            f"the job's study must be a file on this machine, because ffnet sends it with the job. "
+            f"Given: {value}, which does not exist"
+        )
     if copied(path):
         return str(path.relative_to(here))
     place = f"{SENT}/{path.name}"
@@ -122,7 +126,7 @@ def _study(value: str, here: Path, copied: Callable[[Path], bool], sent: dict[st
 
 
 def _data_of(study: Path) -> dict[str, str]:
-    """The data that a study's file names."""
+    """Flag → value, for the data that a study's file names."""
     from ffnet.run.study_files import read_study
 
     data = read_study(str(study)).get("data") if study.is_file() else None
@@ -132,14 +136,14 @@ def _data_of(study: Path) -> dict[str, str]:
 
 
 def _refuse_data(flag: str, value: str, here: Path, copied: Callable[[Path], bool]) -> None:
-    """Refuse data by a path that means nothing where the job runs."""
+    """Refuse data if the job would not find them where it runs."""
     from ffnet.spec.study import GIVEN
 
     path = here / value
     if flag == "--dataset" and value == GIVEN:
         raise InputError(
-            f"the data of a submitted job must be a name or a path: data that were given from "
-            f"Python are not sent with a job. Given: {flag} {value}"
+            f"the data of a submitted job must be a name or a path: arrays and tables that Python "
+            f"code passes to ffnet are not sent with a job. Given: {flag} {value}"
         )
     elsewhere = "://" in value or Path(value).is_absolute() or value.startswith("~")
     if elsewhere or (flag == "--dataset" and value in NAMES):
@@ -148,13 +152,13 @@ def _refuse_data(flag: str, value: str, here: Path, copied: Callable[[Path], boo
         if path.exists() and _whole(path, copied):
             return
         raise InputError(
-            f"{flag} must be a path that the cluster sees, from /: data are not sent with a job. "
+            f"{flag} must be an absolute path that the cluster sees: data are not sent with a job. "
             f"Given: {value}"
         )
 
 
 def _whole(path: Path, copied: Callable[[Path], bool]) -> bool:
-    """Whether a file, or a folder with all that may be data in it, is in the copy."""
+    """Whether a file is in the copy, or a folder with all files that may be data."""
     if not copied(path):
         return False
     for folder, folders, files in os.walk(path):
@@ -166,5 +170,5 @@ def _whole(path: Path, copied: Callable[[Path], bool]) -> bool:
 
 
 def _is_no_data(name: str) -> bool:
-    """Whether a name is of a hidden file or of Python's cache."""
+    """Whether a name belongs to a hidden file or to Python's cache."""
     return name.startswith(".") or name == "__pycache__"

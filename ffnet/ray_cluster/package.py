@@ -1,4 +1,4 @@
-"""What of the working directory goes to a cluster, and the command that runs there."""
+"""Makes the copy of the working directory that is sent to a cluster, and the command of the job."""
 
 import argparse
 import os
@@ -18,14 +18,14 @@ PACKAGE_LIMIT = 100e6  # bytes
 
 
 def copy_code(here: Path, to: Path) -> None:
-    """Copy the working directory to the new folder `to`, without what no job needs there.
+    """Copy the working directory to the new folder `to`, without files that no job needs.
 
-    Left out are hidden files (.git, .venv, caches, files with secrets), runs, environments,
-    builds, links to folders, and data, but for that which ffnet embeds. A copy, so that a job
-    submitted again after hours runs the code that it began with.
+    Left out are hidden files (.git, .venv, caches, files with secrets), runs, environments, builds,
+    links to folders, and data except ffnet's own. The copy keeps the code as it is now, so that a
+    job that is submitted again after hours runs the same code.
 
     Raises:
-        InputError: more than 100 MB are left.
+        InputError: the copy would have more than 100 MB.
     """
     largest: list[tuple[int, str]] = []
 
@@ -53,7 +53,7 @@ def _left_out(path: Path, here: Path) -> bool:
     if path.name.startswith(".") or path.name in LEFT_OUT or path.suffix == ".egg-info":
         return True
     if path.is_dir():
-        inside = ("pyvenv.cfg", "study.json")  # an environment, or a run
+        inside = ("pyvenv.cfg", "study.json")  # marks of an environment and of a run
         return path.is_symlink() or any((path / name).exists() for name in inside)
     embedded = path.parent == here / "ffnet" / "data"
     return not path.is_file() or (path.suffix.lower() in DATA and not embedded)
@@ -74,14 +74,14 @@ def _refuse_large(files: list[tuple[int, str]]) -> None:
 
 
 def command_of(words: list[str], here: Path) -> Named:
-    """The arguments of Python for a job: its file, and its words with a lasting `--out`.
+    """The arguments of Python for a job: its file in jobs/ and the job's own arguments.
 
-    A job runs in a copy of the working directory that goes with it. So a relative `--out` is
-    taken from here, and a study without one gets a new folder in runs/ here. Files that the job
-    names and the copy lacks are sent, taken from here, or refused: see `settle`.
+    The cluster deletes the copy in which a job runs. So a relative `--out` becomes an absolute path
+    below `here`, and a study without `--out` gets a new folder in runs/ below `here`. For other
+    files that the job names, see `settle`.
 
     Args:
-        words: a job of jobs/ by name, and its arguments.
+        words: the name of a job in jobs/, and its arguments.
         here: the working directory, absolute.
 
     Raises:
@@ -105,7 +105,7 @@ def command_of(words: list[str], here: Path) -> Named:
 
 
 def _with_server(word: str) -> str:
-    """A place in an object store with the server that it is for here, not where the job runs."""
+    """A place in an object store, with the server that this machine's environment names."""
     if not word.startswith(("s3://", "gs://")):
         return word
     from ffnet.run.storage import checked
@@ -131,7 +131,7 @@ def _stem(arguments: list[str]) -> str:
 
 
 def resumed(command: list[str]) -> list[str] | None:
-    """The command that goes on after its driver was lost; None for a job that cannot."""
+    """The command that continues a job after its driver was lost. None if the job cannot."""
     if command[0] != "jobs/tune.py":
         return None
     return command if "--resume" in command else [*command, "--resume"]

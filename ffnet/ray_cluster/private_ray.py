@@ -1,4 +1,4 @@
-"""A Ray of this process alone on this machine: no one else reaches it, and it goes with it."""
+"""Starts a private Ray on this machine: only this process uses it, and it ends with the process."""
 
 import os
 import secrets
@@ -29,7 +29,7 @@ SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
-"""Environment of the driver and of workers, where the user set nothing."""
+"""Environment variables for the driver and the workers. Values that the user has set stay."""
 
 OTHERS = (
     "RAY_ADDRESS",
@@ -44,18 +44,18 @@ OTHERS = (
     "RAY_USE_TLS",
     "RAY_gcs_storage",
 )
-"""Variables that point to another Ray than the private one."""
+"""Environment variables that would point to another Ray than the private one."""
 
 UMASK = "FFNET_UMASK"
 
 OnDeath = Callable[[str], None]
 """Called with the reason when Ray is dead."""
 
-RAY_DIED = "processes of Ray were killed, perhaps for want of memory"
+RAY_DIED = "processes of Ray were killed, perhaps because memory ran out"
 
 
 def set_defaults(settings: dict[str, str]) -> None:
-    """Put settings into the environment where it has none."""
+    """Set environment variables that are not set yet."""
     os.environ.update({k: v for k, v in settings.items() if k not in os.environ})
 
 
@@ -63,18 +63,19 @@ def set_defaults(settings: dict[str, str]) -> None:
 def private_ray(
     cpus: int | None = None, log_to_driver: bool = True, on_death: OnDeath | None = None
 ) -> Iterator[None]:
-    """Start Ray, reachable on loopback only and with a token of its own; it ends with the block.
+    """Start a private Ray, which stops when the block ends.
 
-    All that Ray writes lies in one temporary folder that is closed to other users.
+    It is reachable only on loopback and only with a new token. Ray writes all its files into one
+    temporary folder that other users cannot open.
 
     Args:
-        cpus: CPUs of Ray; None for all of this machine.
-        log_to_driver: whether what workers print is printed here too.
-        on_death: called in a thread when a process that Ray needs was killed. After it this process
-            ends with exit status 1: Ray would end it a little later without a word.
+        cpus: number of CPUs that Ray gets. With None, all CPUs of this machine.
+        log_to_driver: whether this process prints what workers print.
+        on_death: called in a thread when a process that Ray needs was killed. Then this process
+            ends with exit status 1, because Ray would end it a little later and say nothing.
 
     Raises:
-        InputError: Ray has no place for its files.
+        InputError: there is no folder where Ray can write its files.
         RunError: Ray did not start.
     """
     with scratch.folder() as folder, _environment(folder), _host(folder, cpus, on_death) as address:
@@ -88,7 +89,7 @@ def private_ray(
 
 @contextmanager
 def _environment(folder: Path) -> Iterator[None]:
-    """The environment of the driver, the host and the workers."""
+    """Set the environment of the driver, the host and the workers; restore it after the block."""
     before, temporary = dict(os.environ), tempfile.tempdir
     token, own = folder / "token", folder / "tmp"
     token.touch(mode=0o600)
@@ -116,7 +117,7 @@ def _environment(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _host(folder: Path, cpus: int | None, on_death: OnDeath | None) -> Iterator[str]:
-    """Ray's processes, held by a process of their own; yields the address of the head."""
+    """Start the process that holds Ray: see `ray_host`. Yields the address of Ray's head."""
     umask = os.umask(0)
     os.umask(umask)
     host = subprocess.Popen(
@@ -150,7 +151,7 @@ def _host(folder: Path, cpus: int | None, on_death: OnDeath | None) -> Iterator[
 
 @contextmanager
 def watched(watch: Callable[[threading.Event], None]) -> Iterator[None]:
-    """Call `watch` in a thread of its own. It gets an event, which is set when the block ends."""
+    """Call `watch` in a new thread. It gets an event that is set when the block ends."""
     ends = threading.Event()
     threading.Thread(target=watch, args=(ends,), daemon=True).start()
     try:
@@ -160,13 +161,13 @@ def watched(watch: Callable[[threading.Event], None]) -> Iterator[None]:
 
 
 def _watch_host(host: IO[str], folder: Path, on_death: OnDeath, ends: threading.Event) -> None:
-    """End this process when Ray's host ends: see `private_ray`.
+    """End this process when Ray's host ends unexpectedly: see `private_ray`.
 
     Args:
-        host: the host's standard output, which ends with it.
-        folder: of all that is Ray's.
-        on_death: what to do before.
-        ends: set when Ray ends in order.
+        host: the host's standard output, which ends when the host ends.
+        folder: the folder with all files of Ray.
+        on_death: called before this process ends.
+        ends: set when Ray stops as it should.
     """
     host.read()
     if ends.is_set():
@@ -183,15 +184,15 @@ def _say(reason: str) -> None:
 
 
 def connect(address: str, log_to_driver: bool = True) -> None:
-    """Connect to a running Ray; the handlers of signals stay as they are."""
+    """Connect to a running Ray, and keep the signal handlers as they are."""
     try:
         with held_back():
             ray.init(address=address, log_to_driver=log_to_driver, configure_logging=log_to_driver)
-    except SystemExit:  # Ray's own handler of SIGTERM, which it sets at once
+    except SystemExit:  # raised by the SIGTERM handler that Ray sets while it connects
         raise KeyboardInterrupt from None
 
 
 def restore_umask() -> None:
-    """On a worker: files that are results have the mode that the user's files have."""
+    """On a worker, set the user's umask again, so that results have the usual file mode."""
     if UMASK in os.environ:
         os.umask(int(os.environ[UMASK], 8))

@@ -1,7 +1,7 @@
-"""The process that holds a private Ray: it starts Ray, and takes it down when its driver ends.
+"""The program that holds a private Ray: it starts Ray, and stops Ray when the driver ends.
 
-It is a program of its own, in a session of its own, so that a signal to the driver's terminal or
-process group does not reach Ray, and so that a driver that is killed leaves nothing behind.
+It runs as a separate process in a separate session. So a signal to the driver's terminal or process
+group does not reach Ray, and Ray stops even when the driver is killed.
 """
 
 import os
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-LOOK_SECONDS = 0.5  # between looks whether it is there
+LOOK_SECONDS = 0.5  # time between two checks whether Ray is dead
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
@@ -22,8 +22,8 @@ def main(folder: Path, cpus: int | None) -> None:
     """Start Ray, print the address of its head, and stay until standard input ends.
 
     Args:
-        folder: for all that Ray writes; removed at the end.
-        cpus: CPUs of Ray; None for all of this machine.
+        folder: the folder for all files of Ray; it is removed at the end.
+        cpus: number of CPUs that Ray gets. With None, all CPUs of this machine.
     """
     os.umask(0o077)
     (folder / "host").write_text(str(os.getpid()))
@@ -33,7 +33,7 @@ def main(folder: Path, cpus: int | None) -> None:
     end = threading.Thread(target=_end, args=(folder, dead))
     end.start()
     try:
-        from ffnet.ray_cluster import ray_internals  # Ray: only now that the handlers are set
+        from ffnet.ray_cluster import ray_internals  # imports Ray, so after the handlers are set
 
         node = ray_internals.start_head(folder, cpus)
         dead.append(partial(ray_internals.is_dead, node))
@@ -45,14 +45,14 @@ def main(folder: Path, cpus: int | None) -> None:
 
 
 def _end(folder: Path, dead: list[Callable[[], bool]]) -> None:
-    """Wait until the driver ends or Ray is dead; then kill Ray's processes and remove the folder.
+    """Wait until the driver ends or Ray is dead. Then kill Ray's processes and remove the folder.
 
-    No process of Ray has anything to save. This process becomes a new program for the work, so that
-    it cannot start more of Ray at the same time.
+    Ray's processes have nothing to save. For the cleaning, a new program replaces this process, so
+    that the main thread cannot start more processes of Ray at the same time.
 
     Args:
-        folder: where Ray has its files.
-        dead: gets the question whether Ray is dead, once Ray has started.
+        folder: the folder with all files of Ray.
+        dead: when Ray has started, it contains a function that says whether Ray is dead.
     """
     while not select.select([sys.stdin], [], [], LOOK_SECONDS)[0]:
         if any(is_dead() for is_dead in dead):
@@ -62,7 +62,7 @@ def _end(folder: Path, dead: list[Callable[[], bool]]) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Kill Ray's processes and remove its folder, undisturbed by signals."""
+    """Kill Ray's processes and remove Ray's folder, while signals are ignored."""
     from ffnet.system import scratch
 
     for number in ENDING:
@@ -71,7 +71,7 @@ def clear(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.append(str(Path(__file__).parents[2]))  # where its driver found ffnet
+    sys.path.append(str(Path(__file__).parents[2]))  # so that it imports the driver's ffnet
     if sys.argv[1] == "clear":
         clear(Path(sys.argv[2]))
     else:

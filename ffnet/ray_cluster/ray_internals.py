@@ -1,8 +1,9 @@
 """Every private part of Ray that ffnet uses is in this file, under a plain name.
 
-Ray promises nothing about these parts. They were checked with Ray 2.60.0, and pyproject.toml allows
-no other minor version. Each text says why a public interface is not enough, and which tests fail
-when Ray changes the part. `tests/test_ray_internals.py` holds that no other module uses one.
+Ray may change these parts at any time. They were checked with Ray 2.60.0, and pyproject.toml allows
+no other minor version. Each docstring says why Ray's public interface is not enough; each heading
+names the tests that fail when Ray changes a part. `tests/test_ray_internals.py` checks that no
+other module uses a private part.
 
 The first half is about Ray itself. The second half changes two of Ray Tune's schedulers; it imports
 nothing of Ray Tune, because the process that holds a private Ray needs this file and must start
@@ -25,10 +26,10 @@ from ray.experimental.internal_kv import internal_kv_get_gcs_client
 LOOPBACK = "127.0.0.1"
 
 NEEDED = ("gcs_server", "raylet")
-"""Ray's own names of the processes without which it cannot work."""
+"""Ray's names of the processes that it cannot work without."""
 
 LOOPBACK_SWITCH = {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
-"""With this environment, which Ray has for laptops, a process takes loopback as its address."""
+"""With this environment variable, which Ray has for laptops, a process uses loopback."""
 
 
 # --- a private Ray: tests/test_private.py ------------------------------------------------------
@@ -52,7 +53,7 @@ def start_head(folder: Path, cpus: int | None) -> Node:
             node_ip_address=LOOPBACK,  # then all of Ray's servers listen on loopback only
             num_cpus=cpus,
             include_dashboard=False,
-            dashboard_agent_listen_port=0,  # at the fixed port, a second Ray waits 3 s
+            dashboard_agent_listen_port=0,  # with the fixed port, a second Ray would wait 3 s
             no_monitor=True,  # the monitor starts nodes, and a private Ray has one node only
             temp_dir=str(folder / "ray"),  # inside our folder, because Ray opens its own to all
             session_name="session",
@@ -66,7 +67,7 @@ def start_head(folder: Path, cpus: int | None) -> Node:
 
 
 def is_dead(node: Node) -> bool:
-    """Whether a process has ended without which Ray cannot work."""
+    """Whether a process in NEEDED has ended."""
     return any(kind in NEEDED for kind, _ in node.dead_processes())
 
 
@@ -113,9 +114,9 @@ def keep_replica_on_loopback() -> None:
 
 
 # --- clusters that start nodes: tests/test_autoscaling.py ----------------------------------------
-# Ray has no public question for what follows. It has two autoscalers: the new one, which `ray up`
-# and KubeRay use, sets a flag in Ray's key-value store. The old one, which
-# `ray start --autoscaling-config` uses, leaves a report there.
+# No public function of Ray answers these questions. Ray has two autoscalers. The new autoscaler,
+# which `ray up` and KubeRay use, sets a flag in Ray's key-value store. The old autoscaler, which
+# `ray start --autoscaling-config` uses, writes a report into that store.
 
 
 def cluster_grows() -> bool:
@@ -125,7 +126,7 @@ def cluster_grows() -> bool:
         return False
     if head.internal_kv_get(b"__autoscaler_v2_enabled", b"__autoscaler") == b"1":
         return True
-    # On a cluster that does not grow, each node has a type of its own: node_….
+    # On a cluster that does not grow, the type of each node begins with node_.
     return any(not name.startswith("node_") for name in _old_report().get("active_nodes", {}))
 
 
@@ -169,11 +170,11 @@ def worker_of(trial: Any) -> Any:
 
 
 class FairBrackets:
-    """Changes Ray Tune's HyperBandScheduler when it stands before it among the base classes.
+    """A base class that changes Ray Tune's HyperBandScheduler; it must come before that class.
 
-    Ray's scheduler never looks again at a bracket in which a trial ends by itself after the first
-    halving, so that the others wait for ever. And it compares each trial at its latest report,
-    also a trial that comes with more epochs than the others. Neither has a public remedy.
+    When a trial ends by itself after the first halving, Ray's scheduler never looks at its bracket
+    again, so that the other trials wait for ever. And it compares trials by their latest reports,
+    even if one trial has trained more epochs than another. No public setting changes this.
     """
 
     STOP: str
@@ -209,20 +210,22 @@ class FairBrackets:
 
 
 class ExploresItself:
-    """Changes Ray Tune's PopulationBasedTraining when it stands before it among the base classes.
+    """A base class that changes Ray Tune's PopulationBasedTraining; it must come before that class.
 
-    Ray's scheduler changes a configuration without knowing its trial, and refuses a searcher beside
-    it. ffnet needs both: `explored` sees both trials, and ffnet's searcher hands out the trials.
+    Ray's public hook for a new configuration does not know the trials, but `explored` must know
+    both. And Ray's scheduler refuses to work with a searcher, but ffnet's searcher hands out the
+    trials.
     """
 
     def explored(self, trial: Any, better: Any) -> dict[str, Any]:
-        """The configuration with which a trial goes on from the weights of a better trial."""
+        """The configuration with which a trial continues from the weights of a better trial."""
         raise NotImplementedError
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Add a trial. Ray looks for a searcher in the controller, and is shown none.
+        """Add a trial. Ray looks for a searcher in the controller and finds none here.
 
-        Some searchers would learn from configurations that have changed since; ffnet's does not.
+        Ray refuses searchers because a searcher could learn from a configuration that has changed
+        since. ffnet's searcher does not.
         """
         super().on_trial_add(_NoSearcher, trial)  # type: ignore[misc]
 
@@ -231,6 +234,6 @@ class ExploresItself:
 
 
 class _NoSearcher:
-    """What Ray's scheduler is shown in place of Ray Tune's controller."""
+    """Stands in for Ray Tune's controller and has no searcher."""
 
     search_alg = None

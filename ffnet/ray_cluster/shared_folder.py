@@ -1,4 +1,4 @@
-"""Whether every node of a cluster sees the run's folder: asked before the first trial."""
+"""Checks before the first trial that every node of a cluster sees the run's folder."""
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -7,17 +7,17 @@ from ffnet.errors import InputError
 from ffnet.run import storage
 from ffnet.run.folder import RunFolder
 
-PATIENCE = 60.0  # seconds for all nodes to answer
+PATIENCE = 60.0  # seconds within which all nodes must answer
 
 
 def refuse_unseen(folder: RunFolder) -> None:
-    """Refuse a folder that a node does not see, or cannot write to.
+    """Refuse a run's folder if a node does not see it or cannot write into it.
 
     Args:
-        folder: the run's, with its study.json.
+        folder: the run's folder; its study.json must exist.
 
     Raises:
-        InputError: naming the nodes.
+        InputError: names the nodes and their reasons.
     """
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if len(nodes) == 1:
@@ -37,8 +37,8 @@ def refuse_unseen(folder: RunFolder) -> None:
     if wrong:
         listed = "; ".join(f"{name} ({reason})" for name, reason in wrong.items())
         raise InputError(
-            f"every node must see the results folder. Given: {folder}, which these do not: "
-            f"{listed}; choose --out on a shared file system, s3:// or gs://"
+            f"every node must see the results folder. Given: {folder}, which these nodes do not "
+            f"see: {listed}; choose --out on a shared file system, s3:// or gs://"
         )
 
 
@@ -51,7 +51,7 @@ def _answer(ref: "ray.ObjectRef") -> str | None:
 
 
 def _look(folder: RunFolder, expected: bytes) -> str | None:
-    """On a node: what is wrong with the folder there."""
+    """Runs on a node. Returns what is wrong with the folder there, or None."""
     try:
         storage.knock(folder.place)
         with folder.study.open() as file:

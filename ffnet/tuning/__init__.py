@@ -1,1 +1,1 @@
-"""Studies under Ray Tune: the search, the schedulers, the trials, and the record of them."""
+"""Runs a study with Ray Tune: search, schedulers, workers, and the writing of the tables."""

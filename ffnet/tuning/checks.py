@@ -1,4 +1,4 @@
-"""What is refused of a study once its data are known, before Ray starts."""
+"""Checks of a study that need its data. They run before Ray starts."""
 
 import math
 from collections.abc import Iterator
@@ -11,14 +11,20 @@ from ffnet.spec.trial import TrialConfig, steps_per_epoch
 from ffnet.training import memory
 from ffnet.tuning.search import sample
 
-LOOKED_AT = 64  # configurations that are drawn to find what holds for all
+LOOKED_AT = 64  # a check of all trials draws at most this many configurations
 
 
 def check_reports(study: Study, examples: int) -> None:
-    """Refuse a scheduler that could stop or change no trial, as none reports in time.
+    """Refuse a scheduler that could not stop or change any trial.
+
+    A scheduler acts when a trial reports: after the trial's grace epochs and before its end.
+
+    Args:
+        study: its scheduler, budget and report_steps are checked.
+        examples: number of training examples.
 
     Raises:
-        InputError: no trial reports between its grace and its end.
+        InputError: no trial reports between these two points.
     """
     tuning = study.tuning
     name, least = {
@@ -33,7 +39,7 @@ def check_reports(study: Study, examples: int) -> None:
         return
     per_epoch = steps_per_epoch(configs[0], examples)
     raise InputError(
-        f"{tuning.scheduler} judges trials by their reports, but none would report between "
+        f"{tuning.scheduler} judges trials by their reports, but no trial would report between "
         f"{name} and its end. Given: {name} {least:g}, report_steps "
         f"{study.training.report_steps}, {study.budget.epochs} epochs of {per_epoch} steps; lower "
         f'report_steps or {name}, or say scheduler = "none"'
@@ -41,24 +47,27 @@ def check_reports(study: Study, examples: int) -> None:
 
 
 def check_memory(study: Study, data: DataSet) -> None:
-    """Refuse a study of which no trial fits into this machine's memory.
+    """Refuse a study if even its smallest trial does not fit into this machine's memory.
 
     Raises:
-        InputError: with the estimate for the smallest trial that was looked at.
+        InputError: says how much memory the smallest trial needs.
     """
     smallest = min(looked_at(study), key=lambda config: memory.worker_bytes(config, data))
     memory.check(smallest, data)
 
 
 def looked_at(study: Study) -> Iterator[TrialConfig]:
-    """Some configurations from all over a study, for TPE of a random search: always the same."""
+    """At most LOOKED_AT configurations, spread over the study; the same ones at each call.
+
+    TPE's configurations are not known beforehand, so a random search stands in for TPE.
+    """
     numbers = range(study.trials)
     some = Random(0).sample(numbers, min(LOOKED_AT, len(numbers)))
     return (sample(study, number) for number in sorted(some))
 
 
 def _is_judged(config: TrialConfig, examples: int, least: float) -> bool:
-    """Whether a trial reports between `least` epochs and its end, which nothing follows."""
+    """Whether a trial reports at or after `least` epochs and before its last step."""
     per_epoch = steps_per_epoch(config, examples)
     interval = config.training.report_steps or per_epoch
     first = max(1, math.ceil(least * per_epoch / interval - 1e-9)) * interval

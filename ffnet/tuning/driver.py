@@ -1,4 +1,4 @@
-"""Runs a study: maps it to Ray Tune, starts it, and leaves the run's folder behind."""
+"""Runs a study with Ray Tune and writes the run's folder."""
 
 import errno
 import logging
@@ -34,16 +34,18 @@ from ffnet.tuning.watch import Watch
 from ffnet.tuning.worker import TrialWorker
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
-"""Errors of a disk, on which Ray Tune writes its own state."""
+"""Errors that Ray Tune raises when it cannot write its own state to the disk."""
 
 
 class Signals(tune.Callback):  # type: ignore[misc]
-    """A first signal ends the study in order, a second one at once, a third one the process.
+    """Handles signals: the first stops the study cleanly, the second stops it at once.
 
-    A context, for the time that they do; a callback too, as Tune sets its own handler of SIGUSR1.
+    A third signal ends the process. This is a context manager around the run. It is also a callback
+    that installs its handlers again at each step, because Tune replaces the handler of SIGUSR1.
 
     Attributes:
-        recorder: learns of the first signal. Before it is set there is no study to end in order.
+        recorder: is told of the first signal. While it is None, no study has begun, and the first
+            signal stops at once.
     """
 
     def __init__(self, live: LiveLine, guest: bool = False) -> None:
@@ -62,12 +64,12 @@ class Signals(tune.Callback):  # type: ignore[misc]
             signal.signal(number, handler)
 
     def on_step_begin(self, **_: Any) -> None:
-        """See that the handlers are these."""
+        """Install the handlers."""
         for number in self._before:
             signal.signal(number, self._stop)
 
     def study_ends(self) -> None:
-        """The study ends now: a second signal has nothing to add, and must not disturb it."""
+        """From now on ignore a second signal: the study ends anyway and must save its tables."""
         self._ending = True
 
     def _stop(self, number: int, _: Any) -> None:
@@ -75,7 +77,7 @@ class Signals(tune.Callback):  # type: ignore[misc]
         if self._count > 2 and not self._guest:
             with suppress(OSError):
                 self._live.let_go()
-            os._exit(130)  # the private Ray's host sees it, and takes Ray away
+            os._exit(130)  # the host of the private Ray notices this and stops Ray
         if self._ending:
             return
         if self.recorder is None or self._count == 2:
@@ -88,18 +90,18 @@ class Signals(tune.Callback):  # type: ignore[misc]
 
 
 class Silence(tune.ProgressReporter):  # type: ignore[misc]
-    """Shows nothing. In a notebook Tune's own reporter clears what the cell has shown before."""
+    """Shows nothing, because Tune's own reporter clears the output of a notebook's cell."""
 
     def should_report(self, trials: Any, done: bool = False) -> bool:
-        """Never."""
+        """Return False: there is never anything to show."""
         return False
 
     def report(self, trials: Any, done: bool, *sys_info: Any) -> None:
-        """Nothing."""
+        """Show nothing."""
 
 
 class StudyStopper(tune.Stopper):  # type: ignore[misc]
-    """Ends a study when its wall time is over or a signal came."""
+    """Ends a study when its wall time is over or when the recorder has a reason to stop."""
 
     def __init__(self, recorder: Recorder, wall_seconds: float | None) -> None:
         self._recorder = recorder
@@ -107,15 +109,15 @@ class StudyStopper(tune.Stopper):  # type: ignore[misc]
         self._end = time.monotonic() + wall_seconds if wall_seconds else None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing for Tune's own state, which is never read again: a hold cannot be pickled."""
+        """Give Tune an empty state: Tune pickles it, a hold cannot be pickled, nobody reads it."""
         return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """No trial is stopped alone."""
+        """Return False: this stopper stops all trials together, never a single trial."""
         return False
 
     def stop_all(self) -> bool:
-        """Whether the study ends now; the recorder learns why."""
+        """Return whether the study ends now. If the wall time is over, tell the recorder."""
         if self._end and time.monotonic() > self._end and not self._recorder.stopping:
             self._recorder.stopping = f"wall_seconds ({self._wall_seconds:g}) were over"
         return self._recorder.stopping is not None
@@ -130,34 +132,36 @@ def run_study(
     live: LiveLine,
     guest: bool = False,
 ) -> Recorder:
-    """Run a study to its end, its budget or a signal.
+    """Run a study until all trials have ended, its wall time is over, or a signal comes.
 
     Args:
-        study: what to run.
+        study: the study.
         data: its data set.
-        address: address of a running Ray cluster. With None the Ray is used that this process has
-            initialised, else a private Ray starts on this machine and stops with the study.
-        past: what the study did before.
-        hold: this process's hold on the folder for the tables, the log and the checkpoints.
+        address: address of a running Ray cluster. With None, the study uses the Ray that this
+            process has initialised. If there is none, a private Ray starts on this machine and
+            stops when the study ends.
+        past: what an earlier process of this study did; empty for a new study.
+        hold: gives this process the right to write into the run's folder.
         live: shows the progress.
-        guest: whether the process belongs to somebody else, as that of a notebook: then nothing of
-            it is redirected or left changed, and no signal ends it.
+        guest: True if the process belongs to a caller, for example a notebook. Then its streams
+            are not redirected, everything that changes is restored, and a third signal does not
+            end the process.
 
     Returns:
-        The rows of the tables, every trial ended.
+        The recorder, whose writer has the rows of the tables. Every trial that began has ended.
 
     Raises:
-        InputError: the cluster cannot be reached, cannot hold a trial, has a node that does not
-            see the run's folder, or grows without a bound for a search that learns; or the tables
-            could not be written at the end.
-        KeyboardInterrupt: a signal came before the study could begin, or a second one.
+        InputError: the cluster cannot be reached, no node can hold a trial, a node does not see
+            the run's folder, or TPE would run on a growing cluster without `concurrency`.
+        RunError: the tables could not be written at the end.
+        KeyboardInterrupt: a signal came before the study began, or a second signal came.
     """
     folder = hold.folder
-    if past.trials and not past.left(study):  # said before Ray takes seconds to start
+    if past.trials and not past.left(study):  # nothing to do: Ray need not start
         return Recorder(study, hold, Losses(), past)
     if not past.trials:
         checks.check_reports(study, len(data.train))
-    if not address:  # on a cluster each node answers for itself
+    if not address:  # on a cluster, each worker checks the memory of its node
         checks.check_memory(study, data)
     with (
         Signals(live, guest) as signals,
@@ -188,7 +192,7 @@ def run_study(
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
-            traceback.print_exc()  # into ray.log
+            traceback.print_exc()  # goes to ray.log
             recorder.end_unwritable(f"{error.filename or 'Ray'}: {storage.reason(error)}")
         finally:
             signals.study_ends()
@@ -198,7 +202,7 @@ def run_study(
 
 
 def _keep_after_death(recorder: Recorder | None, reason: str, errors: TextIO) -> None:
-    """Ray is dead, and this process ends with it: write the tables, and say what there is."""
+    """Write the tables and print the reason: Ray is dead and this process will end."""
     what = f"{reason}; no trial had begun"
     if recorder:
         recorder.stopping = recorder.stopping or reason
@@ -214,7 +218,7 @@ def _check_learns(study: Study, slots: int) -> None:
     if slots == cluster.GROWING and study.tuning.search == "tpe" and not study.budget.concurrency:
         raise InputError(
             f"tpe learns from trials that have ended. Given: a cluster that grows, where {slots} "
-            f"may run or wait at a time; say how many with --concurrency"
+            f"trials may run or wait at a time; set a lower number with --concurrency"
         )
 
 
@@ -231,9 +235,9 @@ def _fit(
     trainable = tune.with_parameters(
         TrialWorker, data=data.without_test(), study=study, folder=folder
     )
-    # At the end Ray Tune looks for its own loggers' files, a warning a trial; there are none.
+    # Tune's loggers are off, so its analysis would warn once per trial that files are missing.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
-    # `Tuner` would pickle the callbacks to restore them later; the tables are what a study keeps.
+    # `Tuner` would pickle the callbacks to restore them later; `--resume` needs only the tables.
     tune.run(
         tune.with_resources(trainable, {"cpu": study.resources.cpus, "gpu": study.resources.gpus}),
         name=Path(path).name,
@@ -241,13 +245,14 @@ def _fit(
         storage_filesystem=file_system,
         search_alg=search,
         scheduler=scheduler,
-        num_samples=-1,  # the search says when it is finished: lost trials come again
-        # Paused trials count too, and these two judge trials of which most are paused.
+        num_samples=-1,  # no limit: `StudySearch` ends the study and repeats lost trials
+        # Tune counts paused trials against this limit. With `slots`, hyperband and pbt would wait
+        # for ever, because they pause most trials.
         max_concurrent_trials=study.trials
         if study.tuning.scheduler in ("hyperband", "pbt")
         else slots,
         reuse_actors=True,
-        max_failures=0,  # the search begins lost trials again: one counter
+        max_failures=0,  # Tune repeats no trial: `StudySearch` does it, and `Losses` counts
         raise_on_failed_trial=False,
         callbacks=list(callbacks),
         stop=StudyStopper(callbacks[0], study.budget.wall_seconds),
@@ -256,4 +261,4 @@ def _fit(
         progress_reporter=Silence(),
     )
     with suppress(OSError):
-        storage.delete(folder.tune)  # Tune's state: nothing that the tables lack
+        storage.delete(folder.tune)  # Tune's own state, which nobody needs after the study

@@ -1,4 +1,4 @@
-"""A study in a process that belongs to somebody else: a script or a notebook that calls ffnet."""
+"""Leaves the process of a script or a notebook unchanged after it has called ffnet."""
 
 import logging
 import sys
@@ -11,7 +11,7 @@ from ffnet.system import environment
 
 @contextmanager
 def unchanged() -> Iterator[None]:
-    """After the block the environment and the hook for exceptions are as before.
+    """Restore the environment and `sys.excepthook` after the block.
 
     Ray changes both when it is imported.
     """
@@ -25,9 +25,9 @@ def unchanged() -> Iterator[None]:
 
 @contextmanager
 def logged(log: Path) -> Iterator[None]:
-    """In the block, what Ray logs in this process goes to a file, and nothing of it to the screen.
+    """In the block, Ray's loggers of this process write to the file `log`, not to the screen.
 
-    Afterwards its loggers are as before.
+    After the block, the loggers are as before.
     """
     loggers = [logging.getLogger(name) for name in ("ray", *_below("ray"))]
     before = [(logger.level, logger.handlers[:], logger.propagate) for logger in loggers]
@@ -47,5 +47,5 @@ def logged(log: Path) -> Iterator[None]:
 
 
 def _below(name: str) -> list[str]:
-    """The names of the loggers below one, as far as they exist."""
+    """The names of the existing loggers below the logger `name`."""
     return [other for other in logging.root.manager.loggerDict if other.startswith(f"{name}.")]

@@ -1,4 +1,4 @@
-"""Turns the events of Ray Tune into the rows of a run, and knows why a study ends."""
+"""Turns the events of Ray Tune into rows of the tables, and knows why a study ends."""
 
 from typing import Any
 
@@ -19,21 +19,21 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     """Calls the writer of the run for each event of Ray Tune.
 
     Attributes:
-        writer: keeps the tables.
-        stopping: why the study ends early, once it does.
-        interrupted: whether a signal is why.
-        waiting: trials with a row that have still to go on.
-        ended_before: how many trials had ended before.
+        writer: writes the tables.
+        stopping: why the study ends early; None while it does not.
+        interrupted: whether a signal ends the study.
+        waiting: numbers of the unfinished trials of the past that no worker has yet.
+        ended_before: how many trials had ended when this process began.
     """
 
     def __init__(self, study: Study, hold: Hold, losses: Losses, past: Past) -> None:
-        """Begin with the tables as they were.
+        """Begin with the rows of the past.
 
         Args:
-            study: what is run.
-            hold: this process's hold on the run's folder.
-            losses: knows which lost trials are not begun again.
-            past: the study before it was stopped.
+            study: the study that runs.
+            hold: gives this process the right to write into the run's folder.
+            losses: knows which trials are given up.
+            past: what an earlier process of this study did; empty for a new study.
 
         Raises:
             InputError: the folder cannot be written.
@@ -46,15 +46,15 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self._study, self._losses = study, losses
 
     def on_trial_start(self, trial: Any, **_: Any) -> None:
-        """A worker has the trial, for the first time or again."""
+        """A worker begins the trial or continues it."""
         config = self._begin(trial)
         self.waiting.discard(config.number)
 
     def on_trial_result(self, trial: Any, result: Row, **_: Any) -> None:
-        """A report, or the end of a trial that failed: see `TrialWorker.step`."""
+        """A trial reported, or it failed: see `TrialWorker.step`."""
         number = _number(trial)
         if note := result.get("note"):
-            print(f"trial {number}: {note}; it went on from before")
+            print(f"trial {number}: {note}; it continued from an earlier state")
             self.writer.note(number, note)
         for earlier in result.get("earlier", ()):
             self.writer.report(number, earlier, again=True)
@@ -71,7 +71,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             self.writer.traceback(number, result["traceback"])
 
     def on_trial_complete(self, trial: Any, **_: Any) -> None:
-        """A trial has ended by itself or by the scheduler."""
+        """A trial has ended, or the scheduler has stopped it."""
         row = self.writer.rows[_number(trial)]
         status, reason = Status(row["status"]), row["reason"]
         if status == Status.RUNNING:
@@ -83,7 +83,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self.writer.end(row["trial"], status, reason)
 
     def on_trial_error(self, trial: Any, **_: Any) -> None:
-        """A worker was lost. The search was told before: it begins the trial again or gives up."""
+        """A worker was lost. The search knows it already: it repeats the trial or gives it up."""
         number = _number(trial)
         if reason := self._losses.reasons.get(number):
             if number not in self.writer.rows:
@@ -91,21 +91,21 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             self.writer.end(number, Status.FAILED, reason)
 
     def on_step_end(self, **_: Any) -> None:
-        """Write what has changed."""
+        """Write the changed tables."""
         try:
             self.writer.write_when_due()
-        except RunError as error:  # another driver has the run
+        except RunError as error:  # another process has taken over the run
             self.stopping = self.stopping or str(error)
         if self.writer.unwritable:
             self.end_unwritable(self.writer.unwritable)
 
     def end_unwritable(self, reason: str) -> None:
-        """End the study, because what its trials do cannot be kept."""
+        """End the study, because its results cannot be saved any more."""
         self.writer.give_up(reason)
         self.stopping = self.stopping or f"the run could not be read or written: {reason}"
 
     def finish(self) -> None:
-        """End what still runs, and write the tables for the last time: see `Writer.finish`."""
+        """End the rows of running trials and write the tables a last time: see `Writer.finish`."""
         self.writer.finish(self.stopping or "the study ended with an error")
 
     def _begin(self, trial: Any) -> TrialConfig:

@@ -1,7 +1,7 @@
-"""What stops weak trials early, set up from a study, as Ray Tune's trial schedulers.
+"""The schedulers that stop weak trials early, made from a study for Ray Tune.
 
-Each of them lives with every end of a trial: one that diverges or fails has no metric in its last
-result, one that is lost with its worker comes again under its own number.
+Each scheduler accepts every way in which a trial can end. The last result of a trial that diverged
+or failed has no metric. A trial that lost its worker comes again with the same number.
 """
 
 import math
@@ -22,11 +22,11 @@ from ffnet.spec.base import Values
 from ffnet.spec.study import Study
 from ffnet.spec.trial import TrialConfig
 
-CLOSE = 1e-9  # epochs: 0.1 · 3 is not 0.3
+CLOSE = 1e-9  # epochs; a tolerance, because 0.1 · 3 ≠ 0.3 in floating point
 
 
 def make_scheduler(study: Study) -> TrialScheduler:
-    """The scheduler that the study names; time is counted in epochs."""
+    """The scheduler that the study names. It counts time in epochs."""
     match study.tuning.scheduler:
         case "asha":
             return Asha(study)
@@ -41,10 +41,10 @@ def make_scheduler(study: Study) -> TrialScheduler:
 
 
 def replay(scheduler: TrialScheduler, past: Past) -> None:
-    """Tell asha or the median rule the reports that trials made before the study was stopped.
+    """Tell asha or the median rule the reports of an earlier process of the study.
 
-    Nothing is decided again. HyperBand and PBT begin anew: they judge trials that wait for each
-    other.
+    No decision is repeated. HyperBand and PBT start with no reports: they compare trials that wait
+    for each other, and after a resume no trial waits.
     """
     if isinstance(scheduler, Judge):
         for report in sorted(past.reports, key=lambda report: (report["trial"], report["epoch"])):
@@ -52,10 +52,10 @@ def replay(scheduler: TrialScheduler, past: Past) -> None:
 
 
 class Judge(FIFOScheduler):  # type: ignore[misc]
-    """What asha and the median rule share: each new report of a trial decides whether it goes on.
+    """The common part of asha and the median rule: at each new report a trial continues or stops.
 
-    Trials are known by their numbers: one that is begun again, after it was lost with its worker or
-    its study was stopped, neither counts twice nor competes with its own past.
+    A trial is known by its number. So a trial that comes again, after its worker was lost or its
+    study was stopped, does not count twice and does not compete with its own earlier reports.
     """
 
     def __init__(self, study: Study) -> None:
@@ -65,15 +65,15 @@ class Judge(FIFOScheduler):  # type: ignore[misc]
         self._grace = study.tuning.grace_epochs
 
     def note(self, number: int, report: Values) -> bool:
-        """Take in a report of a trial; whether it is one to judge the trial by."""
+        """Remember a trial's report. Returns whether the trial is to be judged at it."""
         raise NotImplementedError
 
     def stops(self, number: int, report: Values) -> bool:
-        """Whether the trial is weak at this report, its latest, which was taken in before."""
+        """Whether the trial is weak at its latest report, which `note` has remembered."""
         raise NotImplementedError
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Values) -> str:
-        """Stop or continue; `earlier` reports came before the trial's worker or driver died."""
+        """STOP or CONTINUE. `earlier` has reports that may not have arrived: see `TrialWorker`."""
         number = trial.config["trial"]["number"]
         for earlier in result.get("earlier", ()):
             self.note(number, earlier)
@@ -81,12 +81,12 @@ class Judge(FIFOScheduler):  # type: ignore[misc]
         return str(TrialScheduler.STOP if weak else TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: Values) -> None:
-        """A trial's last report, of which Tune asks no decision, and those that come with it."""
+        """Remember a trial's last report. Tune asks for no decision about it."""
         for report in (*result.get("earlier", ()), result):
             self.note(trial.config["trial"]["number"], report)
 
     def _score(self, report: Values) -> float:
-        """The metric, higher is better; NaN where a report has none."""
+        """The metric with a sign such that higher is better; NaN if the report has no metric."""
         return self._sign * float(report.get(self._column, math.nan))
 
 
@@ -94,12 +94,12 @@ class Asha(Judge):
     """Asynchronous successive halving, one bracket (Li et al., "A System for Massively Parallel
     Hyperparameter Tuning", 2018).
 
-    The first report at or after a rung's epoch is compared with those of the trials that were there
-    before: below the best 1 / reduction_factor of them a trial stops. Rungs lie at grace_epochs,
-    grace_epochs · reduction_factor, and so on.
+    Rungs lie at grace_epochs, grace_epochs · reduction_factor, grace_epochs · reduction_factor² and
+    so on. A trial is judged at its first report at or after a rung's epoch. It stops unless its
+    score is among the best 1 / reduction_factor of the trials that reached the rung earlier.
 
     Attributes:
-        rungs: (epochs, {trial number: score}), ascending.
+        rungs: (epoch of the rung, {trial number: score}), ascending.
     """
 
     def __init__(self, study: Study) -> None:
@@ -110,7 +110,7 @@ class Asha(Judge):
             self.rungs.append((at, {}))
 
     def note(self, number: int, report: Values) -> bool:
-        """Put a trial on the highest rung that it has reached; whether it is new there."""
+        """Put a trial on the highest rung that it has reached. Returns whether it is new there."""
         rung, score = self._rung(report), self._score(report)
         if rung is None or number in rung or math.isnan(score):
             return False
@@ -118,7 +118,7 @@ class Asha(Judge):
         return True
 
     def stops(self, number: int, report: Values) -> bool:
-        """Whether the trial is below the cutoff of those that were on its rung before it."""
+        """Whether the trial is below the cutoff of the other trials on its rung."""
         rung = self._rung(report) or {}
         others = [score for other, score in rung.items() if other != number]
         cutoff = np.percentile(others, (1 - 1 / self._factor) * 100) if others else -math.inf
@@ -132,8 +132,9 @@ class Asha(Judge):
 class Median(Judge):
     """The median stopping rule (Golovin et al., "Google Vizier", 2017).
 
-    A trial stops when its best score so far is below the median of the other trials' mean scores
-    up to the same epoch, each from `grace_epochs` on, where at least three got as far.
+    A trial stops when its best score so far is below the median of the other trials' means. Such a
+    mean is taken over a trial's scores from `grace_epochs` up to the same epoch. Only trials that
+    reached this epoch count, and there must be AT_LEAST of them.
     """
 
     AT_LEAST = 3
@@ -143,14 +144,14 @@ class Median(Judge):
         self._seen: dict[int, _Curve] = {}
 
     def note(self, number: int, report: Values) -> bool:
-        """Take in a report; whether the trial has had its grace and the report is new."""
+        """Remember a report. Returns whether it is new and its epoch is at least grace_epochs."""
         score, epoch = self._score(report), report.get("epoch", 0.0)
         if math.isnan(score) or not self._seen.setdefault(number, _Curve()).add(epoch, score):
             return False
         return bool(epoch >= self._grace - CLOSE)
 
     def stops(self, number: int, report: Values) -> bool:
-        """Whether the trial's best is below the median of the others' means."""
+        """Whether the trial's best score is below the median of the other trials' means."""
         epoch = report["epoch"]
         means = [
             mean
@@ -162,7 +163,7 @@ class Median(Judge):
 
 
 class _Curve:
-    """A trial's scores by epoch, ascending, and their sums."""
+    """The epochs of a trial's reports, ascending, and the running sums of its scores."""
 
     def __init__(self) -> None:
         self.epochs: list[float] = []
@@ -170,7 +171,7 @@ class _Curve:
         self._sums = [0.0]
 
     def add(self, epoch: float, score: float) -> bool:
-        """Append a report; whether it is later than those before."""
+        """Append a report if it is later than all before. Returns whether it is."""
         if self.epochs and epoch <= self.epochs[-1]:
             return False
         self.epochs.append(epoch)
@@ -179,7 +180,10 @@ class _Curve:
         return True
 
     def mean(self, since: float, until: float) -> float | None:
-        """Mean score of the reports in [since, until]; None without one, or if it ended before."""
+        """Mean score of the reports in [since, until], in epochs.
+
+        None if there is no such report, or if the trial has not reached `until`.
+        """
         first = bisect_right(self.epochs, since - CLOSE)
         end = bisect_right(self.epochs, until + CLOSE)
         if first == end or self.epochs[-1] < until - CLOSE:
@@ -188,9 +192,9 @@ class _Curve:
 
 
 class StudyHyperBand(FairBrackets, HyperBandScheduler):  # type: ignore[misc]
-    """HyperBand (Li et al., 2016), in which no trial waits for ever.
+    """HyperBand (Li et al., 2016), changed so that no trial waits for ever.
 
-    Trials are compared at the same epoch: each at its first report at or after the milestone.
+    Trials are compared at the same epoch: each by its first report at or after the milestone.
     """
 
     def __init__(self, study: Study) -> None:
@@ -205,13 +209,13 @@ class StudyHyperBand(FairBrackets, HyperBandScheduler):  # type: ignore[misc]
         self._curves: dict[Any, list[Values]] = {}
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Values) -> str:
-        """Continue, pause or stop."""
+        """CONTINUE, PAUSE or STOP."""
         reports = [*result.get("earlier", ()), result]
         self._curves.setdefault(trial, []).extend(reports)
         return str(super().on_trial_result(tune_controller, trial, result))
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """A trial ended by itself or was lost, so that those that waited for it may go on."""
+        """A trial ended or lost its worker: trials that waited for it may continue."""
         super().on_trial_remove(tune_controller, trial)
         self._curves.pop(trial, None)
 
@@ -226,8 +230,9 @@ class StudyHyperBand(FairBrackets, HyperBandScheduler):  # type: ignore[misc]
 class StudyPbt(ExploresItself, PopulationBasedTraining):  # type: ignore[misc]
     """Population-based training (Jaderberg et al., 2017) of a study's trials.
 
-    From time to time, a trial of the worst quarter goes on from the weights of one of the best. It
-    takes over that trial's hyper-parameters, too, and those that may change are changed a little.
+    Every `perturbation_epochs`, a trial of the worst quarter takes over the weights and the
+    hyper-parameters of a trial of the best quarter. The hyper-parameters that may change during
+    training are then changed a little.
     """
 
     def __init__(self, study: Study) -> None:
@@ -236,14 +241,14 @@ class StudyPbt(ExploresItself, PopulationBasedTraining):  # type: ignore[misc]
             metric=study.tuning.metric,
             mode=study.tuning.mode,
             perturbation_interval=study.tuning.perturbation_epochs,
-            custom_explore_fn=lambda config: config,  # `explored` does it
+            custom_explore_fn=lambda config: config,  # Ray requires it, but `explored` is used
             log_config=False,
         )
         self._study = study
         self._random = np.random.default_rng(study.seed)
 
     def explored(self, trial: Any, better: Any) -> Values:
-        """The better trial's hyper-parameters, changed a little; number and seed stay."""
+        """The better trial's hyper-parameters, changed a little. Number and seed do not change."""
         own, source = (TrialConfig.model_validate(t.config["trial"]) for t in (trial, better))
         explored = self._study.explored(source, self._random)
         config = explored.model_copy(update={"number": own.number, "seed": own.seed})

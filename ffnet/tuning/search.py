@@ -1,8 +1,8 @@
-"""Where a study's configurations come from: random, grid or TPE, as a Ray Tune searcher.
+"""Gives Ray Tune the configurations of a study's trials: random, grid or TPE.
 
-Trial n of a random or grid study has the same hyper-parameters and seed whatever ran before or
-beside it: they follow from the study's seed and n alone. What TPE suggests follows from these and
-from the rows of the trials begun before, so that a resumed study goes on as it would have.
+In a random or grid study, the hyper-parameters and the seed of trial n depend only on n and on the
+study's seed, not on other trials. A suggestion of TPE depends also on the rows of the trials that
+began earlier. So a resumed study continues as if it had not been stopped.
 """
 
 import time
@@ -21,23 +21,23 @@ from ffnet.spec.trial import TrialConfig
 from ffnet.tuning.losses import Losses
 from ffnet.tuning.tpe import Tpe
 
-MOST_ORDERED = 1000  # trials that are put in order before a study starts
+MOST_ORDERED = 1000  # a study of more trials is not sorted by size: see `_order`
 
 
 def trial_seed(study_seed: int, number: int) -> int:
-    """The seed of trial `number`, below 2³¹."""
+    """The seed of trial `number`, from 0 to 2³¹ - 1."""
     return int(np.random.SeedSequence([study_seed, number]).generate_state(1)[0] >> 1)
 
 
 def sample(study: Study, number: int) -> TrialConfig:
-    """Trial `number` of a random or grid study."""
+    """The configuration of trial `number` of a random or grid study."""
     grid = study.tuning.search == "grid"
     drawn = study.grid()[number] if grid else study.sample(number)
     return study.trial_config(number, drawn, trial_seed(study.seed, number))
 
 
 class StudySearch(Searcher):  # type: ignore[misc]
-    """Hands out a study's trials, and hands out again those that were lost with their worker."""
+    """Hands out a study's trials, and hands out a trial again when its worker was lost."""
 
     def __init__(
         self,
@@ -46,15 +46,15 @@ class StudySearch(Searcher):  # type: ignore[misc]
         rows: Mapping[int, Row] | None = None,
         losses: Losses | None = None,
     ) -> None:
-        """Search from the beginning, or from where a study was stopped.
+        """Begin a study's search, or continue it after a stop.
 
         Args:
-            study: whose trials.
-            past: the study before it was stopped: unfinished trials are handed out first, those
-                that ended not at all.
-            rows: trial number → its row of trials.parquet as it stands: what TPE learns from.
-                With None, the rows of `past`.
-            losses: counts the lost workers; with None, a new counter.
+            study: the study whose trials are handed out.
+            past: what an earlier process of this study did. Its unfinished trials are handed out
+                first; trials that have ended are not handed out again.
+            rows: trial number → the current row of trials.parquet; TPE learns from these. With
+                None, the rows of `past`.
+            losses: counts the lost workers. With None, a new counter.
         """
         super().__init__(metric=study.tuning.metric, mode=study.tuning.mode)
         past = past or Past()
@@ -71,7 +71,10 @@ class StudySearch(Searcher):  # type: ignore[misc]
                 self._tpe.know(recorded.config(study.resolved(), row))
 
     def suggest(self, trial_id: str) -> Values | str | None:
-        """The next trial; None while the running ones may still be lost; FINISHED at the end."""
+        """The next trial; FINISHED when all have ended.
+
+        None means: ask again later. A running trial may still lose its worker and come again.
+        """
         if self._again:
             config = self._again.popleft()
         elif self._numbers:
@@ -82,12 +85,12 @@ class StudySearch(Searcher):  # type: ignore[misc]
         return {"trial": config.model_dump(), "sampled_at": time.time()}
 
     def on_trial_result(self, trial_id: str, result: Values) -> None:
-        """Nothing: TPE learns from the trials' rows."""
+        """Do nothing: TPE learns from the trials' rows."""
 
     def on_trial_complete(
         self, trial_id: str, result: Values | None = None, error: bool = False
     ) -> None:
-        """Queue a lost trial again. Errors are lost workers: see `TrialWorker`."""
+        """Queue a trial again if `error`, which only means a lost worker: see `TrialWorker`."""
         config = self._live.pop(trial_id)
         if not error:
             return
@@ -96,13 +99,13 @@ class StudySearch(Searcher):  # type: ignore[misc]
             self._again.append(self._latest(config))
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: a study's state is its tables and checkpoints."""
+        """Do nothing: the tables and checkpoints are the state of a study."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing, for the same reason."""
+        """Do nothing: see `save`."""
 
     def _latest(self, config: TrialConfig) -> TrialConfig:
-        """The configuration as its row has it: population-based training changes it."""
+        """The configuration in the trial's row: population-based training may have changed it."""
         row = self._rows.get(config.number)
         return recorded.config(self._study.resolved(), row) if row else config
 
@@ -116,11 +119,12 @@ class StudySearch(Searcher):  # type: ignore[misc]
 
 
 def _order(study: Study) -> Sequence[int]:
-    """The order in which trials are handed out: by number, or where it is free the longest first.
+    """The order in which trials are handed out: by number, or the widest nets first.
 
-    With the small nets last, all workers end at about the same time. A scheduler compares trials
-    with those before them, a wall time may cut the order short, and TPE learns as it goes. Among
-    thousands of trials the last ones do not matter, and to look at all would take long.
+    When small nets come last, all workers end at about the same time. The order is by number where
+    it changes the results: a scheduler compares a trial with earlier trials, a wall time may leave
+    out the last trials, and TPE learns from earlier trials. It is by number also for a study of
+    more than MOST_ORDERED trials, where sorting takes long and gains little.
     """
     numbers = range(study.trials)
     free = study.tuning.scheduler == "none" and not study.budget.wall_seconds

@@ -1,9 +1,9 @@
 """Optuna's TPE over a study's space (Bergstra et al., "Algorithms for Hyper-Parameter
 Optimization", 2011).
 
-A suggestion is a function of the study's seed, the trial's number and the rows of the trials begun
-before. Nothing else is remembered, so that nothing need be saved: a study that goes on after a kill
-suggests what it would have suggested without one.
+A suggestion depends only on the study's seed, the trial's number and the rows of the trials that
+began earlier. So TPE has no state to save: after a kill, a resumed study gets the same suggestions
+as without the kill.
 """
 
 from collections.abc import Mapping
@@ -28,15 +28,15 @@ from ffnet.spec.space import Domain, as_sizes, recorded_value
 from ffnet.spec.study import Study
 from ffnet.spec.trial import TrialConfig
 
-STREAM = 1  # keeps the seeds of suggestions apart from those of trials
-STEPS = 1000  # Optuna counts whole steps: thousandths of an epoch
+STREAM = 1  # makes the seeds of suggestions differ from the seeds of trials
+STEPS = 1000  # Optuna needs whole steps: a step is a thousandth of an epoch
 
 Point = tuple[Values, dict[str, BaseDistribution]]
-"""Optuna's parameters of a trial, and the distribution of each."""
+"""(parameters of a trial for Optuna, the distribution of each parameter)."""
 
 
 class Tpe:
-    """Suggests configurations where trials with good figures are more frequent than others."""
+    """Suggests values near those of trials with good figures."""
 
     def __init__(self, study: Study) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -44,18 +44,18 @@ class Tpe:
         self._points: dict[int, Point] = {}
 
     def know(self, config: TrialConfig) -> None:
-        """A trial was handed out, now or before the study was stopped.
+        """Remember the configuration of a trial that was handed out, now or before a resume.
 
         Raises:
-            InputError: a value of it is none of the study's space.
+            InputError: one of its values is not in the study's space.
         """
         self._points[config.number] = _point(self._study, config)
 
     def suggest(self, number: int, rows: Mapping[int, Row]) -> Values:
-        """The values of the space for a trial.
+        """The values that a trial gets for the fields of the space.
 
         Args:
-            number: the trial's.
+            number: the trial's number.
             rows: trial number → its row of trials.parquet, for the trials that have begun.
         """
         seed = np.random.SeedSequence([self._study.seed, number, STREAM]).generate_state(1)[0]
@@ -71,9 +71,10 @@ class Tpe:
         return self._study.space.draw(suggest, self._study.base)
 
     def _told(self, point: Point, row: Row) -> FrozenTrial:
-        """What Optuna is told about a trial: its best figure by the study's metric.
+        """The trial for Optuna, with its best figure by the study's metric.
 
-        A diverged trial is told as worse than every pruned one; a failed one says nothing.
+        A diverged trial has no value: Optuna ranks it below every pruned trial. Optuna ignores a
+        failed trial.
         """
         params, distributions = point
         best = row.get(f"best_{self._study.tuning.metric}")
@@ -92,7 +93,7 @@ class Tpe:
 
 
 def _suggest(trial: optuna.Trial, label: str, domain: Domain) -> Any:
-    """Optuna's suggestion. A choice is told by its position, so that it may be any value."""
+    """Optuna's suggestion. Optuna gets the position of a choice, as a choice may be of any type."""
     if domain.kind == "choice":
         return domain.value[trial.suggest_categorical(label, list(range(len(domain.value))))]
     suggest = trial.suggest_int if "integer" in domain.kind else trial.suggest_float
@@ -107,7 +108,7 @@ def _distribution(domain: Domain) -> BaseDistribution:
 
 
 def _point(study: Study, config: TrialConfig) -> Point:
-    """What Optuna must have suggested for a trial."""
+    """The parameters that lead to a trial's configuration, and their distributions."""
     values = config.hyperparameters()
     params: Values = {}
     distributions: dict[str, BaseDistribution] = {}
@@ -119,7 +120,7 @@ def _point(study: Study, config: TrialConfig) -> Point:
             position = _position(label, domain, value, len(config.net.hidden_sizes))
             params[label] = position
             return domain.value[position]
-        value = value[0] if isinstance(value, tuple) else value  # a dropout for all layers
+        value = value[0] if isinstance(value, tuple) else value  # one dropout for all layers
         params[label] = int(value) if "integer" in domain.kind else float(value)
         return params[label]
 
@@ -128,7 +129,7 @@ def _point(study: Study, config: TrialConfig) -> Point:
 
 
 def _position(label: str, domain: Domain, value: Any, depth: int) -> int:
-    """Which of a domain's choices leads to the value that a trial has."""
+    """The position of the choice that gave a trial its value."""
     for i, choice in enumerate(domain.value):
         if _meant(label, choice, depth) == value:
             return i
@@ -139,7 +140,7 @@ def _position(label: str, domain: Domain, value: Any, depth: int) -> int:
 
 
 def _meant(label: str, choice: Any, depth: int) -> Any:
-    """The value of a trial that was given a choice, as `TrialConfig.hyperparameters` has it."""
+    """The value that a choice gives a trial, in the form of `TrialConfig.hyperparameters`."""
     whole, _, part = label.partition(".")
     name = whole.partition("/")[0]
     if part:

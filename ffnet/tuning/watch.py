@@ -1,7 +1,7 @@
-"""Notices trials that report nothing any more: a Ray Tune callback.
+"""A Ray Tune callback that notices trials that do not report any more.
 
-A worker can hang without dying: its process is stopped, its disk does not answer, its machine
-swaps. Ray then waits for it for ever.
+A worker can hang without dying, for example when its process is stopped, its disk does not answer
+or its machine swaps. Ray then waits for it for ever.
 """
 
 import time
@@ -17,14 +17,15 @@ from ray import tune
 from ffnet.ray_cluster.ray_internals import worker_of
 from ffnet.tuning.losses import Losses
 
-LOOK_SECONDS = 1.0  # between looks at all trials
-TIMES, LEAST_SECONDS = 10, 30.0  # silent so many times longer than the others, and at least so long
-PEERS = 5  # intervals of others that must be known
+LOOK_SECONDS = 1.0  # time between two looks at all trials
+# A trial is noted when it is silent TIMES as long as the median interval between reports, and for
+# LEAST_SECONDS or more. The median needs PEERS intervals.
+TIMES, LEAST_SECONDS, PEERS = 10, 30.0, 5
 
 
 @dataclass
 class Heard:
-    """When a running trial was last heard of, at its start or by a report."""
+    """When a running trial gave its last sign of life: its start or a report."""
 
     trial: Any
     at: float
@@ -33,7 +34,7 @@ class Heard:
 
 
 class Watch(tune.Callback):  # type: ignore[misc]
-    """Ends trials that are silent too long, and notes those that are silent for long."""
+    """Says which trials are silent for long, and ends a trial that is silent beyond the timeout."""
 
     def __init__(
         self,
@@ -47,11 +48,11 @@ class Watch(tune.Callback):  # type: ignore[misc]
 
         Args:
             losses: is told which trials are given up.
-            timeout: seconds without a report, set-up included, after which a trial ends as
-                failed; None for never.
-            say: shows a line on the screen and in the log.
-            kill: ends the worker of a trial; default: `kill_worker`.
-            clock: seconds.
+            timeout: after so many seconds without a report, set-up included, a trial ends as
+                failed. With None, no trial ends so.
+            say: shows a line on the screen and writes it to the log.
+            kill: ends the worker of a trial. With None, `kill_worker`.
+            clock: gives the time in seconds.
         """
         self._losses, self._timeout, self._say = losses, timeout, say
         self._kill, self._clock = kill or kill_worker, clock
@@ -60,13 +61,13 @@ class Watch(tune.Callback):  # type: ignore[misc]
         self._look_at = clock()
 
     def on_trial_start(self, trial: Any, **_: Any) -> None:
-        """A worker has the trial."""
+        """A worker begins the trial or continues it."""
         self._heard[_number(trial)] = Heard(trial, self._clock())
 
     def on_trial_result(self, trial: Any, **_: Any) -> None:
-        """A report came."""
+        """A trial reported."""
         heard, now = self._heard.get(_number(trial)), self._clock()
-        if heard and heard.reported:  # the first one also took the set-up
+        if heard and heard.reported:  # the time before a first report includes the set-up
             self._intervals.append(now - heard.at)
         self._heard[_number(trial)] = Heard(trial, now, reported=True)
 
@@ -85,7 +86,7 @@ class Watch(tune.Callback):  # type: ignore[misc]
             return
         self._look_at = now + LOOK_SECONDS
         for number, heard in list(self._heard.items()):
-            if heard.trial.status == "RUNNING":  # and not paused
+            if heard.trial.status == "RUNNING":  # a paused trial has nothing to report
                 self._look(number, heard, now - heard.at)
 
     def _look(self, number: int, heard: Heard, silent: float) -> None:
@@ -111,7 +112,7 @@ class Watch(tune.Callback):  # type: ignore[misc]
 def kill_worker(trial: Any) -> None:
     """End the worker process of a trial; Ray Tune then learns that the worker was lost.
 
-    Ray kills a process that does not end by itself, as a frozen one, after 5 s.
+    Ray kills a process that does not end by itself, for example a frozen process, after 5 s.
     """
     if worker := worker_of(trial):
         ray.kill(worker)
