@@ -123,7 +123,7 @@ def test_contradictions_are_refused_by_the_flags(call: Job) -> None:
 def test_a_gpu_that_is_not_there_is_refused_with_what_is(job: Job) -> None:
     done = job("train", "--device", "gpu")
     assert done.returncode == 2
-    assert "needs a TensorFlow that sees one. Given: ['/physical_device:CPU:0']" in done.stderr
+    assert "needs a TensorFlow that sees a GPU. Given: ['/physical_device:CPU:0']" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

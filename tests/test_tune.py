@@ -409,7 +409,7 @@ def test_a_running_cluster_is_used_and_left_running(
     rows = rows_of(tmp_path / "gpu")
     assert {row["status"] for row in rows} == {"failed"}
     assert len(rows) == 6
-    assert all("gpus = 0.5 needs a TensorFlow that sees one" in row["reason"] for row in rows)
+    assert all("gpus = 0.5 needs a TensorFlow that sees a GPU" in row["reason"] for row in rows)
 
 
 @pytest.mark.slow

@@ -1,1 +1,1 @@
-"""Nets: from a NetSpec to scores."""
+"""Nets: they compute class scores, and are built from a NetSpec."""

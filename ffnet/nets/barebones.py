@@ -1,7 +1,7 @@
-"""The lesson's net in plain TensorFlow: scores = f(f(x·w1)·w2)…·wn, of any depth.
+"""The net in plain TensorFlow: scores = f(f(x·w1)·w2)…·wn, with any number of layers.
 
-The weights are variables of open shape, so that one compiled training step serves every width:
-a worker goes from one trial's hidden size to the next by assigning other weights.
+The weights are variables whose widths may change, so the same compiled training step trains nets
+of every width. Between two trials a worker only assigns other weights.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from ffnet.spec.net import NetSpec
 
 
 class BarebonesNet:
-    """A fully connected net whose widths may change while its graph stays: see `Net`."""
+    """A fully connected net. Its widths may change without a new trace. Attributes as in `Net`."""
 
     def __init__(
         self, features: int, classes: int, spec: NetSpec, dtype: tf.DType = tf.float32
@@ -23,9 +23,9 @@ class BarebonesNet:
 
         Args:
             features: numbers in an example, D.
-            classes: scores to give, C.
-            spec: everything of it but the widths and the rates of dropout is kept.
-            dtype: of the variables.
+            classes: number of classes, C.
+            spec: the net. Its widths and dropout rates may change later, all else may not.
+            dtype: dtype of the variables.
         """
         self._activation = keras.activations.get(spec.activation)
         self._drops = any(spec.dropout_rates)
@@ -50,11 +50,11 @@ class BarebonesNet:
             inputs = width
 
     def scores(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Class scores (logits) [N, C] of examples [N, …]; dropout only while training."""
+        """Return class scores (logits) [N, C] of examples [N, …]; dropout acts only in training."""
         return self.head(tf.matmul(flatten(x), self.weights[0]), training)
 
     def head(self, z: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Class scores [N, C] from the first layer's products z = x·w1, [N, H]."""
+        """Return class scores [N, C] from the first layer's products z = x·w1, [N, H]."""
         z = self._layers[0].after_product(z, training)
         for i, layer in enumerate(self._layers[1:]):
             x = self._activation(z)
@@ -72,7 +72,7 @@ class _Layer:
         self._gamma, self._beta, self._moved = made.get("gamma"), made.get("beta"), moved
 
     def after_product(self, z: tf.Tensor, training: bool) -> tf.Tensor:
-        """The layer's z from its product: bias and batch normalisation, where it has them."""
+        """Add the bias to the product and batch-normalise it, as far as the layer does these."""
         if self._bias is not None:
             z += self._bias
         if self._gamma is None:
@@ -87,6 +87,6 @@ class _Layer:
 
 
 def _open(shape: Sequence[int | None], name: str, dtype: tf.DType) -> tf.Variable:
-    """A variable whose unknown sizes may change; empty until it is assigned."""
+    """Make a variable whose sizes of None may change. Its value is a placeholder until assigned."""
     first = tf.zeros([n or 1 for n in shape], dtype)
     return tf.Variable(first, shape=tf.TensorShape(shape), name=name)

@@ -1,8 +1,8 @@
 """The three ways of writing a net in Keras: functional, a subclass of Model, and Sequential.
 
-The lesson's table: barebones TensorFlow is flexible and inconvenient, keras.Model is flexible and
-fairly convenient, Sequential is convenient and stiff. Here all give the same net, trained by the
-same loop: its epochs run in the graph, without a step of Python.
+The source lesson compares them: barebones TensorFlow is flexible and inconvenient, keras.Model is
+flexible and fairly convenient, Sequential is convenient and rigid. In ffnet all of them give the
+same net, and the same compiled loop trains it.
 """
 
 import keras
@@ -13,21 +13,22 @@ from ffnet.spec.net import NetSpec
 
 
 class SeededDropout(keras.layers.Layer):  # type: ignore[misc]
-    """A Keras layer around `Dropout`: repeatable, and its rate may change without a new trace."""
+    """A Keras layer around `Dropout`: a seed fixes its draws, and a new rate needs no new trace."""
 
     def __init__(self, dropout: Dropout, layer: int, **options: object) -> None:
         super().__init__(**options)
         self._dropout, self._layer = dropout, layer
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """`x` [N, H] as it is, or while training with some numbers dropped."""
+        """Return `x` [N, H]; in training some of its numbers are dropped."""
         return self._dropout.drop(x, self._layer) if training else x
 
 
 def layers(classes: int, spec: NetSpec, dropout: Dropout, dtype: str) -> list[keras.layers.Layer]:
-    """The layers of a net in order, for each of the three ways to join."""
+    """Return the net's layers in order. The three ways differ only in how they join the layers."""
     common = {"dtype": dtype}
-    dense = {"use_bias": spec.bias, "kernel_initializer": "zeros", **common}  # set afterwards
+    # `initialize` sets the weights later.
+    dense = {"use_bias": spec.bias, "kernel_initializer": "zeros", **common}
     made: list[keras.layers.Layer] = []
     for i, size in enumerate(spec.hidden_sizes):
         made.append(keras.layers.Dense(size, **dense))
@@ -44,21 +45,21 @@ def layers(classes: int, spec: NetSpec, dropout: Dropout, dtype: str) -> list[ke
 
 
 class FeedForward(keras.Model):  # type: ignore[misc]
-    """The object-oriented way."""
+    """The object-oriented way: a subclass of keras.Model."""
 
     def __init__(self, parts: list[keras.layers.Layer], dtype: str) -> None:
         super().__init__(dtype=dtype)
         self._parts = parts
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        """Class scores [N, C] of examples [N, D]; Keras tells each part whether it trains."""
+        """Return class scores [N, C] of examples [N, D]. Keras hands `training` to each layer."""
         for part in self._parts:
             x = part(x)
         return x
 
 
 def functional(features: int, parts: list[keras.layers.Layer], dtype: str) -> keras.Model:
-    """The functional way: layers called on a symbol for the input."""
+    """The functional way: each layer is called on the output of the layer before it."""
     x = first = keras.Input((features,), dtype=dtype)
     for part in parts:
         x = part(x)
@@ -71,12 +72,12 @@ def sequential(features: int, parts: list[keras.layers.Layer], dtype: str) -> ke
 
 
 class KerasNet:
-    """A Keras model as the training loop sees it: see `Net`."""
+    """A Keras model behind the interface `Net`, which the training loop uses."""
 
     def __init__(
         self, features: int, classes: int, spec: NetSpec, dtype: tf.DType = tf.float32
     ) -> None:
-        """Build the model; arguments as for `make_net`."""
+        """Build the model. The arguments are those of `make_net`."""
         self.dropout = Dropout(len(spec.hidden_sizes))
         parts = layers(classes, spec, self.dropout, dtype.name)
         if spec.api == "model":
@@ -89,5 +90,5 @@ class KerasNet:
         self.state = [v.value for v in self.model.non_trainable_variables]
 
     def scores(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Class scores (logits) [N, C] of examples [N, …]; dropout only while training."""
+        """Return class scores (logits) [N, C] of examples [N, …]; dropout acts only in training."""
         return self.model(flatten(x), training=training)

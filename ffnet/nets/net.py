@@ -1,4 +1,4 @@
-"""What a net is to the training loop, however it is written, and `make_net`, which writes it."""
+"""The interface `Net`, which the training loop uses, and `make_net`, which builds such a net."""
 
 import itertools
 from collections.abc import Iterator
@@ -11,14 +11,12 @@ from ffnet.spec.net import NetSpec
 
 NORM_EPSILON, NORM_MOMENTUM = 1e-3, 0.99  # of batch normalisation, as in Keras
 
-DROPOUT_SEEDS_FROM, MOST_LAYERS = (
-    2**32,
-    2**20,
-)  # of dropout's seeds: apart from those of epochs and weights
+# Dropout's seeds start here, so that they differ from the seeds of epochs and of weights.
+DROPOUT_SEEDS_FROM, MOST_LAYERS = 2**32, 2**20
 
 
 class Dropout:
-    """Dropout's rates and seed as variables, so that new values need no new trace.
+    """Dropout's rates and seed as variables, so that changing them needs no new trace.
 
     Attributes:
         rates: dropout rate of each hidden layer, [depth] float32.
@@ -29,15 +27,15 @@ class Dropout:
         self._seed = tf.Variable(tf.zeros([2], tf.int64), trainable=False)
 
     def begin_step(self, seed: tf.Tensor, step: tf.Tensor) -> None:
-        """What is dropped in this step follows from the trial's seed and the step alone."""
+        """Set the seed of this step: the trial's seed and the step alone decide what is dropped."""
         step = tf.cast(step, tf.int64)
         self._seed.assign([tf.cast(seed, tf.int64), (step + DROPOUT_SEEDS_FROM) * MOST_LAYERS])
 
     def drop(self, x: tf.Tensor, layer: int) -> tf.Tensor:
-        """`x` [N, H] with a share of its numbers set to 0 and the others scaled up to match.
+        """Return `x` [N, H] with a share of its numbers set to 0 and the others scaled up.
 
-        Sixteen random bits a number are enough and half the work of 32, so that the share is the
-        rate rounded down to a multiple of 2⁻¹⁶.
+        The share is the layer's rate, rounded down to a multiple of 2⁻¹⁶, because each number gets
+        16 random bits. Drawing 32 bits would take twice the work.
         """
         seed = self._seed + tf.constant([0, layer], tf.int64)
         rows, columns = tf.unstack(tf.shape(x))
@@ -54,10 +52,11 @@ class Net(Protocol):
     """A net whose variables the training loop changes.
 
     Attributes:
-        dropout: its rates and its seed.
-        weights: what is trained; for each layer its kernel [inputs, outputs], then where the spec
-            asks for them its bias [outputs], and gamma and beta [outputs] of batch normalisation.
-        state: what training moves otherwise: mean and variance [outputs] of each normalised layer.
+        dropout: rates and seed of dropout.
+        weights: the variables that gradients update. Each layer has a kernel [inputs, outputs]
+            and, if the spec asks for them, a bias [outputs], and a gamma and a beta [outputs] of
+            batch normalisation, in this order.
+        state: moving mean and moving variance [outputs] of each batch-normalised layer.
     """
 
     dropout: Dropout
@@ -65,17 +64,17 @@ class Net(Protocol):
     state: list[tf.Variable]
 
     def scores(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Class scores (logits) [N, C] of examples [N, …]; dropout only while training."""
+        """Return class scores (logits) [N, C] of examples [N, …]; dropout acts only in training."""
 
 
 def make_net(features: int, classes: int, spec: NetSpec, dtype: tf.DType = tf.float32) -> Net:
-    """The net that a spec describes, written as its `api` says, with variables to initialise.
+    """Build the net that a spec describes. Call `initialize` before you use it.
 
     Args:
         features: numbers in an example, D.
-        classes: scores to give, C.
-        spec: the net.
-        dtype: of the variables.
+        classes: number of classes, C.
+        spec: the net; its `api` decides how the net is written.
+        dtype: dtype of the variables.
     """
     if spec.api == "barebones":
         from ffnet.nets.barebones import BarebonesNet
@@ -87,7 +86,10 @@ def make_net(features: int, classes: int, spec: NetSpec, dtype: tf.DType = tf.fl
 
 
 def initialize(net: Net, features: int, classes: int, spec: NetSpec, seed: int) -> None:
-    """Set a net's variables as they are before training: the same for every way of writing it."""
+    """Give a net's variables their values before training.
+
+    The same spec and seed give the same values, whatever the spec's `api`.
+    """
     for variable, value in zip(
         net.weights, _first_weights(features, classes, spec, seed), strict=True
     ):
@@ -98,7 +100,7 @@ def initialize(net: Net, features: int, classes: int, spec: NetSpec, seed: int) 
 
 
 def _first_weights(features: int, classes: int, spec: NetSpec, seed: int) -> Iterator[tf.Tensor]:
-    """One after another, so that no second copy of the net is ever held."""
+    """Yield each initial value in turn, so that memory never holds a second copy of the net."""
     sizes = (features, *spec.hidden_sizes, classes)
     for i, shape in enumerate(itertools.pairwise(sizes)):
         yield initial(spec.initializer, shape, seed=(seed, -1 - i))

@@ -1,7 +1,7 @@
 """The neurons that the source lesson begins with: z = w·x + b, then an activation.
 
-Functions on NumPy arrays, for reading and trying. The nets use TensorFlow's; the perceptron cannot
-be one of their activations, as gradient descent cannot train a threshold.
+These NumPy functions are for reading and trying; the nets use TensorFlow's activations. The
+perceptron's threshold is not an activation of the nets: gradient descent cannot train it.
 """
 
 from typing import Any
@@ -21,20 +21,20 @@ def affine(x: npt.ArrayLike, w: npt.ArrayLike, b: npt.ArrayLike = 0.0) -> Array:
         b: bias, a number or [H].
 
     Returns:
-        [...] of one neuron, [..., H] of a layer.
+        z [...] for a neuron, [..., H] for a layer.
     """
     z: Array = np.asarray(x, float) @ np.asarray(w, float) + np.asarray(b, float)
     return z
 
 
 def threshold(z: npt.ArrayLike) -> Array:
-    """1 where z > 0, else 0; of z's shape. The perceptron's activation (Rosenblatt, 1958)."""
+    """1 where z > 0, else 0; same shape as z. The perceptron's activation (Rosenblatt, 1958)."""
     output: Array = np.heaviside(np.asarray(z, float), 0.0)
     return output
 
 
 def sigmoid(z: npt.ArrayLike) -> Array:
-    """1 / (1 + e^-z), of z's shape; no exponent is positive, so nothing overflows."""
+    """1 / (1 + e^-z), same shape as z. Only e^-|z| is computed, so nothing overflows."""
     z = np.asarray(z, float)
     small = np.exp(-np.abs(z))
     output: Array = np.where(z >= 0, 1.0, small) / (1 + small)
@@ -42,7 +42,7 @@ def sigmoid(z: npt.ArrayLike) -> Array:
 
 
 def relu(z: npt.ArrayLike) -> Array:
-    """max(0, z), of z's shape."""
+    """max(0, z), same shape as z."""
     output: Array = np.maximum(np.asarray(z, float), 0.0)
     return output
 

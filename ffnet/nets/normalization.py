@@ -1,4 +1,4 @@
-"""Gives examples mean 0 and deviation 1 on their way into a net, in training and when served."""
+"""Scales examples to mean 0 and standard deviation 1, in training and in exported models."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ Array = npt.NDArray[Any]
 
 
 def per_feature(mean: Array, std: Array, features: int) -> tuple[Array, Array]:
-    """Mean and 1 / deviation of each feature of a flattened example, [features] each.
+    """Return mean and 1 / standard deviation of each feature of a flattened example, [features].
 
     Args:
-        mean, std: one number per channel or per feature, of one dtype. Channels repeat along a
-            flattened image.
+        mean, std: numbers for each channel or each feature, with the same dtype. Numbers for
+            channels are repeated for each pixel.
         features: numbers in an example.
     """
     copies = features // len(mean)
@@ -22,10 +22,12 @@ def per_feature(mean: Array, std: Array, features: int) -> tuple[Array, Array]:
 
 
 def normalized(x: tf.Tensor, mean: Array | tf.Tensor, scale: Array | tf.Tensor) -> tf.Tensor:
-    """(x - mean) · scale in the dtype of `mean`, as float32: the bits of `ffnet.data.scaling`.
+    """Return (x - mean) · scale, [N, D] float32, computed in the dtype of `mean`.
+
+    The result has the same bits as that of `ffnet.data.scaling`.
 
     Args:
         x: examples [N, D] of any dtype.
-        mean, scale: of `per_feature`, [D].
+        mean, scale: results of `per_feature`, [D].
     """
     return tf.cast((tf.cast(x, mean.dtype) - mean) * scale, tf.float32)

@@ -1,1 +1,1 @@
-"""Training: devices, data on the device, one loop."""
+"""Training: the loop, optimisers, compiled functions, and the data on the device."""

@@ -2,10 +2,10 @@
 
 The first layer's input is data, so the inputs X_1 … X_k of the next k steps are known. With the
 weights W before them, z_j = X_j·W − X_j·(X_1ᵀ·Δ_1 + … + X_{j−1}ᵀ·Δ_{j−1}), where Δ_i is the
-learning rate times the gradient of step i by its z_i: what step i subtracts from W is X_iᵀ·Δ_i.
+learning rate times the gradient of step i by its z_i: step i subtracts X_iᵀ·Δ_i from W.
 So k steps need X·W once, the small products X_j·X_iᵀ, and W ← W − Xᵀ·Δ once; every other weight
-is updated at every step. The result is that of k plain steps up to rounding, and the two large
-products have k times as many rows, which a CPU multiplies faster and, in bfloat16, much faster.
+is updated at every step. The result equals that of k plain steps up to rounding. The two large
+products have k times as many rows. A CPU multiplies such products faster, in bfloat16 much faster.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ import tensorflow as tf
 from ffnet.training.optimizers import descend
 
 STEPS = 4
-"""Steps in a block. The extra work relative to a step is about (k−1)·batch size/4·(1/D + 1/H)."""
+"""Steps in a block, k. Relative extra work: about (k−1)·batch size/4·(1/D + 1/H) of a step."""
 
 Loss = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
@@ -32,13 +32,14 @@ def train_block(
     """Train a net for STEPS steps of SGD.
 
     Args:
-        weights: of the net, the first layer's kernel [D, H] before the others; they are changed.
-        head: (products of the first layer [B, H], which step of the block) → scores [B, C].
-        x: the inputs of the steps, one after another, [STEPS·B, D], of the weights' type.
-        y: their labels, [STEPS·B].
-        learning_rates: of each step, [STEPS].
-        loss: (labels, scores) → (losses [B], the objective to descend).
-        products: type in which the first layer's two large products are computed.
+        weights: the net's weights, the first layer's kernel [D, H] first. They are updated in
+            place.
+        head: a function (products of the first layer [B, H], step of the block) → scores [B, C].
+        x: the batches of all steps in order, [STEPS·B, D], with the weights' dtype.
+        y: the labels, [STEPS·B].
+        learning_rates: the learning rate of each step, [STEPS].
+        loss: a function (labels, scores) → (losses [B], the scalar to minimise).
+        products: dtype in which the first layer's two large products are computed.
 
     Returns:
         The sum of all losses, and the mean loss of the last step.

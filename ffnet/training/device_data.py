@@ -1,4 +1,4 @@
-"""A data set on the device: bytes stay bytes, and are normalised as they are gathered."""
+"""A data set on the device. Pixels stay bytes there; each batch is normalised when it is used."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ import tensorflow as tf
 from ffnet.data.dataset import DataSet, Part
 from ffnet.nets.normalization import normalized, per_feature
 
-ALIGNMENT = 64  # bytes; TensorFlow aborts on a borrowed tensor that begins elsewhere
+ALIGNMENT = 64  # bytes; TensorFlow aborts if shared memory starts at another multiple
 
 
 class DeviceData:
-    """The parts of a data set as tensors, copied once a process.
+    """The parts of a data set as tensors. All trials of a process use the same object.
 
     Attributes:
         train, validation: (examples [N, D] uint8 or float32, labels [N] int32).
-        test: likewise, or None where the data set came without.
-        features, classes: D and C.
+        test: the same pair for the test part, or None if the data set came without one.
+        features, classes: numbers in an example (D), and number of classes.
     """
 
     def __init__(self, data: DataSet) -> None:
@@ -31,9 +31,9 @@ class DeviceData:
             self._mean, self._scale = map(tf.constant, each)
 
     def normalize(self, x: tf.Tensor) -> tf.Tensor:
-        """Examples [N, D] as float32 with the training part's mean 0 and deviation 1.
+        """Return examples [N, D] as float32, scaled so that the training part has mean 0 and std 1.
 
-        Features (float32) have been standardised when they were loaded, in float64.
+        float32 examples are returned unchanged: they were standardised when they were loaded.
         """
         if x.dtype == tf.float32:
             return x
@@ -45,10 +45,10 @@ def _tensors(part: Part) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _tensor(x: npt.NDArray[Any]) -> tf.Tensor:
-    """The array as a tensor: on a GPU a copy there; on the CPU the same memory, never written.
+    """Copy the array to the GPU, or on the CPU make a tensor that shares the array's memory.
 
-    Data in Ray's object store is thus held once a node, whatever the number of workers.
-    tf.constant would take two further copies of it in each, one of them for a moment.
+    So a node holds data of Ray's object store once, however many workers it has. tf.constant
+    would add two copies in every worker, one of them only for a moment.
     """
     if tf.config.list_logical_devices("GPU"):
         return tf.constant(x)
@@ -58,9 +58,9 @@ def _tensor(x: npt.NDArray[Any]) -> tf.Tensor:
 
 
 class _Writable:
-    """Presents a read-only array, as those of the object store are, as one that DLPack takes.
+    """Presents a read-only array as a writable one. DLPack refuses the object store's arrays.
 
-    What NumPy makes of it keeps it, and with it the array, for as long as a tensor needs them.
+    The NumPy array made from this object keeps the original alive as long as the tensor.
     """
 
     def __init__(self, x: npt.NDArray[Any]) -> None:
@@ -69,7 +69,7 @@ class _Writable:
 
 
 def _aligned(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A copy that begins where TensorFlow wants a tensor to."""
+    """Copy an array to an address that is a multiple of ALIGNMENT."""
     room = np.empty(x.nbytes + ALIGNMENT, np.uint8)
     start = -room.ctypes.data % ALIGNMENT
     copy = room[start : start + x.nbytes].view(x.dtype).reshape(x.shape)

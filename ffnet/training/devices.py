@@ -1,4 +1,4 @@
-"""Gives TensorFlow the threads and GPUs that a trial holds, and no others."""
+"""Limits TensorFlow to the threads and GPUs that Ray has assigned to a trial."""
 
 import os
 from contextlib import AbstractContextManager
@@ -9,18 +9,18 @@ from ffnet.errors import InputError
 
 
 def configure(threads: int, gpus: float) -> None:
-    """Set TensorFlow's threads and visible GPUs; must come before its first operation.
+    """Set TensorFlow's threads and visible GPUs. Call this before TensorFlow's first operation.
 
-    Both thread pools get this many threads, for otherwise every trial would use every core.
-    Without GPUs all are hidden: Ray leaves them visible to such a trial. GPUs are asked to grow
-    their memory as needed, so that fractions of one can share it.
+    By default every trial would use every core, so both of TensorFlow's thread pools are limited.
+    Ray leaves all GPUs visible to a trial without GPUs; they are hidden here. TensorFlow takes
+    GPU memory as it needs it, so that several trials can share a GPU.
 
     Args:
-        threads: as many as CPUs held.
-        gpus: GPUs held; Ray has narrowed the visible ones to these already.
+        threads: size of each thread pool, the number of CPUs assigned to the trial.
+        gpus: number of GPUs assigned to the trial. Ray has already hidden all others.
 
     Raises:
-        InputError: GPUs are held, but this TensorFlow sees none.
+        InputError: the trial has GPUs, but this TensorFlow sees none.
     """
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
@@ -30,7 +30,7 @@ def configure(threads: int, gpus: float) -> None:
     seen = tf.config.list_physical_devices("GPU")
     if not seen:
         raise InputError(
-            f"gpus = {gpus:g} needs a TensorFlow that sees one. Given: "
+            f"gpus = {gpus:g} needs a TensorFlow that sees a GPU. Given: "
             f"{[d.name for d in tf.config.list_physical_devices()]}; install ffnet[gpu]"
         )
     for gpu in seen:
@@ -38,15 +38,15 @@ def configure(threads: int, gpus: float) -> None:
 
 
 def on(device: str) -> AbstractContextManager[None]:
-    """A context in which nets train on "cpu" or "gpu", without a change of TensorFlow's settings.
+    """Return a context manager: nets in its block train on the device "cpu" or "gpu".
 
     Raises:
-        InputError: there is no such device.
+        InputError: TensorFlow sees no such device.
     """
     kind = device.upper()
     if not tf.config.list_physical_devices(kind):
         raise InputError(
-            f"device must be one that TensorFlow sees. Given: {device}; it sees "
+            f"device must be a device that TensorFlow sees. Given: {device}; TensorFlow sees "
             f"{[d.name for d in tf.config.list_physical_devices()]}"
         )
     scope: AbstractContextManager[None] = tf.device(f"/{kind}:0")
@@ -54,5 +54,5 @@ def on(device: str) -> AbstractContextManager[None]:
 
 
 def threads() -> int:
-    """The threads that TensorFlow uses in one operation."""
+    """Return how many threads TensorFlow uses in one operation."""
     return tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))

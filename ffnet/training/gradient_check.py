@@ -1,4 +1,4 @@
-"""Backpropagation against finite differences, for any net, however it is written.
+"""Compares the gradients of backpropagation with finite differences, for any net.
 
 In Python:
 
@@ -21,17 +21,17 @@ Array = npt.NDArray[np.float64]
 Objective = Callable[[], tf.Tensor]
 
 STEP = 1e-6
-"""Added to a weight and taken from it.
+"""h in the central difference (L(w + h) − L(w − h)) / 2h.
 
-Central differences of a smooth loss of size 1 are best near the cube root of float64's 2e-16, 6e-6.
-A little less, as a difference that reaches over a kink of relu is wrong, and half the step meets
-half as many; rounding then errs by 2e-16 / 1e-6 = 2e-10 in each derivative, 1e-9 in 40 of them.
+For a smooth loss of size 1 the best h is near the cube root of float64's precision of 2e-16: 6e-6.
+A smaller h meets fewer kinks of relu, where the difference is wrong. With 1e-6 the rounding error
+is 2e-16 / 1e-6 = 2e-10 in each derivative, and 1e-9 in 40 of them.
 """
 
 FLOOR = 1e-2
-"""Sum of the two norms below which the error is absolute: 1e-9 of rounding then counts as 1e-7.
+"""Smallest divisor of the relative error. A rounding error of 1e-9 then gives at most 1e-7.
 
-Some gradients are 0, such as that of a bias before batch normalisation, whose mean takes it away.
+Some gradients are 0: batch normalisation subtracts the mean, so a bias before it has no effect.
 """
 
 
@@ -43,21 +43,21 @@ def gradient_check(
     seed: int = 0,
     most: int = 40,
 ) -> dict[str, float]:
-    """How far automatic gradients are from numerical ones, in float64, as the net trains.
+    """Compare automatic gradients (a) with numerical ones (n), in float64, in training mode.
 
-    The gradients are those of the mean softmax cross-entropy on random examples, with batch
-    normalisation over these examples and the same outputs dropped each time.
+    The objective is the mean softmax cross-entropy of a random batch. Batch normalisation uses
+    this batch, and dropout always drops the same outputs.
 
     Args:
         spec: the net.
-        features, classes, examples: sizes of the random batch; two examples or more for batch_norm.
-        seed: decides examples, weights, dropout and coordinates.
-        most: coordinates to compare in each variable, at random where it has more.
+        features, classes, examples: sizes of the random batch. batch_norm needs two examples.
+        seed: determines the batch, the weights, dropout, and the numbers that are compared.
+        most: how many numbers of each variable are compared, at most; they are drawn at random.
 
     Returns:
-        Variable → relative error ‖a − n‖ / (‖a‖ + ‖n‖) over those coordinates: w1, b1, gamma1 and
-        beta1 of the first layer as far as it has them, w2, … A right gradient gives less than
-        1e-6; a kink of the activation within STEP of an example, seldom met, gives more.
+        {name of the variable: relative error ‖a − n‖ / (‖a‖ + ‖n‖)}. The names are w1, w2, … and,
+        if the net has them, b1, gamma1, beta1, … A right gradient gives less than 1e-6. The error
+        is larger in the rare case that an example lies within STEP of a kink of the activation.
     """
     random = np.random.default_rng(seed)
     net = _net(spec, features, classes, seed, random)
@@ -82,7 +82,10 @@ def gradient_check(
 
 
 def _net(spec: NetSpec, features: int, classes: int, seed: int, random: np.random.Generator) -> Net:
-    """A net as it trains; biases and gammas leave 0 and 1, where a wrong formula may look right."""
+    """Make the net in training mode, with random numbers added to all of its weights.
+
+    Biases of 0 and gammas of 1 could hide a wrong formula.
+    """
     net = make_net(features, classes, spec, tf.float64)
     initialize(net, features, classes, spec, seed)
     for weight in net.weights:
@@ -93,7 +96,7 @@ def _net(spec: NetSpec, features: int, classes: int, seed: int, random: np.rando
 
 
 def _names(spec: NetSpec) -> Iterator[str]:
-    """The names of a net's weights, in their order."""
+    """Yield the names of a net's weights in the order of `Net.weights`."""
     depth = len(spec.hidden_sizes)
     for layer in range(1, depth + 2):
         yield f"w{layer}"
@@ -105,7 +108,7 @@ def _names(spec: NetSpec) -> Iterator[str]:
 
 
 def _numerical(objective: Objective, weight: tf.Variable, chosen: npt.NDArray[np.int64]) -> Array:
-    """Central differences (L(w + h) − L(w − h)) / 2h by the chosen coordinates of a weight."""
+    """Central differences (L(w + h) − L(w − h)) / 2h for the chosen numbers of a weight."""
     before = weight.numpy()
 
     def moved(at: int, by: float) -> float:

@@ -1,4 +1,4 @@
-"""The one training loop: `train` yields a Report after each interval; who iterates decides."""
+"""The training loop: `train` yields a Report after each interval; the caller may stop at any."""
 
 import math
 import time
@@ -13,18 +13,20 @@ from ffnet.training.trainer import Score, Trainer
 
 @dataclass(frozen=True)
 class Report:
-    """How a trial stands after some steps.
+    """Figures of a trial after some steps.
 
     Attributes:
-        step: steps trained since the start.
-        epoch: the same in epochs: examples seen / training examples.
-        train_loss: mean cross-entropy of the examples since the last report, each measured before
-            the step that learned from it.
-        batch_loss: that of the last batch alone.
+        step: number of steps trained since the start.
+        epoch: number of epochs trained since the start; 0.5 is half an epoch.
+        train_loss: mean cross-entropy of all training examples since the last report. Each loss
+            is measured before the step that learns from the example.
+        batch_loss: mean cross-entropy of the last batch.
         validation: score on the validation part.
-        diverged: a loss was NaN or infinite; training has ended.
-        train_seconds, evaluate_seconds: time since the last report.
-        started_at, reported_at: when the first step after the last report began, and the end.
+        diverged: whether a loss was NaN or infinite. Then this is the last report.
+        train_seconds, evaluate_seconds: seconds of training and of evaluation since the last
+            report.
+        started_at, reported_at: when the first step after the last report began, and when the
+            evaluation ended.
     """
 
     step: int
@@ -39,7 +41,10 @@ class Report:
     reported_at: datetime
 
     def measured(self) -> dict[str, Any]:
-        """The report's columns of epochs.parquet, as JSON; losses and accuracy while finite."""
+        """Return the report's columns of epochs.parquet as JSON values.
+
+        A diverged report has no losses and no accuracy.
+        """
         row: dict[str, Any] = {
             "step": self.step,
             "epoch": self.epoch,
@@ -60,16 +65,16 @@ class Report:
 def train(
     trainer: Trainer, config: TrialConfig, after: int = 0, points: Iterable[int] | None = None
 ) -> Iterator[Report]:
-    """Train the trainer's net, yielding a report at each point.
+    """Train the trainer's net, and yield a report at each point.
 
-    Batches follow (seed, epoch) alone, so a net resumed `after` some steps sees those that it
-    would have seen.
+    The seed and the epoch alone decide the batches, so a resumed net sees the same batches as a
+    net that was never interrupted.
 
     Args:
-        trainer: holds the net, its weights set: fresh ones, or those saved `after` steps.
+        trainer: the trainer, whose net has either fresh weights or those of a checkpoint.
         config: the trial.
-        after: steps trained already.
-        points: ascending steps at which to report; default: `report_points`.
+        after: number of steps that the net has been trained already.
+        points: steps after which to report, ascending; default: `report_points`.
     """
     per_epoch = steps_per_epoch(config, trainer.examples)
     for point in points or report_points(config, trainer.examples):
@@ -100,7 +105,7 @@ def train(
 def _run(
     trainer: Trainer, config: TrialConfig, steps: range, per_epoch: int
 ) -> tuple[float, float, int]:
-    """`Trainer.run` over steps that may lie in several epochs."""
+    """Call `Trainer.run` for each epoch that the steps touch. Returns what it returns, added up."""
     total, last, seen = 0.0, 0.0, 0
     step = steps.start
     while step < steps.stop and math.isfinite(last):

@@ -1,6 +1,6 @@
-"""How much memory a trial takes, without TensorFlow, so that one that cannot fit is never begun.
+"""Estimates the memory of a trial without TensorFlow. A trial that cannot fit is never started.
 
-The parts were measured on workers: see `docs/log.md`.
+The constants were measured on workers: see `docs/log.md`.
 """
 
 from itertools import pairwise
@@ -12,9 +12,9 @@ from ffnet.spec.net import Training
 from ffnet.spec.trial import TrialConfig
 
 FLOAT = 4  # bytes
-WORKER = 700_000_000  # a worker's own: Python, Ray and TensorFlow, with little trained
-SEVERAL_STEPS = ("gelu", "mish")  # activations whose gradient needs what lies between
-EVALUATED = 256  # examples at a time: `trainer.EVALUATE_AT_ONCE`
+WORKER = 700_000_000  # bytes of a worker with a tiny net: Python, Ray and TensorFlow
+SEVERAL_STEPS = ("gelu", "mish")  # activations whose gradient needs intermediate results
+EVALUATED = 256  # examples evaluated at a time: `trainer.EVALUATE_AT_ONCE`
 
 
 def check(config: TrialConfig, data: DataSet, limit: int | None = None) -> None:
@@ -22,11 +22,11 @@ def check(config: TrialConfig, data: DataSet, limit: int | None = None) -> None:
 
     Args:
         config: the trial.
-        data: its data set, whose parts all workers of a node share.
+        data: the trial's data set.
         limit: bytes of memory; default: `machine_limit`.
 
     Raises:
-        InputError: with the estimate and the limit.
+        InputError: the estimate is above the limit; the message gives both.
     """
     needed, limit = worker_bytes(config, data), limit or machine_limit()
     if needed > limit:
@@ -39,15 +39,18 @@ def check(config: TrialConfig, data: DataSet, limit: int | None = None) -> None:
 
 
 def worker_bytes(config: TrialConfig, data: DataSet) -> int:
-    """Estimate of the peak resident memory of a worker that runs a trial, its data included."""
+    """Estimate the peak resident memory of a worker that runs a trial, in bytes, with the data."""
     parts = [part for part in (data.train, data.validation) if part]
     held = sum(part.x.nbytes + part.y.nbytes for part in parts)
     return WORKER + held + trial_bytes(config, data.features, len(data.classes), len(data.train))
 
 
 def trial_bytes(config: TrialConfig, features: int, classes: int, examples: int) -> int:
-    """Estimate of what a trial adds to a worker at its peak: weights, slots of the optimiser,
-    gradients, reordered copies of all kernels but the first, and what the layers give out."""
+    """Estimate the bytes that a trial adds to a worker's memory at its peak.
+
+    They hold weights, the optimiser's slots, gradients, reordered copies of all kernels but the
+    first, and the outputs of the layers.
+    """
     net, training = config.net, config.training
     sizes = (features, *net.hidden_sizes, classes)
     kernels = [FLOAT * inputs * outputs for inputs, outputs in pairwise(sizes)]
@@ -55,20 +58,20 @@ def trial_bytes(config: TrialConfig, features: int, classes: int, examples: int)
     each = 3.5 if net.activation in SEVERAL_STEPS else 1.5
     widths = each * sum(sizes[1:]) + max(sizes[1:])
     held = sum(kernels) * (1 + _slots(training) + 1) + sum(kernels[1:])
-    if training.precision == "bfloat16":  # the first kernel and what it changes by, rounded
+    if training.precision == "bfloat16":  # copies of the first kernel and its change, 2 bytes each
         held += kernels[0]
     return held + int(FLOAT * rows * widths)
 
 
 def _slots(training: Training) -> int:
-    """Arrays that the optimiser keeps for each weight."""
+    """How many numbers the optimiser keeps for each weight."""
     if training.optimizer == "sgd":
         return 1 if training.momentum else 0
     return 2
 
 
 def machine_limit() -> int:
-    """Bytes that the processes of this machine may hold: its memory, or less in a control group."""
+    """Return the machine's memory in bytes, or the limit of the control group if that is lower."""
     limits = [_total()]
     for line in _lines("/proc/self/cgroup"):
         _, _, group = line.split(":", 2)

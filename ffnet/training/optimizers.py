@@ -1,7 +1,7 @@
-"""Optimisers as fused updates of TensorFlow, over the weights of any net.
+"""Optimisers for any net, built on TensorFlow's fused update operations.
 
-Their slots are variables as open in shape as the weights, and rates come as tensors, so that no
-value of a hyper-parameter is traced. Constants and formulas are those of Keras.
+The slots are variables whose shape may change like that of the weights, and rates are tensors. So
+new values of hyper-parameters need no new trace. Constants and formulas are those of Keras.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,12 +12,13 @@ import tensorflow as tf
 
 from ffnet.spec.net import Training
 
-BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7  # of Adam
-RHO = 0.9  # of RMSprop
+BETA_1, BETA_2 = 0.9, 0.999  # decay rates of Adam's two moments
+EPSILON = 1e-7  # added to the divisor of Adam and RMSprop
+RHO = 0.9  # decay rate of RMSprop's mean square
 
 
 class Rates(NamedTuple):
-    """The rates of one step, tensors of the weights' type."""
+    """The rates of one step: scalar tensors with the weights' dtype."""
 
     learning_rate: tf.Tensor
     momentum: tf.Tensor
@@ -25,22 +26,24 @@ class Rates(NamedTuple):
 
 
 Update = Callable[[tf.Tensor, Sequence[tf.Tensor], tf.Tensor, Rates, tf.Tensor], None]
-"""(handle of a weight, handles of its slots, gradient, rates, steps before this one)."""
+"""Updates one weight. Arguments: handle of the weight, handles of its slots, gradient, rates, and
+the number of earlier steps."""
 
 
 class Optimizer:
-    """Changes weights by their gradients.
+    """Updates weights by their gradients.
 
     Attributes:
-        slots: what it remembers of earlier steps: none, one or two variables for each weight.
+        slots: variables that summarise earlier steps, such as the moments of Adam: none, one
+            or two for each weight.
     """
 
     def __init__(self, training: Training, weights: Sequence[tf.Variable]) -> None:
-        """Make the slots, empty until `reset`.
+        """Make the slots. Call `reset` before the first `apply`.
 
         Args:
-            training: which optimizer, and whether it has momentum and weight decay.
-            weights: what will be updated.
+            training: names the optimizer, and says whether it has momentum and weight decay.
+            weights: the variables to update.
         """
         self._weights = list(weights)
         self._decay = training.weight_decay > 0
@@ -50,7 +53,7 @@ class Optimizer:
         self.slots = [slot for own in self._slots for slot in own]
 
     def reset(self) -> None:
-        """Zero slots of the weights' present shapes."""
+        """Set all slots to zeros, in the shapes that the weights have now."""
         for weight, slots in zip(self._weights, self._slots, strict=True):
             for slot in slots:
                 slot.assign(tf.zeros(tf.shape(weight), weight.dtype))
@@ -59,9 +62,9 @@ class Optimizer:
         """Update every weight.
 
         Args:
-            gradients: one for each weight, of the loss alone.
-            rates: of this step.
-            step: steps since `reset`.
+            gradients: the gradient of the loss by each weight, without weight decay.
+            rates: the rates of this step.
+            step: number of steps since `reset`.
         """
         for weight, slots, gradient in zip(self._weights, self._slots, gradients, strict=True):
             if self._decay and len(weight.shape) > 1:  # kernels only
@@ -69,7 +72,10 @@ class Optimizer:
             self._update(weight.handle, [slot.handle for slot in slots], gradient, rates, step)
 
     def _decayed(self, weight: tf.Variable, gradient: tf.Tensor, rates: Rates) -> tf.Tensor:
-        """With the gradient of λ/2·‖w‖²; of AdamW (Loshchilov and Hutter, 2019) apart from it."""
+        """Add the gradient of λ/2·‖w‖². adamw shrinks the weight instead.
+
+        Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019.
+        """
         if not self._apart:
             return gradient + rates.weight_decay * weight
         weight.assign_sub(rates.learning_rate * rates.weight_decay * weight)
@@ -77,12 +83,12 @@ class Optimizer:
 
 
 def descend(weight: tf.Tensor, gradient: tf.Tensor, learning_rate: tf.Tensor | float) -> None:
-    """w ← w − learning rate · gradient, in place: assign_sub makes the product first."""
+    """w ← w − learning rate · gradient, in place. assign_sub would first allocate the product."""
     tf.raw_ops.ResourceApplyGradientDescent(var=weight, alpha=learning_rate, delta=gradient)
 
 
 def _kind(training: Training) -> tuple[int, Update]:
-    """Slots for each weight, and the update."""
+    """Return the number of slots for each weight, and the update function."""
     match training.optimizer:
         case "adam" | "adamw":
             return 2, _adam
@@ -104,7 +110,7 @@ def _momentum(
     weight: tf.Tensor, slots: Sequence[tf.Tensor], gradient: tf.Tensor, rates: Rates, _: tf.Tensor,
     *, nesterov: bool,
 ) -> None:  # fmt: skip
-    """Polyak, 1964; Nesterov's as in Sutskever et al., 2013."""
+    """Momentum: Polyak, 1964. Nesterov's momentum: Sutskever et al., 2013."""
     tf.raw_ops.ResourceApplyKerasMomentum(
         var=weight,
         accum=slots[0],
@@ -139,7 +145,7 @@ def _adam(
 def _rmsprop(
     weight: tf.Tensor, slots: Sequence[tf.Tensor], gradient: tf.Tensor, rates: Rates, _: tf.Tensor
 ) -> None:
-    """Tieleman and Hinton, 2012; with momentum where it is given."""
+    """Tieleman and Hinton, 2012. `rates.momentum` is 0 if the trial has no momentum."""
     tf.raw_ops.ResourceApplyRMSProp(
         var=weight,
         ms=slots[0],

@@ -1,4 +1,4 @@
-"""Learning rates over the steps of a training."""
+"""The learning rate of each step: schedule and warm-up."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,16 +11,16 @@ STEP_FACTOR = 0.1
 def learning_rates(
     training: Training, steps: range, per_epoch: int, epochs: int
 ) -> npt.NDArray[np.float32]:
-    """The learning rate of each step: the schedule's, times that of the warm-up.
+    """Return the learning rate of each step: the schedule's rate times the warm-up's factor.
 
     Args:
         training: learning rate, schedule, warm-up.
-        steps: counted from the start of the training.
-        per_epoch: steps in an epoch.
-        epochs: of the whole training, at the end of which cosine reaches 0.
+        steps: the steps, counted from the start of the training.
+        per_epoch: number of steps in an epoch.
+        epochs: number of epochs of the whole training; the cosine schedule ends at 0 there.
 
     Returns:
-        [len(steps)].
+        Learning rates [len(steps)].
     """
     step = np.arange(steps.start, steps.stop)
     epoch = step / per_epoch
@@ -31,6 +31,6 @@ def learning_rates(
         assert training.step_epochs is not None
         falls = np.floor(step / (per_epoch * training.step_epochs) + 1e-9)  # 3 / 0.3 is 9.99…
         rates *= (training.step_factor or STEP_FACTOR) ** falls
-    if training.warmup_epochs:  # the first step has a rate above 0
+    if training.warmup_epochs:  # 1 is added so that the first step has a rate above 0
         rates *= np.minimum(1, (epoch + 1 / per_epoch) / training.warmup_epochs)
     return rates.astype(np.float32)
