@@ -11,7 +11,7 @@ import pytest
 from ffnet.data.dataset import DataSet
 from ffnet.data.load import load
 from ffnet.errors import InputError
-from ffnet.spec.study import Data
+from ffnet.spec.sections import Data
 
 N = 60
 LABELS = np.arange(N) % 3

@@ -15,7 +15,8 @@ from ffnet.run import checkpoints, ranking, recorded, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.storage import File
 from ffnet.spec.net import NetSpec, Training
-from ffnet.spec.study import OneNet, Study, Tuning
+from ffnet.spec.sections import Tuning
+from ffnet.spec.study import OneNet, Study
 from fuzzing import fuzzed
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ffnet.data.load import load
 from ffnet.errors import InputError
-from ffnet.spec.study import Data
+from ffnet.spec.sections import Data
 from fuzzing import fuzzed
 
 N = 24

@@ -15,10 +15,12 @@ import pytest
 import ffnet
 from conftest import RunningRay
 from ffnet.data.load import load
-from ffnet.spec.study import Data
+from ffnet.spec.sections import Data
 
 SPACE = {"learning_rate": {"log_uniform": [0.05, 1.0]}}
 STUDY = {"space": SPACE, "net": {"hidden_sizes": 16}, "budget": {"trials": 3, "epochs": 2}}
+
+TINY = ffnet.Study(net={"dropout": 1e-60, "hidden_sizes": 8}, space=SPACE)
 
 STATE = """
 import os, signal, sys
@@ -117,7 +119,7 @@ def test_pixels_are_whole_numbers_and_predictions_are_the_digits(tmp_path: Path)
         (lambda: ffnet.train(cast(Any, 3)), "a net is a path, a name, a dict"),
         (lambda: ffnet.train(device="tpu"), "device must be cpu or gpu. Given: tpu"),
         (lambda: ffnet.tune("digit"), r"did you mean digits\?"),
-        (lambda: ffnet.tune({"spce": {}}), r"unknown key 'spce'.*did you mean space"),
+        (lambda: ffnet.tune({r"unknown key .spce": {}}), "spce.*did you mean space"),
         (lambda: ffnet.tune({}), "the search space is empty"),
         (lambda: ffnet.tune(STUDY, resume=True), "resume needs out"),
         (lambda: ffnet.tune(STUDY, retry_failed=True), "retry_failed goes with resume"),
@@ -125,6 +127,12 @@ def test_pixels_are_whole_numbers_and_predictions_are_the_digits(tmp_path: Path)
         (lambda: ffnet.tune("mnist", data=([[1.0]], [1])), "dataset must be left out"),
         (lambda: ffnet.tune(STUDY, target=""), "data: target: .* at least 1"),
         (lambda: ffnet.Run("/nowhere"), "is not a run"),
+        (lambda: ffnet.Study(**cast(Any, {"spce": {}})), "spce.*did you mean space"),
+        (lambda: ffnet.Study(net={"dropout": 2}, space=SPACE), "^net.dropout.*Given: 2"),
+        (lambda: ffnet.tune(TINY), "dropout.*Given: 1e-60"),
+        (lambda: ffnet.OneNet(epochs=0), "^epochs: .*greater than or equal to 1. Given: 0"),
+        (lambda: ffnet.NetSpec(hidden_sizes=[0]), "^hidden_sizes.0: .*Given: 0"),
+        (lambda: ffnet.Training(optimizer="adma"), r"^optimizer: .*\(did you mean adam\?\)"),
     ],
 )  # fmt: skip
 def test_bad_input_is_an_exception_with_the_rule(

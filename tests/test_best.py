@@ -11,7 +11,8 @@ from ffnet.data.load import load
 from ffnet.run import provenance, storage, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.tables import Row
-from ffnet.spec.study import Data, OneNet, Study
+from ffnet.spec.sections import Data
+from ffnet.spec.study import OneNet, Study
 from ffnet.spec.trial import TrialConfig
 from ffnet.spec.validation import validated
 

@@ -20,7 +20,7 @@ from ffnet.data.dataset import DataSet, Part
 from ffnet.data.load import load
 from ffnet.data.scaling import statistics
 from ffnet.errors import InputError
-from ffnet.spec.study import Data
+from ffnet.spec.sections import Data
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (60, 4, 5), dtype=np.uint8)

@@ -24,7 +24,8 @@ from ffnet.data.load import load
 from ffnet.errors import InputError
 from ffnet.run import provenance, storage
 from ffnet.run.folder import RunFolder
-from ffnet.spec.study import Data, Study
+from ffnet.spec.sections import Data
+from ffnet.spec.study import Study
 from test_data_labels import WITH_GAPS
 
 X = RANDOM.normal(size=(N, 4))
@@ -337,7 +338,8 @@ def test_the_digest_tells_one_content_from_another() -> None:
 
 def test_another_process_finds_the_same_digest() -> None:
     program = (
-        "import numpy as np; from ffnet.data.load import load; from ffnet.spec.study import Data;"
+        "import numpy as np; from ffnet.data.load import load;"
+        "from ffnet.spec.sections import Data;"
         "y = np.array(['ant', 'bee'] * 10, object); x = np.arange(40.0).reshape(20, 2);"
         "print(load(Data(), (x, y)).digest)"
     )

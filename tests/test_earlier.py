@@ -17,7 +17,8 @@ from ffnet.spec import presets
 from ffnet.spec.base import Values
 from ffnet.spec.earlier import as_meant
 from ffnet.spec.net import NetSpec
-from ffnet.spec.study import Data, OneNet, Study
+from ffnet.spec.sections import Data
+from ffnet.spec.study import OneNet, Study
 from ffnet.spec.validation import validated
 from ffnet.tuning import driver
 

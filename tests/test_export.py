@@ -26,7 +26,7 @@ from ffnet.export.card import choose
 from ffnet.run import checkpoints, recorded, storage, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.tables import Row
-from ffnet.spec.study import Data
+from ffnet.spec.sections import Data
 from test_tables import assert_imports_neither
 
 Array = npt.NDArray[Any]

@@ -15,7 +15,8 @@ from ffnet.errors import InputError
 from ffnet.run import past, provenance, recorded, storage
 from ffnet.run.folder import RunFolder
 from ffnet.run.tables import Row, Status
-from ffnet.spec.study import Data, Study, Tuning
+from ffnet.spec.sections import Data, Tuning
+from ffnet.spec.study import Study
 from ffnet.spec.validation import validated
 from ffnet.tuning import driver
 from ffnet.tuning.losses import Losses

@@ -12,7 +12,7 @@ from ffnet.data.dataset import DataSet
 from ffnet.data.load import load
 from ffnet.errors import InputError
 from ffnet.spec.net import NetSpec, Training
-from ffnet.spec.study import Data
+from ffnet.spec.sections import Data
 from ffnet.spec.trial import TrialConfig
 from ffnet.training import memory
 from ffnet.tuning.worker import TrialWorker

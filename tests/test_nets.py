@@ -18,7 +18,7 @@ from ffnet.nets.initializers import SCHEMES, initial
 from ffnet.nets.keras_ways import FeedForward, KerasNet
 from ffnet.nets.net import NORM_EPSILON, NORM_MOMENTUM, Dropout, Net, initialize, make_net
 from ffnet.spec.net import Activation, NetSpec, Training
-from ffnet.spec.study import Data
+from ffnet.spec.sections import Data
 from ffnet.spec.trial import TrialConfig
 from ffnet.training.device_data import DeviceData
 from ffnet.training.gradient_check import gradient_check

@@ -15,7 +15,7 @@ import pytest
 from conftest import Job, command_line, reports_of, rows_of, unpruned_study, wait_for
 from ffnet.data.load import load
 from ffnet.run.tables import Row
-from ffnet.spec.study import Data
+from ffnet.spec.sections import Data
 from ray_nodes import ray_nodes
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ from ffnet.nets.keras_ways import KerasNet
 from ffnet.nets.net import initialize, make_net
 from ffnet.run import checkpoints
 from ffnet.spec.net import NetSpec, Training
-from ffnet.spec.study import Data
+from ffnet.spec.sections import Data
 from ffnet.spec.trial import TrialConfig
 from ffnet.training.device_data import DeviceData
 from ffnet.training.loop import Report, train

@@ -15,7 +15,8 @@ from ffnet.run import checkpoints, ranking, storage, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.past import Past
 from ffnet.run.tables import Row
-from ffnet.spec.study import Study, Tuning
+from ffnet.spec.sections import Tuning
+from ffnet.spec.study import Study
 from ffnet.spec.validation import validated
 from ffnet.tuning.losses import Losses
 from ffnet.tuning.progress import describe

@@ -15,7 +15,8 @@ from ffnet.errors import InputError
 from ffnet.run.folder import RunFolder
 from ffnet.run.past import Past
 from ffnet.run.tables import Row
-from ffnet.spec.study import Data, Study
+from ffnet.spec.sections import Data
+from ffnet.spec.study import Study
 from ffnet.spec.validation import validated
 from ffnet.tuning.checks import check_memory, check_reports
 from ffnet.tuning.schedulers import Asha, Median, make_scheduler, replay

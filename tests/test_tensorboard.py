@@ -21,7 +21,8 @@ from ffnet.report import tensorboard
 from ffnet.run import storage, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.tables import Row
-from ffnet.spec.study import Study, Tuning
+from ffnet.spec.sections import Tuning
+from ffnet.spec.study import Study
 
 START = 1_700_000_000
 SPACE = {

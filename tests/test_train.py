@@ -15,7 +15,7 @@ from ffnet.cli import train
 from ffnet.data.load import load
 from ffnet.run import tables
 from ffnet.run.folder import RunFolder
-from ffnet.spec.study import Data
+from ffnet.spec.sections import Data
 from ffnet.training.loop import Report
 
 DIGITS = ROOT / "jobs" / "studies" / "digits.toml"

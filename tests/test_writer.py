@@ -19,7 +19,7 @@ from ffnet.run.rows import Rows, place
 from ffnet.run.tables import Status
 from ffnet.run.writer import KEPT_CHECKPOINTS, Writer
 from ffnet.spec.net import NetSpec, Training
-from ffnet.spec.study import Tuning
+from ffnet.spec.sections import Tuning
 from ffnet.spec.trial import TrialConfig
 
 NOW = datetime(2026, 11, 25, 8, tzinfo=UTC)

@@ -11,7 +11,8 @@ from ffnet.run.hold import Hold
 from ffnet.run.rows import Rows, place
 from ffnet.run.tables import Status
 from ffnet.run.writer import Writer
-from ffnet.spec.study import OneNet, Tuning
+from ffnet.spec.sections import Tuning
+from ffnet.spec.study import OneNet
 
 if TYPE_CHECKING:
     from ffnet.training.loop import Report

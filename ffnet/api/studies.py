@@ -14,12 +14,13 @@ from ffnet.run.begin import as_begun, begin, holds_a_study, new_place
 from ffnet.run.folder import RunFolder
 from ffnet.run.hold import held
 from ffnet.run.study_files import found, is_of_run, name_of, read_study
-from ffnet.run.tables import Status
 from ffnet.spec.base import Values
 from ffnet.spec.relevance import relevant
-from ffnet.spec.study import Data, Study
+from ffnet.spec.sections import Data
+from ffnet.spec.study import Study
 from ffnet.spec.validation import validated
 from ffnet.system import scratch
+from ffnet.system.environment import ray_address
 from ffnet.system.live import LiveLine
 from ffnet.tuning import guests
 
@@ -98,13 +99,9 @@ def tune(
     if recorder.interrupted:
         advice = f"go on with out={folder.place!r}, resume=True"
         raise KeyboardInterrupt(f"{recorder.stopping}; {advice}")
-    if recorder.writer.unwritable:
-        raise RunError(
-            f"the run could not be read or written: {recorder.writer.unwritable}; its tables are "
-            f"whole; mend that, and go on with resume=True"
-        )
-    counts = recorder.writer.counts()
-    if not counts[Status.DONE] + counts[Status.PRUNED]:
+    recorder.writer.refuse_given_up("resume=True")
+    if not recorder.writer.finished():
+        counts = recorder.writer.counts()
         states = ", ".join(f"{n} {status}" for status, n in counts.items()) or "none began"
         raise RunError(
             f"no trial finished: {states}; ffnet.Run({folder.place!r}).trials() has the reasons"
@@ -114,9 +111,9 @@ def tune(
 
 def _validated(study: Any, resumed: str | None) -> Study:
     """The study; for a run that goes on, as the run means it."""
-    if isinstance(study, Study):
-        return study
     values: Values
+    if isinstance(study, Study):  # what a person gives is also held by the newest rules
+        study = study.model_dump(exclude_unset=True)
     if isinstance(study, Mapping):
         source, values, recorded = "the study", dict(study), False
     elif isinstance(study, str | os.PathLike):
@@ -139,5 +136,4 @@ def _address(address: str | None) -> str | None:
             f"this process is connected to a Ray already: leave address out, or call "
             f"ray.shutdown() before. Given: {address}"
         )
-    wanted = None if initialised else address or os.environ.get("RAY_ADDRESS")
-    return None if wanted in ("", "local") else wanted
+    return None if initialised else ray_address(address)

@@ -20,7 +20,8 @@ from ffnet.run.folder import RunFolder
 from ffnet.run.tables import Row
 from ffnet.spec.base import Values
 from ffnet.spec.relevance import relevant
-from ffnet.spec.study import OneNet, Tuning
+from ffnet.spec.sections import Tuning
+from ffnet.spec.study import OneNet
 from ffnet.spec.validation import validated
 
 

@@ -30,7 +30,8 @@ from ffnet.run.study_files import read_toml
 from ffnet.spec import presets
 from ffnet.spec.base import Values
 from ffnet.spec.relevance import relevant
-from ffnet.spec.study import OneNet, Tuning
+from ffnet.spec.sections import Tuning
+from ffnet.spec.study import OneNet
 from ffnet.spec.trial import TrialConfig
 from ffnet.spec.validation import did_you_mean, validated
 from ffnet.system.output import redirected

@@ -18,6 +18,7 @@ stopped it at once.
 import argparse
 import os
 import shlex
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -36,6 +37,7 @@ from ffnet.spec.relevance import relevant
 from ffnet.spec.study import Study
 from ffnet.spec.validation import validated
 from ffnet.system import output, scratch
+from ffnet.system.environment import ray_address
 from ffnet.system.signals import held_back
 
 if TYPE_CHECKING:
@@ -64,9 +66,8 @@ def main(argv: list[str]) -> int:
     from ffnet.data.load import load
     from ffnet.system.live import LiveLine
 
-    address = flags.address or os.environ.get("RAY_ADDRESS")
-    if address in ("", "local", None):  # "local" is Ray's word for a Ray of one's own
-        address = None
+    address = ray_address(flags.address)
+    if address is None:
         scratch.base()  # refuse a place for Ray's files before anything is written
     scratch.clear_killed()  # also when nothing is left to train
     out = flags.out or new_place(study.name)
@@ -201,20 +202,16 @@ def _end(study: Study, recorder: "Recorder") -> int:
     """The exit status; raises RunError when the run could not be written."""
     if recorder.interrupted:
         return os.EX_TEMPFAIL
-    writer = recorder.writer
-    if writer.unwritable:
-        raise RunError(
-            f"the run could not be read or written: {writer.unwritable}; its tables are whole; "
-            f"mend that, and go on with --resume"
-        )
-    counts = writer.counts()
-    finished = counts[Status.DONE] + counts[Status.PRUNED]
-    return 0 if finished and counts[Status.FAILED] <= study.budget.max_failed else 1
+    recorder.writer.refuse_given_up("--resume")
+    failed = recorder.writer.counts()[Status.FAILED]
+    return 0 if recorder.writer.finished() and failed <= study.budget.max_failed else 1
 
 
 def _itself() -> list[str]:
     """How this command is called from here."""
     script = Path(sys.executable).with_name("ffnet")
+    if shutil.which("ffnet") == str(script):
+        return ["ffnet"]
     return [_near(script)] if script.exists() else [_near(sys.executable), "-m", "ffnet"]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from ffnet.data import cache, cifar_batches, idx, npz, parquet
 from ffnet.data.raw import PARTS, Raw, listed, matching, reading
 from ffnet.errors import InputError
-from ffnet.spec.study import Data
+from ffnet.spec.sections import Data
 
 UNREAD = ("csv", "tsv", "jsonl", "arrow", "feather", "orc", "npy", "pkl", "pickle", "xlsx", "pq")
 """Endings of tables that other tools read."""

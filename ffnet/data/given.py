@@ -26,7 +26,7 @@ from ffnet.data import arrays, images, labels, tables
 from ffnet.data.labels import Labels
 from ffnet.data.raw import PARTS, Array, Raw, listed, refuse_uneven, refused
 from ffnet.errors import InputError
-from ffnet.spec.study import GIVEN, Data
+from ffnet.spec.sections import GIVEN, Data
 
 FORMS = 'a pair (x, y), a table, or {"train": …, "validation": …, "test": …} of pairs or tables'
 UNNAMED_LABELS = "y"

@@ -16,7 +16,7 @@ from ffnet.data.raw import Raw, listed
 from ffnet.data.scaling import standardized, statistics
 from ffnet.data.split import Way
 from ffnet.errors import InputError
-from ffnet.spec.study import GIVEN, Data
+from ffnet.spec.sections import GIVEN, Data
 from ffnet.spec.validation import did_you_mean
 from ffnet.system.output import redirected
 

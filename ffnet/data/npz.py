@@ -12,7 +12,7 @@ import numpy as np
 from ffnet.data import arrays, labels
 from ffnet.data.raw import PARTS, Array, Raw, listed, reading, refuse_beyond_memory
 from ffnet.errors import InputError
-from ffnet.spec.study import Data
+from ffnet.spec.sections import Data
 
 EXAMPLES = ("x", "data", "features", "images", "inputs")
 LABELS = ("y", "target", "targets", "label", "labels", "class")

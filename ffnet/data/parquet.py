@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from ffnet.data import cache, images, tables
 from ffnet.data.raw import Array, Raw, reading, refuse_beyond_memory
-from ffnet.spec.study import Data
+from ffnet.spec.sections import Data
 
 
 class ParquetTable(tables.Table):

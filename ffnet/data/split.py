@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from ffnet.data.dataset import Part
 from ffnet.errors import InputError
-from ffnet.spec.study import GIVEN, Data
+from ffnet.spec.sections import GIVEN, Data
 
 Index = npt.NDArray[np.intp]
 Way = Literal["last", "stratified"]

@@ -33,7 +33,7 @@ from ffnet.data.columns import (
 from ffnet.data.labels import Labels
 from ffnet.data.raw import Array, Raw, listed
 from ffnet.errors import InputError
-from ffnet.spec.study import Data
+from ffnet.spec.sections import Data
 
 IMAGES_AT_ONCE = 64
 

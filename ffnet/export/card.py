@@ -14,7 +14,7 @@ from ffnet.run.storage import File
 from ffnet.run.tables import Row
 from ffnet.serving.rest import SIGNATURE
 from ffnet.spec.net import MUTABLE
-from ffnet.spec.study import Tuning
+from ffnet.spec.sections import Tuning
 from ffnet.spec.trial import TrialConfig
 
 NEEDED = {"name", "sizes", "classes", "example_shape", "dtype", "mean", "std"}

@@ -22,7 +22,7 @@ from ffnet.ray_cluster.private_ray import (
     watched,
 )
 from ffnet.ray_cluster.ray_internals import cluster_grows, no_node_can_hold, nodes_are_coming
-from ffnet.spec.study import Resources
+from ffnet.spec.sections import Resources
 
 TUNE = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the recorder writes the tables

@@ -137,7 +137,7 @@ def _data_of(study: Path) -> dict[str, str]:
 
 def _refuse_data(flag: str, value: str, here: Path, copied: Callable[[Path], bool]) -> None:
     """Refuse data if the job would not find them where it runs."""
-    from ffnet.spec.study import GIVEN
+    from ffnet.spec.sections import GIVEN
 
     path = here / value
     if flag == "--dataset" and value == GIVEN:

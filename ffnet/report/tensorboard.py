@@ -35,7 +35,7 @@ from ffnet.run.folder import RunFolder
 from ffnet.run.ranking import tuning_of
 from ffnet.run.study_files import read_study
 from ffnet.run.tables import Row
-from ffnet.spec.study import Tuning
+from ffnet.spec.sections import Tuning
 
 SCALARS = {
     "val_accuracy": "accuracy/validation",

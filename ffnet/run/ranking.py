@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from ffnet.errors import InputError
 from ffnet.run.tables import Row, Status
-from ffnet.spec.study import Tuning
+from ffnet.spec.sections import Tuning
 from ffnet.spec.validation import explain
 
 UNSOUND = (Status.DIVERGED, Status.FAILED)

@@ -180,7 +180,7 @@ def config(study: dict[str, Any], row: Row) -> TrialConfig:
     try:
         epochs, seed = study.get("epochs") or study["budget"]["epochs"], row.get("seed")
         return TrialConfig.of(fields, row["trial"], epochs, seed)  # without a seed it is refused
-    except ValidationError as error:
+    except InputError as error:
         raise InputError(
-            f"trials.parquet, trial {row['trial']}: its configuration cannot be ({explain(error)})"
+            f"trials.parquet, trial {row['trial']}: its configuration cannot be ({error})"
         ) from None

@@ -16,7 +16,7 @@ from typing import Any
 
 from ffnet.run import ranking, tables
 from ffnet.run.tables import Row, Status
-from ffnet.spec.study import Tuning
+from ffnet.spec.sections import Tuning
 from ffnet.spec.trial import TrialConfig
 
 PLACE = ("node", "worker", "worker_memory")
@@ -134,6 +134,11 @@ class Rows:
     def counts(self) -> Counter[Status]:
         """Trials by status."""
         return Counter(row["status"] for row in self.rows.values())
+
+    def finished(self) -> int:
+        """Trials that were trained as far as the study wanted: done or pruned."""
+        counts = self.counts()
+        return counts[Status.DONE] + counts[Status.PRUNED]
 
     def best(self, most: int) -> list[Row]:
         """The best trials by the metric at its best epoch, with every column."""

@@ -13,7 +13,7 @@ from ffnet.run.hold import Hold
 from ffnet.run.past import Past
 from ffnet.run.rows import Rows
 from ffnet.run.tables import Status
-from ffnet.spec.study import Tuning
+from ffnet.spec.sections import Tuning
 
 SHARE = 0.05
 """Share of the process's time that writing the tables may take."""
@@ -172,6 +172,21 @@ class Writer(Rows):
     def give_up(self, reason: str) -> None:
         """Note that what the trials do cannot be kept. The first reason stays."""
         self.unwritable = self.unwritable or reason
+
+    def refuse_given_up(self, resume: str) -> None:
+        """Do nothing, unless the run was given up.
+
+        Args:
+            resume: what a person writes to go on with the study.
+
+        Raises:
+            RunError: it says why the run was given up.
+        """
+        if self.unwritable:
+            raise RunError(
+                f"the run could not be read or written: {self.unwritable}; its tables are whole; "
+                f"mend that, and go on with {resume}"
+            )
 
     def _is_due(self) -> bool:
         if time.monotonic() >= self._write_again_at:

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo
+
+from ffnet.errors import InputError
 
 Values = dict[str, Any]
 """The values of a study or of one section of it, by field name."""
@@ -26,3 +28,19 @@ class Spec(BaseModel):
     """A frozen model that refuses unknown keys, NaN and infinities."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def __init__(self, /, **fields: Any) -> None:
+        """Make the model from its fields; the section of a study may be given as a dict.
+
+        Raises:
+            InputError: in one line: the place, the rule, the value received.
+        """
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            from ffnet.spec.validation import explain
+
+            raise InputError(explain(error, type(self))) from None
+
+    # Only for calls: pydantic itself goes on to make a section inside a study without __init__.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]

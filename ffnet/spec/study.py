@@ -1,180 +1,28 @@
-"""The models of a study: Study, Data, Tuning, Budget, Resources; and OneNet, without a tuner.
+"""A study, and one net without a tuner: their sections together, and the rules between these.
 
-A study is a TOML file (see jobs/studies/). The name of a field is unique across all sections, so
-that it also names a flag, a column of the tables and a word in the README. Neither TensorFlow nor
-Ray is imported here.
+A study is a TOML file (see jobs/studies/). Neither TensorFlow nor Ray is imported here.
 """
 
-import re
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime, time
 from functools import cached_property
 from random import Random
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import Field, ValidationError, ValidationInfo, model_validator
 
+from ffnet.errors import InputError
 from ffnet.spec import relevance
 from ffnet.spec.base import NEW, RECORDED, Spec, Values, is_recorded
-from ffnet.spec.net import MUTABLE, TUNABLE, Count, NetSpec, PositiveInt, Training
+from ffnet.spec.net import MUTABLE, TUNABLE, Count, NetSpec, Training
 from ffnet.spec.outcomes import OF_LAYERS, Grid, Outcomes, refuse_two_meanings, why_never_drawn
+from ffnet.spec.sections import Budget, Data, Name, Resources, Tuning
 from ffnet.spec.space import SearchSpace, same
 from ffnet.spec.trial import TrialConfig
 from ffnet.spec.validation import explain, unknown_key
 
 CHECKED_SAMPLES = 64, 1000  # samples that are checked before a study starts: at least, at most
 MOST_TRIALS = 2**31 - 1  # more do not fit into the column of the tables
-
-
-def _as_text(value: Any) -> Any:
-    """A number, date or time as text: `name = 2024`."""
-    is_one = isinstance(value, int | float | date | datetime | time)
-    return str(value) if is_one and not isinstance(value, bool) else value
-
-
-def _is_name(name: str) -> str:
-    if not re.fullmatch(r"[\w.-]+", name):
-        raise ValueError(f"needs letters, digits, '_', '.' or '-', and no other. Given: {name!r}")
-    return name
-
-
-Text = Annotated[str, BeforeValidator(_as_text)]
-Name = Annotated[Text, Field(max_length=100), AfterValidator(_is_name)]
-
-GIVEN = "given"
-"""What `dataset` says where the data are given from Python."""
-
-
-class Data(Spec):
-    """Which data set, where it lies and how it is split."""
-
-    dataset: Text = Field(
-        "digits",
-        min_length=1,
-        description="digits, mnist, fashion-mnist, cifar10, or the path of your own data set",
-    )
-    data_dir: Text | None = Field(
-        None, description="folder that holds the data set [$FFNET_DATA, else Keras' cache]"
-    )
-    target: Text | None = Field(
-        None,
-        min_length=1,
-        description="column (Parquet) or array (npz) that holds the labels [the one that is called "
-        "label, labels, y, target or class]",
-    )
-    drop_unlabelled: bool = Field(
-        False, description="leave out rows without a label; otherwise they are refused"
-    )
-    validation: float | None = Field(
-        None,
-        gt=0,
-        description="validation examples: a count (1 or more), or a share (below 1) of the "
-        "training file; only for sets without a validation part "
-        "[1000 for cifar10, 0.15 for sets without a test part, else 0.1]",
-    )
-    test: float | None = Field(
-        None,
-        gt=0,
-        description="test examples: a count (1 or more), or a share (below 1) of the training "
-        "file; only for sets without a test part [0.15]",
-    )
-    split: Literal["last", "stratified"] | None = Field(
-        None,
-        description="which examples become validation and test part: the last ones of the training "
-        "file, or some of each class, drawn at random [last for cifar10, else stratified]",
-    )
-    split_seed: int = Field(0, ge=0, description="seed of a stratified split, 0 or more")
-    scaling: Literal["standard", "unit"] = Field(
-        "standard",
-        description="standard: each feature or channel gets mean 0 and deviation 1 in the training "
-        "part; unit: pixels are divided by 255",
-    )
-
-
-class Tuning(Spec):
-    """How configurations are found and weak trials are stopped."""
-
-    search: Literal["random", "grid", "tpe"] = Field(
-        "random", description="how the trials' configurations are chosen"
-    )
-    scheduler: Literal["asha", "hyperband", "median", "pbt", "none"] = Field(
-        "asha",
-        description="what stops weak trials early; pbt lets them go on from the weights of better "
-        "ones",
-    )
-    metric: Literal["val_accuracy", "val_loss"] = Field(
-        "val_accuracy", description="figure by which search, scheduler and tables judge trials"
-    )
-    grace_epochs: float = Field(
-        1, gt=0, description="asha, median: epochs before a trial may be stopped, above 0"
-    )
-    reduction_factor: float = Field(
-        3,
-        gt=1,
-        description="asha, hyperband: at each rung one trial of this many goes on, above 1",
-    )
-    perturbation_epochs: float = Field(
-        1, gt=0, description="pbt: epochs from one comparison of the trials to the next, above 0"
-    )
-
-    @property
-    def mode(self) -> Literal["max", "min"]:
-        """Whether a higher or a lower metric is better."""
-        return "max" if self.metric == "val_accuracy" else "min"
-
-
-class Budget(Spec):
-    """What a study may use."""
-
-    trials: Count | None = Field(None, description="trials to start, 1 or more [16; all of a grid]")
-    epochs: Count = Field(8, description="epochs of a trial that is not stopped, 1 or more")
-    wall_seconds: float | None = Field(
-        None, gt=0, description="seconds after which the study stops, above 0 [no limit]"
-    )
-    concurrency: PositiveInt | None = Field(
-        None,
-        description="trials at the same time, 1 or more [as many as fit; 200 on an autoscaling "
-        "cluster]",
-    )
-    max_failed: int = Field(
-        0, ge=0, description="trials that may fail before the exit status is 1, 0 or more"
-    )
-    trial_timeout_seconds: float | None = Field(
-        None,
-        gt=0,
-        description="seconds without a report, set-up included, after which a trial fails, above 0 "
-        "[no limit]",
-    )
-
-
-class Resources(Spec):
-    """What one trial holds while it trains."""
-
-    cpus: float = Field(
-        1, gt=0, description="CPUs per trial, above 0; TensorFlow uses as many threads"
-    )
-    gpus: float = Field(
-        0, ge=0, description="GPUs per trial: 0, a fraction below 1, or a whole number"
-    )
-
-    @model_validator(mode="after")
-    def _whole_gpus(self) -> Self:
-        if self.gpus > 1 and self.gpus != int(self.gpus):
-            raise ValueError("gpus above 1 must be whole")
-        return self
-
-    @property
-    def threads(self) -> int:
-        """Threads that TensorFlow uses for a trial; a fraction of a CPU counts as a whole one."""
-        return max(1, int(self.cpus))
 
 
 class OneNet(Spec):
@@ -332,9 +180,9 @@ class Study(Spec):
         for sample in self._checked_samples():
             try:
                 self.trial_config(0, sample, 0)
-            except ValidationError as error:
+            except InputError as error:
                 raise ValueError(
-                    f"a configuration of [space] contradicts itself: {explain(error)}; a condition "
+                    f"a configuration of [space] contradicts itself: {error}; a condition "
                     f'keeps apart what does not go together, e.g. when = {{optimizer = "sgd"}}'
                 ) from None
 

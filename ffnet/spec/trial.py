@@ -36,7 +36,7 @@ class TrialConfig(Spec):
             number, epochs, seed: of the trial.
 
         Raises:
-            ValidationError: a field cannot have its value, or two fields contradict each other.
+            InputError: a field cannot have its value, or two fields contradict each other.
 
         >>> TrialConfig.of({"hidden_sizes": [8], "momentum": 0.9}, 0, 1, 0).net.hidden_sizes
         (8,)

@@ -5,6 +5,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+def ray_address(given: str | None) -> str | None:
+    """The address of the Ray cluster to connect to; None for a private Ray on this machine.
+
+    Args:
+        given: the address that a person gives. With None, `$RAY_ADDRESS` if it is set. "local" is
+            Ray's own word for a private Ray.
+    """
+    address = given or os.environ.get("RAY_ADDRESS")
+    return None if address in ("", "local") else address
+
+
 @contextmanager
 def restored() -> Iterator[None]:
     """After the block the environment is as before. Ray and TensorFlow change it when imported."""

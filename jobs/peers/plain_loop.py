@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from ffnet.data.load import load
-from ffnet.spec.study import Data
+from ffnet.spec.sections import Data
 
 BEGUN = time.time()
 

@@ -20,7 +20,7 @@ import ray
 from ray import tune
 
 from ffnet.data.load import load
-from ffnet.spec.study import Data
+from ffnet.spec.sections import Data
 
 
 def train(config: dict[str, Any], arrays: list[Any], sweep: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from ffnet.data.load import load
 from ffnet.spec.net import NetSpec, Training
-from ffnet.spec.study import Data
+from ffnet.spec.sections import Data
 from ffnet.spec.trial import TrialConfig
 from ffnet.training.device_data import DeviceData
 from ffnet.training.devices import configure
