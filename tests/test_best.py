@@ -48,7 +48,7 @@ def row(number: int, **columns: Any) -> Row:
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    """Trial 2 is the best, and was pruned; trial 3 went on from weights of trial 1."""
+    """Trial 2 is the best, and was pruned; trial 3 took over weights of trial 1."""
     folder = RunFolder.at(tmp_path / "run")
     folder.begin()
     storage.write_json(folder.study, provenance.new_study_json(STUDY.resolved(), load(Data()), 1))
@@ -103,7 +103,7 @@ def test_the_net_of_one_net_s_run_is_that_net(run: RunFolder, call: Job) -> None
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        (["--trial", "3"], "trial 3 went on from weights of trial 1 (pbt), and cannot be trained"),
+        (["--trial", "3"], "trial 3 took over weights of trial 1 (pbt), and cannot be trained"),
         (["--trial", "9"], "--trial must be one of the run's 4 trials. Given: 9"),
         (["--tiral", "1"], "did you mean --trial?"),
     ],

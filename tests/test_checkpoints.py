@@ -130,7 +130,7 @@ def test_pickled_objects_are_never_loaded() -> None:
     np.save(file, 40)
     np.save(file, json.dumps([]))
     np.save(file, np.array([print], dtype=object), allow_pickle=True)
-    with pytest.raises(InputError, match="something else than arrays"):
+    with pytest.raises(InputError, match="something other than arrays"):
         checkpoints.parse(file.getvalue())
 
 

@@ -72,12 +72,12 @@ def test_runs_are_listed_and_the_newest_is_shown_without_a_name(call: Job, tmp_p
     table = call("table", "--columns", "trial", "--format", "csv", cwd=tmp_path)
     assert table.stdout.split() == ["trial", "1", "0"]
     assert table.stderr == f"{tmp_path}/runs/newer:\n"
-    assert "runs holds no run: begin a study" in call("table", cwd=tmp_path / "runs").stderr
+    assert "runs holds no run: start a study" in call("table", cwd=tmp_path / "runs").stderr
     not_here = call("table", "newer", cwd=tmp_path).stderr
     assert not_here.endswith(
         "newer is not a run: it has no study.json (did you mean runs/newer?)\n"
     )
-    assert "it holds runs, which ffnet runs lists" in call("table", "runs", cwd=tmp_path).stderr
+    assert "it holds runs: ffnet runs lists them" in call("table", "runs", cwd=tmp_path).stderr
 
 
 def test_runs_on_a_terminal_of_80_columns_keep_their_names_and_a_damaged_one_says_why(

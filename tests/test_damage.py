@@ -60,7 +60,7 @@ def read(file: storage.File) -> pa.Table:
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"trial": 0}, "row 2: trial 0 stands in an earlier row too"),
+        ({"trial": 0}, "row 2: trial 0 is also in an earlier row"),
         ({"trial": None}, "row 2: trial must be given. Given: None"),
         ({"trial": -1}, "row 2: trial must be a whole number from 0. Given: -1"),
         ({"status": "dead"}, "row 2: status must be running|done|pruned|diverged|failed|stopped"),
@@ -89,7 +89,7 @@ def test_a_row_that_no_study_wrote_is_refused(
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"trial": 0, "step": 10}, "row 2: trial 0, step 10 stands in an earlier row too"),
+        ({"trial": 0, "step": 10}, "row 2: trial 0, step 10 is also in an earlier row"),
         ({"step": None}, "row 2: step must be given"),
         ({"epoch": 0.0}, "row 2: epoch must be above 0. Given: 0.0"),
         ({"val_accuracy": -0.5}, "row 2: val_accuracy must be from 0 to 1"),
@@ -158,7 +158,7 @@ def test_a_table_that_lacks_a_column_is_refused_and_one_of_an_older_version_is_r
     rewrite(run.trials, table.drop_columns(later))
     assert tables.read(run.trials)[0]["optimizer"] is None
     rewrite(run.trials, table.rename_columns(["trial", "trial", *table.column_names[2:]]))
-    with pytest.raises(InputError, match=r"a name of its own\. Given: trial"):
+    with pytest.raises(InputError, match=r"a different name\. Given: trial"):
         tables.read(run.trials)
 
 
@@ -252,14 +252,14 @@ def describe(run: RunFolder, data: dict[str, Any], **of_data: Any) -> None:
         (FEATURES | {"dtype": "nonsense"}, "dtype: input should be 'uint8', 'float32' or"),
         (FEATURES | {"dtype": "complex64"}, "dtype: input should be 'uint8', 'float32' or"),
         (FEATURES | {"dtype": "int8"}, "dtype: input should be 'uint8', 'float32' or"),
-        (FEATURES | {"dtype": "uint8"}, "dtype: must be float32 or float64 where data.norm"),
-        (FEATURES | {"normalized_in": "float32"}, "dtype: must be uint8 where data.normalized_in"),
-        (OLDER | {"dtype": "float64"}, "dtype: must be uint8 or float32 where data.normalized_in"),
-        (OLDER | {"dtype": "uint8"}, "mean: must be from 0 to 255 where data.dtype is uint8. G"),
-        (IMAGES | {"dtype": "float32"}, "dtype: must be uint8 where data.normalized_in is float32"),
+        (FEATURES | {"dtype": "uint8"}, "dtype: must be float32 or float64 if data.norm"),
+        (FEATURES | {"normalized_in": "float32"}, "dtype: must be uint8 if data.normalized_in"),
+        (OLDER | {"dtype": "float64"}, "dtype: must be uint8 or float32 if data.normalized_in"),
+        (OLDER | {"dtype": "uint8"}, "mean: must be from 0 to 255 if data.dtype is uint8. G"),
+        (IMAGES | {"dtype": "float32"}, "dtype: must be uint8 if data.normalized_in is float32"),
         (FEATURES | {"classes": []}, "classes: list should have at least 2 items"),
         (FEATURES | {"classes": ["a"]}, "classes: list should have at least 2 items"),
-        (FEATURES | {"classes": ["b", "a", "a"]}, "classes: each class must have a name of its "),
+        (FEATURES | {"classes": ["b", "a", "a"]}, "classes: each class must have a different name"),
         (FEATURES | {"std": [1e-320] + [2.0] * 4}, "std: must be numbers that float64 holds, and"),
         (OLDER | {"std": [1e-40] + [2.0] * 4}, "std: must be numbers that float32 holds, and the"),
         (OLDER | {"mean": [1e39] * 5}, "mean: must be numbers that float32 holds. Given: 1e+39"),

@@ -104,7 +104,7 @@ def test_more_epochs_train_the_survivors_on_to_where_the_longer_study_would_have
         (study(5), study(4), "as many trials as before or more. Given: trials 4, before 5"),
         (study(5, 4), study(9, 3), "as many epochs as before or more. Given: epochs 3, before 4"),
         (study(9, 9, "hyperband"), study(12, 9, "hyperband"), "hyperband compares a set of trials"),
-        (study(9, 9, "hyperband"), study(9, 12, "hyperband"), "takes no more epochs"),
+        (study(9, 9, "hyperband"), study(9, 12, "hyperband"), "cannot get more epochs"),
         (study(9, 9, "pbt"), study(9, 12, "pbt"), "pbt compares a set of trials"),
         (
             study(training={"schedule": "cosine"}),

@@ -199,7 +199,7 @@ def test_what_a_driver_saves_that_another_has_followed_is_said_to_stay_there(
     hold.lost = True
     document = {"study": {}, "data": {}, "versions": {}, "started_at": NOW, "resumed": [{}]}
     storage.write_json(hold.folder.study, document)
-    with pytest.raises(RunError, match="not taken back, as another driver has the run since"):
+    with pytest.raises(RunError, match="will not use them, because another driver has continued"):
         recorder.finish()
     assert rescue.found(hold.folder) is None
 
@@ -241,7 +241,7 @@ def test_where_nothing_can_be_written_the_error_says_so(
     recorder, _ = begun(hold)
     disk.fill()
     monkeypatch.setattr(rescue, "_places", lambda run: [RunFolder(f"{run}/saved")])
-    with pytest.raises(RunError, match="and nowhere else: its last rows are lost"):
+    with pytest.raises(RunError, match="nor could any other place: its last rows are lost"):
         recorder.finish()
 
 
@@ -414,7 +414,7 @@ def test_a_run_whose_only_rows_are_saved_elsewhere_is_kept_for_resume(
         done = call("tune", small_study, "--out", disk.path / "run")
         assert done.returncode == 2
         assert "are saved in" in done.stderr
-        assert "take them back with --resume, move them away" in done.stderr
+        assert "bring them back with --resume, move them away" in done.stderr
     seen: list[Past] = []
 
     def take(*given: Any) -> NoReturn:

@@ -77,7 +77,7 @@ def test_toml_of_any_shape_is_one_short_line(tmp_path: Path, text: bytes, words:
         (b"[]", "needs a JSON object. Given: []"),
         (b"null", "needs a JSON object. Given: None"),
         (b'{"study": []}', "needs an object `study`. Given: []"),
-        (b'{"study": {"seed": 1, "seed": 2}}', "the key 'seed' stands twice in one object"),
+        (b'{"study": {"seed": 1, "seed": 2}}', "the key 'seed' comes twice in one object"),
         (b"[" * 100_000, "nested too deep"),
         (b'{"study": {"seed": ' + b"9" * 5000 + b"}}", "Exceeds the limit"),
         (b'{"study": {"seed": 1' + b"0" * 300 + b"}}", "an integer must fit in 64 bits"),

@@ -128,16 +128,16 @@ REFUSED = {
     "no URL": ({"AWS_ENDPOINT_URL": "here:9000"}, "", "AWS_ENDPOINT_URL must be http://"),
     "password": ({"AWS_ENDPOINT_URL": "http://u:secret@h"}, "", "Given: http://…@…"),
     "path": ({"AWS_ENDPOINT_URL_S3": "http://h/minio"}, "", "must have no path"),
-    "FIPS": ({"AWS_USE_FIPS_ENDPOINT": "true"}, "", "AWS_USE_FIPS_ENDPOINT is not honoured"),
-    "dual stack": ({"AWS_USE_DUALSTACK_ENDPOINT": "TRUE"}, "", "is not honoured"),
+    "FIPS": ({"AWS_USE_FIPS_ENDPOINT": "true"}, "", "does not use AWS_USE_FIPS_ENDPOINT"),
+    "dual stack": ({"AWS_USE_DUALSTACK_ENDPOINT": "TRUE"}, "", "PyArrow does not use AWS_USE_D"),
     "FIPS of the profile": ({}, "[default]\nuse_fips_endpoint = true\n", "FIPS"),
     "accelerated": ({}, "[default]\ns3 =\n  use_accelerate_endpoint = true\n", "accelerate"),
     "path style": ({}, "[default]\ns3 =\n  addressing_style = path\n", "addressing_style"),
     "profile that is not there": ({"AWS_PROFILE": "p"}, "", "AWS_PROFILE must name a profile"),
     "default profile": ({"AWS_DEFAULT_PROFILE": "p"}, "[profile p]\n", "set AWS_PROFILE"),
-    "role": ({}, "[default]\nrole_arn = a\nsource_profile = b\n", "role_arn is not honoured"),
+    "role": ({}, "[default]\nrole_arn = a\nsource_profile = b\n", "use the profile's role_arn"),
     "role for another server": (
-        {"AWS_ROLE_ARN": "a", "AWS_ENDPOINT_URL": "http://h:1"}, "", "AWS_ROLE_ARN is asked for",
+        {"AWS_ROLE_ARN": "a", "AWS_ENDPOINT_URL": "http://h:1"}, "", "AWS_ROLE_ARN works only",
     ),
     "no configuration": ({}, "endpoint_url = x\n", "not a readable configuration file"),
 }  # fmt: skip
@@ -202,7 +202,7 @@ def test_gclouds_configuration_is_honoured(bare: Path) -> None:
 )
 def test_what_only_gcloud_can_do_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "secret")
-    with pytest.raises(InputError, match=f"{name} is not honoured by PyArrow") as error:
+    with pytest.raises(InputError, match=f"PyArrow does not use {name}") as error:
         RunFolder.at("gs://b/runs/x")
     assert "Given: secret" not in str(error.value)
 

@@ -241,7 +241,7 @@ def test_a_card_of_any_other_content_is_refused_in_a_line(model: Path, content: 
 
 def test_a_card_with_a_key_twice_is_refused_by_the_key(model: Path) -> None:
     (model / "card.json").write_text('{"name": "a", "name": "b"}')
-    with pytest.raises(InputError, match=r"card\.json must be .*\(the key 'name' stands twice"):
+    with pytest.raises(InputError, match=r"card\.json must be .*\(the key 'name' comes twice"):
         ModelFolder.find(model)
 
 

@@ -220,7 +220,7 @@ def test_a_folder_with_the_same_study_is_answered_with_resume(
     for flags in ([], ["--max-failed", "3"], ["--cpus", "1"]):
         done = call("tune", study_file, "--out", whole, *flags)
         assert done.returncode == 2
-        assert f"{whole} holds this same study: add --resume to go on with it" in done.stderr
+        assert f"{whole} holds this study already: add --resume to continue it" in done.stderr
     done = call("tune", study_file, "--out", whole, "--seed", "9")
     assert "holds another study" in done.stderr
     assert rows_of(whole) == before

@@ -94,7 +94,7 @@ def test_every_job_reads_it(remote: str, study_file: Path, job: Job, folder: Pat
     assert "nothing is left to train: all 4 trials have ended" in done.stdout, done.stderr
     once_more = job("tune", storage.below(remote, "study.json"), "--out", remote, cwd=folder)
     assert once_more.returncode == 2
-    assert "holds this same study: add --resume to go on with it" in once_more.stderr
+    assert "holds this study already: add --resume to continue it" in once_more.stderr
 
 
 @pytest.mark.slow
@@ -194,7 +194,7 @@ def command_lines() -> Iterator[bytes]:
         ("s3:///folder", "must name a bucket and a folder in it"),
         ("ftp://host/run", "in a folder or at s3:// or gs://"),
         ("s3://id:secret@bucket/run", "must not hold credentials. Given: s3://…@…"),
-        ("s3://bucket/run?secret_key=x", "query has endpoint_override, region, scheme"),
+        ("s3://bucket/run?secret_key=x", "query may have endpoint_override, region, scheme"),
     ],
 )
 def test_a_place_that_cannot_be_is_refused(place: str, words: str) -> None:

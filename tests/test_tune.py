@@ -222,7 +222,7 @@ def test_population_based_training_hands_on_weights_and_changes_rates(
     assert rows[weakest]["last_val_accuracy"] > 0.5
     again = call("train", "--from", out, "--trial", followers[0]["trial"])
     assert again.returncode == 2
-    assert f"went on from weights of trial {followers[0]['parent']} (pbt)" in again.stderr
+    assert f"took over weights of trial {followers[0]['parent']} (pbt)" in again.stderr
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""How a study takes its folder: a new run begins there, or a run that is there goes on."""
+"""Begins a new run in a folder, or continues the run that the folder holds."""
 
 from datetime import datetime
 
@@ -15,22 +15,25 @@ from ffnet.spec.study import Study
 
 
 def new_place(name: str) -> str:
-    """The folder of a run that was given no place: runs/NAME-TIME."""
+    """The folder for a run without `--out`: runs/NAME-TIME."""
     return f"{HERE}/{name}-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
 
 
 def holds_a_study(place: str) -> bool:
-    """Whether a study was begun there."""
+    """Whether a place holds the study.json of a run.
+
+    Raises:
+        InputError: the place cannot be a run's folder, or its storage does not answer.
+    """
     folder = RunFolder.at(place)
     storage.knock(folder.place)
     return folder.has_study()
 
 
 def as_begun(values: Values, place: str) -> tuple[Values, list[str]]:
-    """A study's values as the run in a place means them, and lines that say what that changes.
+    """A study's values for a resume: (values, lines that tell the user what was added).
 
-    Fields that the values leave out, and whose default is another one since the run was begun, get
-    the run's value.
+    If a field is left out and its default has changed since the run began, it gets the run's value.
     """
     run = recorded.read_study_json(RunFolder.at(place))["study"]
     meant = as_meant(values, of_run(run))
@@ -45,32 +48,33 @@ def as_begun(values: Values, place: str) -> tuple[Values, list[str]]:
 def begin(
     folder: RunFolder, study: Study, data: DataSet, resume: bool = False, retry: bool = False
 ) -> Past:
-    """Begin a run, or take up the one that is there.
+    """Begin a run and write its study.json, or read the past of the run in the folder.
 
     Args:
-        folder: the run's, held by this process.
-        study: what runs.
+        folder: the run's folder, held by this process.
+        study: the study.
         data: its data set.
-        resume: whether to go on with the run, if there is one.
-        retry: whether its failed trials are trained again.
+        resume: whether to continue the run if the folder holds one.
+        retry: whether the run's failed trials are trained again.
 
     Returns:
-        What the study did there before; empty for a new run, which has its study.json then.
+        What an earlier process of the study did; empty for a new run.
 
     Raises:
-        InputError: the folder holds something else, cannot be written, or the run cannot go on so.
+        InputError: the folder holds something else, the folder cannot be written, or the run cannot
+            continue with this study or these data.
     """
     saved = rescue.found(folder)
     if resume and (saved or folder.has_study()):
         return past.read(folder, study, data, retry)
     if saved:
         raise InputError(
-            f"{folder}: tables of a run there are saved in {saved}: take them back with --resume, "
+            f"{folder}: tables of its run are saved in {saved}: bring them back with --resume, "
             f"move them away, or name a new folder with --out"
         )
     if folder.has_study() and folder.begun() and past.is_same(folder, study):
         raise InputError(
-            f"{folder} holds this same study: add --resume to go on with it, or name a new folder"
+            f"{folder} holds this study already: add --resume to continue it, or name a new folder"
         )
     folder.begin()
     document = provenance.new_study_json(study.resolved(), data, study.resources.threads)

@@ -1,11 +1,11 @@
-"""A trial's checkpoint: one file, which says when it is damaged.
+"""A trial's checkpoint: one file with a checksum, so that damage is noticed.
 
-It begins with a line: the format's name and version, the CRC-32 of what follows, its bytes. Then
-come npy arrays: the steps that the trial has trained; its latest reports as JSON, for a table that
-missed some when the trial was lost or its study killed; its variables. Files of version 1 have no
-such line. They are read too, after every check that is possible without it.
+The first line has the format's name and version, and the CRC-32 and the size of the rest. The rest
+is a row of npy arrays: the number of trained steps, the trial's latest reports as JSON, and the
+trial's variables. The reports are there because the tables may lack some after a kill. Files of
+version 1 have no first line. They are read, too, with every check that needs no checksum.
 
-The checkpoint before it is kept beside it until the trial ends.
+The trial's checkpoint before the latest is kept, too, until the trial ends.
 """
 
 import io
@@ -27,7 +27,7 @@ from ffnet.run.storage import File
 Reports = list[dict[str, Any]]
 Array = npt.NDArray[Any]
 
-KEPT_REPORTS = 200  # more than a table ever lacks
+KEPT_REPORTS = 200  # a table never lacks so many reports
 FIRST_LINE = re.compile(rb"ffnet checkpoint 2, CRC-32 ([0-9a-f]{8}), ([0-9]{20}) bytes\n")
 LINE_BYTES = len(b"ffnet checkpoint 2, CRC-32 01234567, 01234567890123456789 bytes\n")
 NPY = b"\x93NUMPY"
@@ -36,25 +36,25 @@ HEAD = re.compile(
     rb"'shape': \(((?:[0-9]{1,12},? ?){0,4})\), \} *\n",
     re.DOTALL,
 )
-"""How each array begins, as NumPy writes it."""
+"""The header of an array, as NumPy writes it."""
 MOST_HEAD = 512
 NEEDED = {
     "step", "epoch", "train_seconds", "evaluate_seconds", "node", "worker", "worker_memory",
     "started_at", "reported_at",
 }  # fmt: skip
-"""What each report has; one that diverged has neither losses nor accuracy."""
+"""Fields of every report. Losses and accuracy are missing when the trial diverged."""
 MOST_STEPS = 2**40
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What a checkpoint holds.
+    """The content of a checkpoint.
 
     Attributes:
-        step: steps trained.
-        reports: the latest ones of the trial.
-        arrays: the values of its variables.
-        checked: whether the checksum of all of it was right; None for a file that has none.
+        step: number of trained steps.
+        reports: the trial's latest reports.
+        arrays: the values of the trial's variables.
+        checked: whether a checksum was there and right; False for a file of version 1.
     """
 
     step: int
@@ -63,10 +63,11 @@ class Saved:
     checked: bool
 
     def assign(self, variables: Iterable[Any]) -> None:
-        """Give the variables their values, or as many values as there are variables.
+        """Assign the first arrays to the variables; further arrays are not used.
 
         Raises:
-            InputError: a value has another shape or type than its variable.
+            InputError: there are too few arrays, an array has another shape or type than its
+                variable, or an array without a checksum holds NaN or infinity.
         """
         variables = list(variables)
         if len(self.arrays) < len(variables):
@@ -85,11 +86,11 @@ class Saved:
 
 
 def load(checkpoint: File) -> Saved:
-    """Read a run's checkpoint.
+    """Read a checkpoint.
 
     Raises:
-        InputError: it is damaged; the message has its name.
-        OSError: the storage fails.
+        InputError: the checkpoint is damaged; the message names the file.
+        OSError: the file cannot be read.
     """
     with checkpoint.open() as file:
         content = file.read()
@@ -100,7 +101,7 @@ def load(checkpoint: File) -> Saved:
 
 
 def damaged(checkpoint: File, why: InputError) -> InputError:
-    """The error of a checkpoint that cannot be used."""
+    """The error for a checkpoint that cannot be used."""
     return InputError(f"{checkpoint}: the checkpoint is damaged ({why})")
 
 
@@ -113,10 +114,10 @@ def write(
     """Write a checkpoint.
 
     Args:
-        file: to write to, empty; one that can seek.
-        step: steps trained.
-        reports: of the trial so far, as JSON has them.
-        variables: in the order of `Trainer.variables`.
+        file: an empty file that is open for writing and can seek.
+        step: number of trained steps.
+        reports: the trial's reports so far, with values that JSON can hold.
+        variables: TensorFlow variables in the order of `Trainer.variables`.
     """
     checksum, size = 0, 0
     file.write(b" " * LINE_BYTES)
@@ -133,7 +134,7 @@ def _arrays(
 ) -> Iterator[Array]:
     yield np.asarray(step)
     yield np.asarray(json.dumps(reports[-KEPT_REPORTS:]))
-    for variable in variables:  # as memory views: `.numpy()` would copy
+    for variable in variables:  # a memory view does not copy, but `.numpy()` does
         yield np.asarray(memoryview(variable.read_value()))
 
 
@@ -145,7 +146,11 @@ def _head(array: Array) -> bytes:
 
 
 def parse(content: bytes) -> Saved:
-    """Read a checkpoint's bytes; nothing in them is ever called. Raises InputError: damaged."""
+    """Read a checkpoint's bytes. It is safe: no code in them is executed.
+
+    Raises:
+        InputError: the bytes are damaged.
+    """
     rest, checked = memoryview(content), False
     if not content.startswith(NPY):
         rest, checked = _payload(rest), True
@@ -157,32 +162,32 @@ def parse(content: bytes) -> Saved:
         raise InputError("it ends too early")
     step, reports, *variables = arrays
     if step.shape or step.dtype.kind != "i" or not 0 < int(step) < MOST_STEPS:
-        raise InputError("it does not begin with the steps trained")
+        raise InputError("it does not begin with the number of trained steps")
     if reports.shape or reports.dtype.kind != "U":
         raise InputError("it has no reports")
     if not all(array.dtype.kind == "f" for array in variables):
-        raise InputError("a variable holds other things than numbers")
+        raise InputError("a variable holds something other than numbers")
     return Saved(int(step), _reports(str(reports)), variables, checked)
 
 
 def _payload(content: memoryview) -> memoryview:
-    """What follows the first line, when its length and checksum are as the line says."""
+    """The bytes after the first line. Raises InputError if their size or checksum is wrong."""
     line = FIRST_LINE.fullmatch(content[:LINE_BYTES])
     if not line:
-        raise InputError("it does not begin as a checkpoint")
+        raise InputError("its first line is not that of a checkpoint")
     rest = content[LINE_BYTES:]
     if len(rest) != int(line[2]):
-        raise InputError(f"it has {len(rest)} bytes after its first line. Written: {int(line[2])}")
+        raise InputError(f"it has {len(rest)} bytes after its first line. Needed: {int(line[2])}")
     if zlib.crc32(rest) != int(line[1], 16):
         raise InputError("its content does not match its checksum")
     return rest
 
 
 def _array(content: memoryview) -> tuple[Array, memoryview]:
-    """The array at the beginning of npy data, which shares its memory, and what follows it."""
+    """The first array of npy data, as a view without a copy, and the bytes after the array."""
     head = HEAD.match(content[:MOST_HEAD])
     if not head or head.end() != 10 + int.from_bytes(head[1], "little"):
-        raise InputError("it holds something else than arrays of numbers and text")
+        raise InputError("it holds something other than arrays of numbers and text")
     dtype = np.dtype(head[2].decode())
     shape = tuple(int(size) for size in head[3].replace(b",", b" ").split())
     size = math.prod(shape) * dtype.itemsize
@@ -198,7 +203,7 @@ def _reports(text: str) -> Reports:
         for report in reports:
             _check(report)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise InputError("its reports are no reports") from None
+        raise InputError("its reports are not valid") from None
     return list(reports)
 
 

@@ -1,4 +1,4 @@
-"""What a table of a run must be like, whoever hands it over: checked as it is read."""
+"""Checks a run's table while it is read: it may come from another person or be damaged."""
 
 import math
 import os
@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from ffnet.errors import InputError, one_line
 
-BYTES_OF_A_CELL = 32  # at least, as a Python object
-MOST_MEMORY = 0.5  # share of the machine's that a table may take
+BYTES_OF_A_CELL = 32  # a cell needs at least so much memory as a Python object
+MOST_MEMORY = 0.5  # share of the machine's memory that a table may take
 SHOWN, LISTED = 60, 200  # characters of a value, and of a list of columns, in a message
 
 FIRST_COLUMNS = {
@@ -26,23 +26,23 @@ FIRST_COLUMNS = {
     "worker_memory", "started_at", "ended_at", "epoch", "step", "train_loss", "val_loss",
     "val_accuracy", "reported_at",
 }  # fmt: skip
-"""Columns of ffnet's first version; a table has all of its later columns, or none of them."""
+"""Columns of ffnet's first version. A table has all of the later columns or none of them."""
 
-Rule = Callable[[Any], Any]  # a column → a boolean column: whether a value is right
+Rule = Callable[[Any], Any]  # a column → a boolean column that says which values are right
 
 
 def _between(low: Any, high: Any) -> Rule:
-    """Whether values lie from `low` to `high`.
+    """The rule that values lie from `low` to `high`.
 
-    The bounds become values of Arrow only when a value lies outside: for that PyArrow imports
-    pandas, which takes longer than all else that a table needs.
+    The bounds become Arrow values only when a value lies outside, because PyArrow then imports
+    pandas, and this import takes longer than everything else.
     """
 
     def rule(column: Any) -> Any:
-        with suppress(OverflowError, ValueError):  # a time that Python's type cannot hold
+        with suppress(OverflowError, ValueError):  # a time that Python cannot represent
             found = pc.min_max(column).as_py()
             if found["min"] is None or (low <= found["min"] and found["max"] <= high):
-                return pc.equal(column, column)  # false where a value is NaN, which has no order
+                return pc.equal(column, column)  # false for NaN, which `min_max` ignores
         return pc.and_kleene(
             pc.greater_equal(column, pa.scalar(low)), pc.less_equal(column, pa.scalar(high))
         )
@@ -76,24 +76,24 @@ RULES: dict[str, tuple[str, Rule]] = {
         FINITE,
     ),
 }  # fmt: skip
-"""Column → what each of its values is that is not null, in words and as a test."""
+"""Column → the rule for its values, in words and as a function. Null is always allowed."""
 
 
 def check_file(name: str, table: pq.ParquetFile, schema: pa.Schema) -> None:
-    """Refuse a file that is no such table, from its head alone.
+    """Refuse a file by its metadata, before its rows are read.
 
     Args:
-        name: the file's, for messages.
+        name: the file's name, for messages.
         table: the file.
-        schema: what ffnet writes; columns that ffnet does not know may stand beside its own.
+        schema: the columns that ffnet writes. The file may have further columns.
 
     Raises:
-        InputError: it lacks a column, names one twice, or is too large to be read.
+        InputError: the file lacks a column, has a column twice, or is too large to be read.
     """
     have = table.schema_arrow.names
     if twice := sorted({column for column in have if have.count(column) > 1}):
         given = one_line(twice[0], SHOWN)
-        raise InputError(f"{name}: each column needs a name of its own. Given: {given}, twice")
+        raise InputError(f"{name}: each column must have a different name. Given: {given}, twice")
     later = [column for column in schema.names if column not in FIRST_COLUMNS]
     needed = schema.names if set(later) & set(have) else FIRST_COLUMNS & set(schema.names)
     if lacking := [column for column in schema.names if column in needed and column not in have]:
@@ -111,16 +111,16 @@ def check_file(name: str, table: pq.ParquetFile, schema: pa.Schema) -> None:
 
 
 def checked(name: str, table: pa.Table, schema: pa.Schema, keys: list[str]) -> pa.Table:
-    """The table with its known columns in their types.
+    """The table with its known columns converted to the schema's types.
 
     Args:
-        name: the file's, for messages.
-        table: as it was read, with its keys and any other columns.
-        schema: the types.
-        keys: columns that are never null, and together never twice the same.
+        name: the file's name, for messages.
+        table: the table as it was read, with at least the columns `keys`.
+        schema: the types of the known columns.
+        keys: columns without nulls, which together identify a row.
 
     Raises:
-        InputError: naming the row, counted from 1, and the column.
+        InputError: a value is wrong. The message names its row, counted from 1, and its column.
     """
     for column in set(table.column_names) & set(schema.names):
         at = table.column_names.index(column)
@@ -138,7 +138,7 @@ def checked(name: str, table: pa.Table, schema: pa.Schema, keys: list[str]) -> p
 
 
 def check_values(name: str, column: str, values: Any, valid: Iterable[str]) -> None:
-    """Refuse a text column that has other values than these, or null."""
+    """Refuse a text column if it has null or a value that is not in `valid`."""
     valid = list(valid)
     if not set(values.unique().to_pylist()) <= set(valid):
         wrong = pc.invert(pc.is_in(values, pa.array(valid)))
@@ -160,7 +160,7 @@ def _typed(name: str, column: str, values: Any, wanted: pa.DataType) -> Any:
 
 
 def _may_become(given: pa.DataType, wanted: pa.DataType) -> bool:
-    """Whether values of one type may be read as another: a wider or narrower one of its kind."""
+    """Whether values may be converted: only to a wider or narrower type of the same kind."""
     types = pa.types
     if types.is_list(wanted):
         inner = types.is_list(given) or types.is_large_list(given)
@@ -176,7 +176,7 @@ def _may_become(given: pa.DataType, wanted: pa.DataType) -> bool:
 
 
 def _refuse_first(name: str, column: str, values: Any, wrong: Any, words: str) -> None:
-    """Raise InputError for the first row that is wrong, if there is one."""
+    """Raise InputError for the first wrong row, if there is any."""
     if not pc.any(wrong).as_py():
         return
     at = pc.index(pc.fill_null(wrong, False), True).as_py()
@@ -190,11 +190,11 @@ def _refuse_inner_nulls(name: str, column: str, values: Any) -> None:
 
 
 def _refuse_twice(name: str, keys: pa.Table) -> None:
-    """Raise InputError for the first row whose keys stand in an earlier one."""
+    """Raise InputError for the first row that has the same keys as an earlier row."""
     columns = [column.to_pylist() for column in keys.columns]
     seen: set[tuple[Any, ...]] = set()
     for at, key in enumerate(zip(*columns, strict=True)):
         if key in seen:
             words = ", ".join(f"{n} {v}" for n, v in zip(keys.column_names, key, strict=True))
-            raise InputError(f"{name}, row {at + 1}: {words} stands in an earlier row too")
+            raise InputError(f"{name}, row {at + 1}: {words} is also in an earlier row")
         seen.add(key)

@@ -1,4 +1,4 @@
-"""The names of a run's files, and what may become of its folder."""
+"""A run's folder: the names of its files, and when it may be begun, cleared or removed."""
 
 import json
 import secrets
@@ -16,10 +16,10 @@ from ffnet.system import temporary
 WRITTEN = {
     "study.json", "trials.parquet", "epochs.parquet", "ray.log", "ray", "checkpoints", "errors",
 }  # fmt: skip
-"""What a study writes into its folder by itself."""
+"""Files and folders that every study writes."""
 
 HOLD = ".driver"
-"""Name of the file that marks a run as held by a driver, or how such names begin: see `hold`."""
+"""The file with which a driver marks a run as held; in a store, a prefix of it: see `hold`."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class RunFolder:
 
     Attributes:
         place: its absolute path, or its URI in an object store.
-        made: whether the folder was not there before this command, which may then remove it.
+        made: whether the folder did not exist before this command. Then the command may remove it.
     """
 
     place: str
@@ -36,20 +36,20 @@ class RunFolder:
 
     @classmethod
     def at(cls, place: str | Path) -> "RunFolder":
-        """A run's folder that may not be there. Raises InputError where none can be."""
+        """The folder at a place; it need not exist. Raises InputError if a place is not allowed."""
         place = storage.checked(place)
         return cls(place, made=not storage.is_remote(place) and not Path(place).exists())
 
     @classmethod
     def create(cls, place: str | Path) -> "RunFolder":
-        """A new, empty, writable folder. Raises InputError as `begin` does."""
+        """A new, empty, writable folder. Raises InputError: see `begin`."""
         folder = cls.at(place)
         folder.begin()
         return folder
 
     @classmethod
     def existing(cls, place: str | Path) -> "RunFolder":
-        """The run at a place. Raises InputError when there is none."""
+        """The folder of the run at a place. Raises InputError if there is no run."""
         folder = cls.at(place)
         storage.knock(folder.place)
         folder.must_have_study()
@@ -59,28 +59,28 @@ class RunFolder:
         return self.place
 
     def must_have_study(self) -> None:
-        """Raise InputError when no study was begun here."""
+        """Raise InputError if the folder has no study.json."""
         if not self.has_study():
             raise InputError(f"{self} is not a run: it has no study.json{self._hint()}")
 
     def _hint(self) -> str:
-        """What somebody may have meant by a folder of this machine that is no run."""
+        """A hint what the user may have meant by a local folder that is not a run."""
         if storage.is_remote(self.place):
             return ""
         with suppress(OSError):
             if (Path("runs") / self.name / "study.json").exists():
                 return f" (did you mean runs/{self.name}?)"
             if any(Path(self.place).glob("*/study.json")):
-                return "; it holds runs, which ffnet runs lists"
+                return "; it holds runs: ffnet runs lists them"
         return ""
 
     def begin(self) -> None:
-        """See that the folder is empty and can be written.
+        """Check that the folder is empty and can be written.
 
-        It may hold a study that ended before its first trial: that study is removed.
+        A study in it that ended before its first trial is removed.
 
         Raises:
-            InputError: it holds something else, or cannot be made or written.
+            InputError: the folder holds something else, or cannot be created or written.
         """
         try:
             held = self._held()
@@ -90,101 +90,104 @@ class RunFolder:
                 self._clear()
             elif held:
                 raise InputError(
-                    f"{self} must be empty. Given: {sorted(held)[0]} in it; name a new one"
+                    f"{self} must be empty. Given: {sorted(held)[0]} in it; name a new folder"
                 )
             self.try_to_write()
         except OSError as error:
             raise self.cannot_be_written(error) from None
 
     def cannot_be_written(self, error: OSError) -> InputError:
-        """The error for a person."""
+        """The error for the user."""
         reason = storage.reason(error)
         return InputError(f"{self}: the results folder must be writable ({reason}); choose --out")
 
     def has_study(self) -> bool:
-        """Whether a study was begun here. Raises InputError when it cannot be seen."""
+        """Whether the folder has a study.json. Raises InputError if the folder cannot be read."""
         try:
             return self.study.exists()
         except OSError as error:
             raise InputError(f"{self} cannot be read ({storage.reason(error)})") from None
 
     def try_to_write(self) -> int:
-        """Write a file and remove it; its time in ns, by the clock of the storage.
+        """Write a file and remove it. Returns the file's time in ns, by the clock of the storage.
 
-        Raises OSError when nothing can be written here.
+        Raises:
+            OSError: the file could not be written.
         """
-        probe = self._file(f".probe-{secrets.token_hex(4)}")  # several nodes try at once
+        probe = self._file(f".probe-{secrets.token_hex(4)}")  # several nodes may try at once
         try:
             with probe.replacing() as file:
-                file.write(b"?")  # a full disk still takes empty files
+                file.write(b"?")  # even a full disk accepts an empty file
             return probe.stamp()[0]
         finally:
             probe.delete()
 
     @property
     def name(self) -> str:
-        """The folder's own name."""
+        """The last part of the folder's path."""
         remote = storage.is_remote(self.place)
         return Path(urlsplit(self.place).path if remote else self.place).name
 
     @property
     def local(self) -> Path:
-        """For what must be files of this machine: the run, or runs/NAME of one in a store."""
+        """Local folder for the run's exports: the run itself, or runs/NAME if it is in a store."""
         return Path("runs") / self.name if storage.is_remote(self.place) else Path(self.place)
 
     @property
     def study(self) -> File:
-        """The resolved study with versions and commit."""
+        """study.json: the study with all defaults, the data, versions and commit."""
         return self._file("study.json")
 
     @property
     def trials(self) -> File:
-        """One row a trial started."""
+        """trials.parquet: a row for each trial that has begun."""
         return self._file("trials.parquet")
 
     @property
     def epochs(self) -> File:
-        """One row a report."""
+        """epochs.parquet: a row for each report."""
         return self._file("epochs.parquet")
 
     def checkpoint(self, trial: int) -> File:
-        """A trial after its last report: see `run.checkpoints`.
+        """A trial's checkpoint after its last report: see `run.checkpoints`.
 
-        The file holds a line and several arrays in NumPy's format. Its name ends in .npy as in
-        earlier versions, whose runs are read too.
+        The name ends in .npy because earlier versions named it so, and their runs must be read.
         """
         return self._file(f"checkpoints/{trial:05d}.npy")
 
     def checkpoint_before(self, trial: int) -> File:
-        """The checkpoint before, kept until the trial ends, in case that the last is damaged."""
+        """The checkpoint before the last. It stays until the trial ends, as a spare copy."""
         return self._file(f"checkpoints/{trial:05d}-before.npy")
 
     @property
     def errors(self) -> str:
-        """Folder of the tracebacks."""
+        """The folder of the tracebacks."""
         return storage.below(self.place, "errors")
 
     def traceback(self, trial: int) -> File:
-        """Traceback of a failed trial."""
+        """The traceback of a failed trial."""
         return self._file(f"errors/{trial:05d}.txt")
 
     @property
     def tune(self) -> str:
-        """Folder of Ray Tune's own files, gone when the study ends."""
+        """The folder of Ray Tune's own files, which is removed when the study ends."""
         return storage.below(self.place, "ray")
 
     @property
     def tensorboard(self) -> Path:
-        """TensorBoard's event files, made from the tables."""
+        """The folder of TensorBoard's event files, which are made from the tables."""
         return self.local / "tensorboard"
 
     def export(self, name: str) -> Path:
-        """A net handed on: a folder for each version, and the card of the newest."""
+        """The folder of an exported net: a folder for each version, and the newest one's card."""
         return self.local / "export" / name
 
     @contextmanager
     def log(self) -> Iterator[Path]:
-        """A file of this machine for all that Ray and the workers print; it ends as ray.log."""
+        """A local file for everything that Ray and the workers print.
+
+        After the block it is ray.log in the run's folder.
+        """
         if not storage.is_remote(self.place):
             yield Path(self.place) / "ray.log"
             return
@@ -197,13 +200,13 @@ class RunFolder:
                     file.write(path.read_bytes())
 
     def begun(self) -> bool:
-        """Whether the tables have a trial. Raises InputError when they cannot be read."""
+        """Whether a trial has begun. Raises InputError if the table cannot be read."""
         return self.trials.exists() and bool(tables.read(self.trials, ["trial"]))
 
     def discard(self) -> None:
-        """Remove what a study wrote, if it ended before its first trial.
+        """Remove the files of a study that ended before its first trial.
 
-        The folder itself is removed by `hold.held`, if it was not there before.
+        If the folder did not exist before, `hold.held` removes it.
         """
         with suppress(OSError, InputError):
             if not self.begun():
@@ -222,7 +225,7 @@ class RunFolder:
             storage.delete(storage.below(self.place, name))
 
     def _held(self) -> set[str]:
-        """The names of what lies here, but for a driver's own mark."""
+        """The names of the folder's files and folders, without the marks of drivers."""
         return {name for name in storage.names(self.place) if not name.startswith(HOLD)}
 
     def _file(self, name: str) -> File:

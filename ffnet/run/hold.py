@@ -1,16 +1,16 @@
-"""One driver a run: a mark in the run's folder, with the process that holds the run.
+"""Makes sure that only one process, the driver, writes to a run: a mark in the run's folder.
 
-In a folder the mark is one file, `.driver`, under a lock of the operating system, which ends with
-the process however it ends. The lock is enough on one machine, and on file systems that tell
-their locks to every machine.
+In a folder, the mark is the file `.driver`. The driver locks it, and the operating system releases
+the lock when the process ends for any reason. The lock is enough on one machine, and on file
+systems that share locks between machines.
 
-An object store has no locks. There each driver first writes a mark of its own, `.driver-TOKEN`, and
-then lists the marks: of two drivers at least one sees the other, and whoever sees another gives up.
-Two that start in the same moment may so both give up, but never both go on. This needs a store
-whose lists show all that was written before, as those of S3 and of Google do.
+An object store has no locks. There each driver first writes its mark, `.driver-TOKEN`, and then
+lists all marks. So of two drivers at least one sees the other's mark, and it gives up. If two start
+at the same moment, both may give up, but never do both continue. This needs a store whose lists
+show everything that was written before; S3 and Google Cloud Storage have such lists.
 
-A mark is written again every few seconds. A mark of a machine that cannot be asked, which has not
-been written for a minute by the store's own clock, is of a dead driver and is taken over.
+A driver writes its mark again every few seconds. If another machine's mark has not been written for
+a minute by the storage's clock, its driver counts as dead, and the next driver takes over the run.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ from ffnet.run.folder import HOLD, RunFolder
 from ffnet.run.storage import File
 
 BEAT = 10.0  # seconds between two writes of a mark
-DEAD_AFTER = 60.0  # seconds without a write after which its driver is taken for dead
+DEAD_AFTER = 60.0  # a driver counts as dead after so many seconds without a write
 NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
@@ -43,12 +43,12 @@ class Driver:
     """The process that holds a run.
 
     Attributes:
-        host: name of its machine.
-        pid: its number there.
-        boot: the machine's start, a random name of it; another one after each start.
-        namespace: in which its number counts: containers have their own.
-        ticks: when the process began, in the machine's clock ticks.
-        since: when it took the run, as text.
+        host: name of the process's machine.
+        pid: the process id.
+        boot: a random text that the machine gets at each start.
+        namespace: the pid namespace of the process; each container has another.
+        ticks: when the process began, in clock ticks since the machine's start.
+        since: when the process took the run, as text.
     """
 
     host: str
@@ -60,7 +60,7 @@ class Driver:
 
     @classmethod
     def this(cls) -> "Driver":
-        """The process that asks."""
+        """This process."""
         return cls(
             socket.gethostname(),
             os.getpid(),
@@ -72,21 +72,21 @@ class Driver:
 
     @classmethod
     def read(cls, text: bytes) -> "Driver | None":
-        """What a mark says; None for one that was not written whole."""
+        """The driver in a mark; None if the mark is incomplete."""
         try:
             return cls(**json.loads(text))
         except (ValueError, TypeError):
             return None
 
     def written(self) -> bytes:
-        """What a mark holds."""
+        """The content of the driver's mark."""
         return json.dumps(asdict(self)).encode()
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, since {self.since}"
 
     def lives(self) -> bool | None:
-        """Whether the process is there; None where this one cannot know."""
+        """Whether the process is running; None if it is on another machine or in a container."""
         if (self.boot, self.namespace) != (_boot(), _namespace()):
             return None
         return _ticks(self.pid) == self.ticks
@@ -101,14 +101,14 @@ def _namespace() -> str:
 
 
 def _now() -> float:
-    """Seconds by a clock that goes on while the machine is suspended."""
+    """Seconds of a clock that also counts while the machine is suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _ticks(pid: int) -> int | None:
-    """When a process began; None when there is none, or it has ended."""
+    """When a process began, in clock ticks; None if there is no such process."""
     try:
-        # After the name, which may hold blanks and brackets itself: the state is the first.
+        # The first field after the name is the state. The name itself may hold blanks and brackets.
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
         return None
@@ -116,15 +116,15 @@ def _ticks(pid: int) -> int | None:
 
 
 class Hold:
-    """A run held by this process, until `release`.
+    """This process's right to write to a run, until `release`.
 
     Attributes:
-        folder: the run's.
-        lost: whether another driver took the run over, or removed it.
+        folder: the run's folder.
+        lost: whether another driver has taken over the run, or the run was removed.
     """
 
     def __init__(self, folder: RunFolder) -> None:
-        """Take the run, or raise InputError: see `held`."""
+        """Take the run. Raises InputError or OSError: see `held`."""
         self.folder, self.lost = folder, False
         self._mark: _Objects | _LockedFile = (
             _Objects(folder) if storage.is_remote(folder.place) else _LockedFile(folder)
@@ -135,24 +135,26 @@ class Hold:
         threading.Thread(target=self._beat_on, daemon=True).start()
 
     def release(self) -> None:
-        """Let another driver have the run."""
+        """Give the run up, so that another driver may take it."""
         self._ended.set()
         with self._busy, contextlib.suppress(OSError):
             self._mark.remove()
 
     def check(self) -> None:
-        """Look whether the run is still held; in a store only if no look has succeeded for long.
+        """Check that this process still holds the run.
+
+        In an object store, a check is skipped if one succeeded during the last 30 seconds.
 
         Raises:
-            RunError: it is not.
+            RunError: this process does not hold the run any more.
         """
         long = 0.0 if isinstance(self._mark, _LockedFile) else DEAD_AFTER / 2
         if _now() - self._beaten > long:
             self._beat()
         if self.lost:
             raise RunError(
-                f"{self.folder} was removed, moved, or taken over by another driver while this one "
-                f"did not answer: this one ends and writes nothing more"
+                f"{self.folder} was removed, moved, or taken over by another driver while this "
+                f"driver did not answer: this driver ends and writes nothing more"
             )
 
     def _beat_on(self) -> None:
@@ -166,16 +168,16 @@ class Hold:
             try:
                 self.lost = not self._mark.renew()
                 self._beaten = _now()
-            except OSError:  # the store does not answer: the next beat may come through
+            except OSError:  # the store does not answer now; the next write may succeed
                 pass
 
 
 @contextlib.contextmanager
 def held(folder: RunFolder) -> Iterator[Hold]:
-    """Hold a run while the block runs. The folder is made where there is none.
+    """Hold a run while the block runs. The folder is created if it does not exist.
 
     Raises:
-        InputError: a live driver holds it, or nothing can be written there.
+        InputError: another driver holds the run, or the folder cannot be written.
     """
     storage.knock(folder.place)
     try:
@@ -186,13 +188,13 @@ def held(folder: RunFolder) -> Iterator[Hold]:
         yield hold
     finally:
         hold.release()
-        if folder.made:  # nothing came of it
-            with contextlib.suppress(OSError):
+        if folder.made:
+            with contextlib.suppress(OSError):  # a folder with files in it stays
                 Path(folder.place).rmdir()
 
 
 class _LockedFile:
-    """The mark of a run in a folder."""
+    """The mark in a folder: a locked file."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder, self._path = folder, Path(folder.place) / HOLD
@@ -203,7 +205,7 @@ class _LockedFile:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 self._lock()
-                if self._is_there():  # its driver may have removed it meanwhile
+                if self._is_there():  # the driver before may have removed it meanwhile
                     os.pwrite(self._file, Driver.this().written().ljust(512), 0)
                     return
             except BaseException:
@@ -223,7 +225,7 @@ class _LockedFile:
             locked = False
         holder = self._holder()
         if holder is None or (locked and holder.boot == _boot()):
-            return  # the lock tells of every process of this machine
+            return  # the lock is free, so no process of this machine holds the run
         if _lives(self._folder, holder, lambda: os.fstat(self._file).st_mtime_ns):
             raise _refusal(self._folder, holder)
 
@@ -249,7 +251,7 @@ class _LockedFile:
 
 
 class _Objects:
-    """The mark of a run in an object store."""
+    """The marks in an object store: an object for each driver."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder, self._driver = folder, Driver.this()
@@ -271,14 +273,14 @@ class _Objects:
             raise
 
     def _judge(self, other: File) -> None:
-        """Remove the mark of a dead driver, or raise InputError."""
+        """Remove another driver's mark if the driver is dead, else raise InputError."""
         try:
             with other.open() as file:
                 holder = Driver.read(file.read())
         except OSError:
             if other.exists():
                 raise
-            return  # released meanwhile
+            return  # its driver has released the run meanwhile
         if holder and _lives(self._folder, holder, lambda: other.stamp()[0]):
             raise _refusal(self._folder, holder)
         other.delete()
@@ -298,12 +300,12 @@ class _Objects:
 
 
 def _lives(folder: RunFolder, driver: Driver, stamp: Callable[[], int]) -> bool:
-    """Whether a driver lives: asked of this machine, or seen by its mark.
+    """Whether a driver is alive. If it runs on another machine, wait and see if it writes its mark.
 
     Args:
-        folder: the run's.
-        driver: who wrote the mark.
-        stamp: when the mark was last written, in ns of the store's clock; 0 when it is gone.
+        folder: the run's folder.
+        driver: the driver that wrote the mark.
+        stamp: when the mark was last written, in ns of the storage's clock; 0 if it was removed.
     """
     lives = driver.lives()
     if lives is not None:
@@ -322,6 +324,6 @@ def _lives(folder: RunFolder, driver: Driver, stamp: Callable[[], int]) -> bool:
 
 def _refusal(folder: RunFolder, driver: Driver | None) -> InputError:
     return InputError(
-        f"one driver at a time may write to a run. Given: {folder}, which {driver or 'another'} "
-        f"holds; wait for its end, or name another folder with --out"
+        f"one driver at a time may write to a run. Given: {folder}, which "
+        f"{driver or 'another driver'} holds; wait until it ends, or name another folder with --out"
     )

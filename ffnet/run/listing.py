@@ -1,4 +1,4 @@
-"""The runs that lie in a folder of this machine."""
+"""Finds the runs in a folder of this machine."""
 
 from pathlib import Path
 
@@ -6,14 +6,14 @@ from ffnet.errors import InputError
 from ffnet.run.folder import RunFolder
 
 HERE = "runs"
-"""Where runs lie that were given no other place."""
+"""The folder for runs without `--out`."""
 
 
 def runs(place: str = HERE) -> list[RunFolder]:
-    """The runs in a folder, the one begun last first.
+    """The runs in a folder, newest first.
 
     Raises:
-        InputError: the folder holds none, or cannot be read.
+        InputError: the folder holds no run, or cannot be read.
     """
     try:
         studies = [(path.stat().st_mtime, path) for path in Path(place).glob("*/study.json")]
@@ -21,6 +21,6 @@ def runs(place: str = HERE) -> list[RunFolder]:
         raise InputError(f"{place} cannot be read ({error.strerror})") from None
     if not studies:
         raise InputError(
-            f"{place} holds no run: begin a study, such as ffnet tune digits, or name a folder"
+            f"{place} holds no run: start a study, such as ffnet tune digits, or name a folder"
         )
     return [RunFolder.at(path.parent) for _, path in sorted(studies, reverse=True)]

@@ -1,4 +1,4 @@
-"""What a study did before it was stopped or killed, so that it can go on: its tables, read back."""
+"""Reads back what a study did before it was stopped or killed, so that it can continue."""
 
 import math
 from collections.abc import Iterable
@@ -21,22 +21,23 @@ FREE = (
     "resources", "data.data_dir", "budget.wall_seconds", "budget.concurrency", "budget.max_failed",
     "budget.trial_timeout_seconds",
 )  # fmt: skip
-"""Fields and sections that may differ when a study goes on: they do not change results."""
+"""Fields and sections that may differ when a study continues: they do not change results."""
 
 EXTENDED = ("budget.trials", "budget.epochs")
-"""Fields that may grow when a study goes on: see `check_extension`."""
+"""Fields that may grow when a study continues: see `check_extension`."""
 
 
 @dataclass(frozen=True)
 class Past:
-    """What a study did before; empty for a new study.
+    """What earlier processes of a study did; empty for a new study.
 
     Attributes:
-        trials, reports: the rows of both tables.
-        undecided: reports that stand in epochs.parquet too, but of which the trials' rows do not
-            know: they come again with the trials' checkpoints. See `_judged`.
-        retry_failed: whether failed trials are tried again.
-        document: what study.json will say once the study goes on.
+        trials: the rows of trials.parquet.
+        reports: the rows of epochs.parquet that the trials' rows include.
+        undecided: the other rows of epochs.parquet. They come again with the trials' checkpoints:
+            see `_judged`.
+        retry_failed: whether failed trials are trained again.
+        document: the content that study.json gets when the study continues.
     """
 
     trials: list[Row] = field(default_factory=list)
@@ -46,7 +47,11 @@ class Past:
     undecided: list[Row] = field(default_factory=list)
 
     def goes_on(self, row: Row, study: Study) -> bool:
-        """Whether a trial is trained further: it is unfinished, or the study has more epochs."""
+        """Whether a trial is trained further.
+
+        It is when it has not ended, when the study now has more epochs, or when it failed and
+        failed trials are trained again.
+        """
         return (
             not Status(row["status"]).has_ended
             or (row["status"] == Status.DONE and row["epochs"] < study.budget.epochs)
@@ -54,32 +59,32 @@ class Past:
         )
 
     def unfinished(self, study: Study) -> list[TrialConfig]:
-        """The trials to go on with, by number, each from its checkpoint where it has one."""
+        """The configurations of the trials that are trained further, by number."""
         rows = sorted(self.trials, key=lambda row: row["trial"])
         resolved = study.resolved()
         return [recorded.config(resolved, row) for row in rows if self.goes_on(row, study)]
 
     def left(self, study: Study) -> int:
-        """How many trials are to be trained, begun or not."""
+        """How many trials still need training: the unfinished and the new ones."""
         return study.trials - len(self.trials) + len(self.unfinished(study))
 
     def accept(self, folder: RunFolder) -> None:
-        """Note in study.json that the study goes on, and what of it has changed."""
+        """Write into study.json that the study continues, and which fields have changed."""
         if self.document:
             storage.write_json(folder.study, self.document)
 
 
 def read(folder: RunFolder, study: Study, data: DataSet, retry_failed: bool = False) -> Past:
-    """The past of a run that is to go on.
+    """The past of a run that will continue.
 
     Args:
-        folder: the run's.
-        study: what goes on; it may ask for more trials or epochs than the run was begun with.
+        folder: the run's folder.
+        study: the study as it is now. It may have more trials or epochs than the run.
         data: its data set.
-        retry_failed: whether failed trials are tried again.
+        retry_failed: whether failed trials are trained again.
 
     Raises:
-        InputError: the run is of another study or of other data, or cannot take more.
+        InputError: the run has another study or other data, or cannot have more trials or epochs.
     """
     document = recorded.read_study_json(rescue.found(folder) or folder)
     before = validated(Study, document["study"], str(folder.study), recorded=True)
@@ -95,7 +100,7 @@ def read(folder: RunFolder, study: Study, data: DataSet, retry_failed: bool = Fa
     if saved := rescue.take_back(folder):
         print(f"tables that were saved in {saved} are back in the run")
     elif saved := rescue.followed(folder):
-        print(f"tables in {saved} are not taken back, as another driver has had the run since")
+        print(f"tables in {saved} are not used, because another driver has continued the run since")
     rows, reports = _rows(folder.trials), _rows(folder.epochs)
     past = Past(rows, retry_failed=retry_failed)
     _check_last_reports(past, study, len(data.train))
@@ -108,7 +113,7 @@ def read(folder: RunFolder, study: Study, data: DataSet, retry_failed: bool = Fa
 
 
 def is_same(folder: RunFolder, study: Study) -> bool:
-    """Whether the run in a folder is of this study, so that it could go on there."""
+    """Whether the run in a folder has this study, so that it can continue there."""
     try:
         values = recorded.read_study_json(folder)["study"]
         before = validated(Study, values, str(folder.study), recorded=True)
@@ -122,10 +127,14 @@ def _may_change(place: str) -> bool:
 
 
 def check_extension(before: Study, now: Study) -> None:
-    """Refuse fewer trials or epochs, and more where they would change what was trained.
+    """Refuse fewer trials or epochs, and more if they would change the results so far.
+
+    Args:
+        before: the run's study.
+        now: the study that would continue the run.
 
     Raises:
-        InputError: what cannot be, and why.
+        InputError: says what cannot change, and why.
     """
     for name, had, has in (
         ("trials", before.trials, now.trials),
@@ -136,63 +145,63 @@ def check_extension(before: Study, now: Study) -> None:
         given = f"Given: {name} {has}, before {had}"
         if has < had:
             raise InputError(
-                f"a study that goes on takes as many {name} as before or more. {given}"
+                f"a study that continues must have as many {name} as before, or more. {given}"
             )
         if now.tuning.scheduler in ("hyperband", "pbt"):
             raise InputError(
-                f"{now.tuning.scheduler} compares a set of trials fixed at the beginning, so that "
-                f"a study under it takes no more {name}. {given}; start a new study"
+                f"{now.tuning.scheduler} compares a set of trials that is fixed at the beginning, "
+                f"so its studies cannot get more {name}. {given}; start a new study"
             )
         if name == "epochs" and _may_be_cosine(now):
             raise InputError(
-                f"the cosine schedule ends at the last epoch, so that with more epochs the trials "
-                f"would have trained at other rates. {given}; start a new study"
+                f"the cosine schedule ends at the last epoch, so with more epochs the trials would "
+                f"have had other learning rates. {given}; start a new study"
             )
 
 
 def _may_be_cosine(study: Study) -> bool:
-    """Whether some trial's learning rate follows the cosine schedule."""
+    """Whether a trial's learning rate may follow the cosine schedule."""
     domains = study.space.root.get("schedule", ())
     return study.training.schedule == "cosine" or any("cosine" in d.probes() for d in domains)
 
 
 def _rows(table: File) -> list[Row]:
-    """The rows without what is null; none where the study was killed before its first table."""
+    """A table's rows without nulls. No rows if the study was killed before its first table."""
     if not table.exists():
         return []
     return [{k: v for k, v in row.items() if v is not None} for row in tables.read(table)]
 
 
 def _check_last_reports(past: Past, study: Study, examples: int) -> None:
-    """Refuse more epochs for trials whose last report a longer training would not make.
+    """Refuse more epochs if a trial ended at a step where a longer training does not report.
 
-    The next report after it would then tell of another part of the training than the table says.
+    The trial's next report would then cover another part of the training than its row says.
 
     Args:
         past: what the study did.
         study: the study with more epochs.
-        examples: of the training part.
+        examples: number of training examples.
 
     Raises:
-        InputError: naming the trial, its last step and `report_steps`.
+        InputError: names the trial, its last step and `report_steps`.
     """
     for config in past.unfinished(study):
         row = next(row for row in past.trials if row["trial"] == config.number)
         step = round(row["epochs"] * steps_per_epoch(config, examples))
         if row["status"] == Status.DONE and step not in report_points(config, examples):
             raise InputError(
-                f"more epochs need trials whose last report a longer training makes too. "
-                f"Given: trial {row['trial']} ended at step {step}, report_steps "
+                f"a study can get more epochs only if each trial ended at a multiple of "
+                f"report_steps. Given: trial {row['trial']} ended at step {step}, report_steps "
                 f"{config.training.report_steps}; start a new study"
             )
 
 
 def _judged(past: Past, study: Study, reports: list[Row]) -> list[Row]:
-    """The reports that the trials' rows know of.
+    """The reports that the trials' rows include.
 
-    epochs.parquet is written first. After a kill between the two it holds reports of which nobody
-    knows what was decided; they come again with the trial's checkpoint. Under PBT a trial's epochs
-    may go back.
+    epochs.parquet is written before trials.parquet. After a kill between the two, epochs.parquet
+    has reports whose trials may or may not have been stopped. These reports come again with the
+    trials' checkpoints. With PBT all reports count, as a trial may go back to an earlier epoch.
     """
     if study.tuning.scheduler == "pbt":
         return reports
@@ -203,7 +212,7 @@ def _judged(past: Past, study: Study, reports: list[Row]) -> list[Row]:
 
 
 def _differences(before: Values, now: Values) -> Iterable[tuple[str, Any, Any]]:
-    """(field, its value before, its value now) where they differ."""
+    """(field, value before, value now) for each field that differs."""
     for section in sorted(before.keys() | now.keys()):
         old, new = before.get(section), now.get(section)
         if not isinstance(old, dict) or not isinstance(new, dict):

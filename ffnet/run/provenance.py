@@ -1,4 +1,4 @@
-"""What a run's study.json says: what was run, on which data, with which versions."""
+"""Makes the content of a run's study.json: the study, its data, and the versions of packages."""
 
 import importlib.metadata
 import json
@@ -18,7 +18,7 @@ from ffnet.errors import InputError
 
 PACKAGES = ("ffnet", "tensorflow", "keras", "ray", "numpy", "pyarrow", "optuna")
 OF_ANOTHER = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"}
-"""Variables by which git would look at another checkout, as in one of its hooks."""
+"""Environment variables that make git use another checkout; git's hooks have them."""
 GIT_SECONDS = 10.0  # a checkout on a slow file system takes seconds
 
 
@@ -26,9 +26,9 @@ def new_study_json(study: dict[str, Any], data: DataSet, threads: int) -> dict[s
     """The content of study.json.
 
     Args:
-        study: the resolved study, or the one net.
+        study: the study with all defaults, or the one net of `ffnet train`.
         data: its data set.
-        threads: TensorFlow's of a trial; how numbers are summed depends on them.
+        threads: number of TensorFlow's threads in a trial. Rounding depends on it.
     """
     return {
         "study": study,
@@ -42,7 +42,7 @@ def new_study_json(study: dict[str, Any], data: DataSet, threads: int) -> dict[s
 
 
 def about(data: DataSet) -> dict[str, Any]:
-    """What study.json says of a data set."""
+    """The section of study.json about a data set."""
     return {
         "name": data.name,
         "description": data.describe(),
@@ -67,16 +67,16 @@ def about(data: DataSet) -> dict[str, Any]:
 
 
 def check_data(before: dict[str, Any], data: DataSet, run: str) -> None:
-    """Refuse data that are not, or are not read, as those of a run.
+    """Refuse data that differ from the data of a run, or that are read in another way.
 
     Args:
         before: the data section of the run's study.json.
         data: the data as they are read now.
-        run: what to call the run.
+        run: the name of the run in messages.
 
     Raises:
-        InputError: other files, parts, columns or classes, or features whose differences the run
-            lost because it was begun by a version that standardised in float32.
+        InputError: the files, parts, columns or classes differ. Or the run was begun by a version
+            that standardised in float32, which made different values of a feature equal.
     """
     if before["sha256"] != data.digest:
         raise InputError(
@@ -95,13 +95,13 @@ def check_data(before: dict[str, Any], data: DataSet, run: str) -> None:
         lost = (step > 1e-3 * data.std) & ((data.std != 1) | (np.array(before["std"]) != 1))
         if lost.any():
             raise InputError(
-                f"{run} was begun by an older ffnet, to which different numbers of feature "
-                f"{lost.argmax()} were the same; begin a new run"
+                f"{run} was begun by an older ffnet, which rounded different values of feature "
+                f"{lost.argmax()} to the same value; begin a new run"
             )
 
 
 def versions() -> dict[str, str | None]:
-    """Package → its version here, None where it is not installed; and Python's."""
+    """Package → its installed version, or None if it is not installed; "python" → Python's."""
     return {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()}
 
 
@@ -113,19 +113,19 @@ def _version(package: str) -> str | None:
 
 
 def commit() -> str | None:
-    """The commit that ffnet's own code is at, "-dirty" when changed.
+    """The commit of ffnet's own code, with "-dirty" at the end if files were changed since.
 
-    Outside a checkout it is $FFNET_COMMIT, which `ffnet submit` sets for its copy, or None. It is
-    None too where git is absent, does not answer, or refuses the checkout.
+    Without git or outside a checkout, it is the value of FFNET_COMMIT, which `ffnet submit` sets.
+    None if neither is there.
     """
     here = Path(__file__)
-    tracked = _git("ls-files", here.name)  # ffnet may be installed below another project's checkout
+    tracked = _git("ls-files", here.name)  # a checkout above ffnet may be another project's
     described = tracked and _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     return described or os.environ.get("FFNET_COMMIT") or None
 
 
 def _git(*arguments: str) -> str:
-    """What git prints about the checkout of ffnet's own code; nothing where it cannot."""
+    """What git prints about the checkout with ffnet's code; an empty text if git fails."""
     environment = {name: v for name, v in os.environ.items() if name not in OF_ANOTHER}
     try:
         done = subprocess.run(

@@ -1,9 +1,8 @@
-"""Where an object store is, and how to reach it, as the providers' own tools are told.
+"""Finds the server of an object store in the same settings as the tools of Amazon and Google.
 
-PyArrow itself looks at a few of the variables and at no endpoint of a profile: results that are
-meant for a private store would go to Amazon. So what Amazon's and Google's tools honour is honoured
-here, or refused in one line. The server that was found is put into a run's URI, so that every
-worker goes where the driver went.
+PyArrow reads only a few of their environment variables, and no endpoint from a profile. So results
+that are meant for a private store would go to Amazon. ffnet follows these settings or refuses them.
+It writes the server into the run's URI, so that every worker uses the same server as the driver.
 """
 
 import configparser
@@ -19,7 +18,7 @@ from ffnet.errors import InputError
 Options = dict[str, str]
 
 ROLE = {"role_arn", "source_profile", "credential_source", "web_identity_token_file"}
-"""Keys of a profile that get credentials from Amazon's STS, as PyArrow cannot by a profile."""
+"""Keys of a profile that get credentials from Amazon's STS. PyArrow cannot use them."""
 RETRIES = ("legacy", "standard")
 GOOGLE_REFUSED = (
     "CLOUDSDK_AUTH_ACCESS_TOKEN", "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE",
@@ -28,7 +27,7 @@ GOOGLE_REFUSED = (
     "CLOUDSDK_PROXY_ADDRESS", "GOOGLE_API_USE_MTLS_ENDPOINT", "GOOGLE_API_USE_CLIENT_CERTIFICATE",
     "GOOGLE_CLOUD_CPP_STORAGE_TEST_CONFIG",
 )  # fmt: skip
-"""Variables that lead Google's tools to another place, account or key, and PyArrow not."""
+"""Variables that change server, account or key for Google's tools, but not for PyArrow."""
 GOOGLE_PLACES = (
     "STORAGE_EMULATOR_HOST", "CLOUD_STORAGE_EMULATOR_ENDPOINT",
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE",
@@ -36,14 +35,14 @@ GOOGLE_PLACES = (
 
 
 def resolved(scheme: str, given: Options) -> Options:
-    """A URI's options with what the environment and the configuration files say of the server.
+    """A URI's options, completed from the environment and the configuration files.
 
     Args:
         scheme: s3 or gs.
-        given: the URI's own, which come first.
+        given: the options in the URI; they win over other settings.
 
     Raises:
-        InputError: something is said that cannot be honoured.
+        InputError: PyArrow cannot follow a setting.
     """
     return _amazon(given) if scheme == "s3" else _google(given)
 
@@ -64,12 +63,12 @@ def _amazon(given: Options) -> Options:
 
 
 def _profile() -> dict[str, Any]:
-    """The keys of the profile in use; those of its `s3` and `services` sections are dicts."""
+    """The keys of the profile in use. The keys `s3` and `services` have dicts as values."""
     name = os.environ.get("AWS_PROFILE") or "default"
     other = os.environ.get("AWS_DEFAULT_PROFILE") or name
     if other != name:
         raise InputError(
-            f"AWS_DEFAULT_PROFILE is not honoured by PyArrow. Given: {other}; set AWS_PROFILE"
+            f"PyArrow does not use AWS_DEFAULT_PROFILE. Given: {other}; set AWS_PROFILE"
         )
     config = _read("AWS_CONFIG_FILE", "~/.aws/config")
     keys = _read("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")
@@ -95,13 +94,13 @@ def _read(variable: str, default: str) -> configparser.RawConfigParser:
 
 
 def _inner(text: str | None) -> dict[str, str]:
-    """The keys of a section inside a key, a line each."""
+    """The keys in a value of several lines, such as `s3 =` in a profile, a key in each line."""
     pairs = (line.partition("=") for line in (text or "").splitlines() if "=" in line)
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def _endpoint(profile: Mapping[str, Any]) -> tuple[str | None, str]:
-    """The server's URL, None for Amazon's own, and what says so."""
+    """(URL of the server, the setting that names it); None for Amazon's own server."""
     if _true(os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")) or _true(
         profile.get("ignore_configured_endpoint_urls")
     ):
@@ -119,7 +118,7 @@ def _endpoint(profile: Mapping[str, Any]) -> tuple[str | None, str]:
 
 
 def _server(url: str, source: str) -> Options:
-    """A server's URL as PyArrow takes it."""
+    """PyArrow's options for a server's URL."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
         shown = url if "@" not in url else f"{parts.scheme}://…@…"
@@ -130,7 +129,7 @@ def _server(url: str, source: str) -> Options:
 
 
 def _refuse_amazon(profile: Mapping[str, Any], options: Options) -> None:
-    """Refuse what would lead Amazon's tools to another place, or to other rights."""
+    """Refuse settings with which Amazon's tools use another server or other credentials."""
     own = "endpoint_override" in options
     for variable, key in (
         ("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint"),
@@ -140,32 +139,32 @@ def _refuse_amazon(profile: Mapping[str, Any], options: Options) -> None:
         set_ = (os.environ.get(variable), profile.get(key), profile["s3"].get(key))
         if not own and any(map(_true, set_)):
             raise InputError(
-                f"{variable or key} is not honoured by PyArrow. Given: true; name the server in "
-                f"the URI, …?endpoint_override=HOST"
+                f"PyArrow does not use {variable or key}. Given: true; name the server in the URI, "
+                f"…?endpoint_override=HOST"
             )
     style = profile["s3"].get("addressing_style", "auto")
     if style not in ("auto", "path" if own else "virtual"):
-        raise InputError(f"the profile's s3.addressing_style is not honoured. Given: {style}")
+        raise InputError(f"PyArrow does not use the profile's s3.addressing_style. Given: {style}")
     if os.environ.get("AWS_ACCESS_KEY_ID"):
         return
     role = sorted(ROLE & profile.keys())
     if role and (own or "web_identity_token_file" not in role):
         raise InputError(
-            f"the profile's {role[0]} is not honoured by PyArrow. Given: {profile[role[0]]}; put "
-            f"that role's credentials into the environment"
+            f"PyArrow does not use the profile's {role[0]}. Given: {profile[role[0]]}; put that "
+            f"role's credentials into the environment"
         )
-    if own and os.environ.get("AWS_ROLE_ARN"):  # PyArrow would ask Amazon's STS for it
+    if own and os.environ.get("AWS_ROLE_ARN"):  # PyArrow would ask Amazon's STS for credentials
         raise InputError(
-            "AWS_ROLE_ARN is asked for at Amazon. Given: an S3 server that is not Amazon's; put "
-            "that server's credentials into the environment"
+            "AWS_ROLE_ARN works only with Amazon's servers. Given: another S3 server; put that "
+            "server's credentials into the environment"
         )
 
 
 def amazon_client(options: Options) -> dict[str, Any]:
-    """How this process reaches an S3 server: what differs from machine to machine.
+    """PyArrow's options for certificates and proxy, which differ from machine to machine.
 
     Raises:
-        InputError: something is said that cannot be honoured.
+        InputError: the file of certificates does not exist.
     """
     profile = _profile()
     client: dict[str, Any] = {}
@@ -181,7 +180,7 @@ def amazon_client(options: Options) -> dict[str, Any]:
 
 
 def amazon_retries(default: int) -> tuple[str, int]:
-    """How failed requests are repeated: the mode, and how often a request is sent at most."""
+    """How failed requests are repeated: (mode, maximum number of times a request is sent)."""
     profile = _profile()
     mode = os.environ.get("AWS_RETRY_MODE") or profile.get("retry_mode") or "standard"
     most = os.environ.get("AWS_MAX_ATTEMPTS") or profile.get("max_attempts") or str(default)
@@ -203,14 +202,14 @@ def _google(given: Options) -> Options:
     for name in GOOGLE_REFUSED:
         if os.environ.get(name):
             raise InputError(
-                f"{name} is not honoured by PyArrow. Given: {name} set; unset it, and name the "
+                f"PyArrow does not use {name}. Given: {name} is set; unset it, and name the "
                 f"account by GOOGLE_APPLICATION_CREDENTIALS, or the server in the URI"
             )
     folder = os.environ.get("CLOUDSDK_CONFIG")
     keys = Path(folder or "") / "application_default_credentials.json"
     if folder and keys.exists() and not os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
         raise InputError(
-            f"CLOUDSDK_CONFIG is not honoured by PyArrow. Given: {folder}; set "
+            f"PyArrow does not use CLOUDSDK_CONFIG. Given: {folder}; set "
             f"GOOGLE_APPLICATION_CREDENTIALS={keys}"
         )
     if "endpoint_override" in given:
@@ -224,7 +223,7 @@ def _google(given: Options) -> Options:
 
 
 def _google_server(url: str, source: str) -> Options:
-    url = url if "://" in url else f"http://{url}"  # as Google's libraries take an emulator
+    url = url if "://" in url else f"http://{url}"  # Google's libraries do the same
     path = urlsplit(url).path
     if path.strip("/") in ("", "storage/v1"):
         url = url[: len(url) - len(path)] if path else url

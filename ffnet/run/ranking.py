@@ -1,7 +1,8 @@
-"""Which trial is better: the one rule that tables, summaries, checkpoints, export and board follow.
+"""Says which trial is better. Tables, summaries, checkpoints, export and board use this rule.
 
-The better value of the study's metric comes first; of equal ones the trial begun first. Trials that
-diverged or failed come after all that did not, and those without a finite value last.
+The trial with the better value of the study's metric comes first; if values are equal, the trial
+with the lower number. Trials that diverged or failed come after all other trials, and trials
+without a finite value come last.
 """
 
 import math
@@ -19,14 +20,14 @@ UNSOUND = (Status.DIVERGED, Status.FAILED)
 
 
 def tuning_of(study: Mapping[str, Any], source: str = "study.json") -> Tuning:
-    """What a run is judged by: its metric, and whether a higher one is better.
+    """The metric by which a run's trials are compared, as a `Tuning`.
 
     Args:
-        study: its section of study.json; one net alone has no tuning.
-        source: the file's place, for the message of an error.
+        study: the section `study` of study.json. For one net, which has no tuning, the default.
+        source: the file's place, for messages.
 
     Raises:
-        InputError: the metric is none that ffnet knows.
+        InputError: ffnet does not know the metric.
     """
     tuning = study.get("tuning")
     given = {"metric": tuning["metric"]} if isinstance(tuning, dict) and "metric" in tuning else {}
@@ -42,7 +43,7 @@ def best_first(rows: Iterable[Row], tuning: Tuning, prefix: str = "best_") -> li
     Args:
         rows: rows with `trial`, `status` and the column of the metric.
         tuning: names the metric.
-        prefix: of the column: `best_`, `last_`, or nothing for reports.
+        prefix: the column's name before the metric: `best_`, `last_`, or "" for reports.
     """
     by_value = ranked(rows, prefix + tuning.metric, descending=tuning.mode == "max")
     column = prefix + tuning.metric
@@ -52,13 +53,13 @@ def best_first(rows: Iterable[Row], tuning: Tuning, prefix: str = "best_") -> li
 
 
 def best(rows: Iterable[Row], tuning: Tuning) -> Row | None:
-    """The first trial of the table; None while no trial has a figure."""
+    """The best trial's row; None while no trial has a figure."""
     first = best_first(rows, tuning)[:1]
     return first[0] if first and first[0].get(f"best_{tuning.metric}") is not None else None
 
 
 def ranked(rows: Iterable[Row], column: str, descending: bool) -> list[Row]:
-    """Rows by a column, rows without a value last; of equal ones the trial begun first."""
+    """Rows sorted by a column; rows without a value come last, equal rows by trial number."""
     rows = sorted(rows, key=lambda row: row["trial"])
     with_value = [row for row in rows if not _missing(row.get(column))]
     with_value.sort(key=lambda row: row[column], reverse=descending)

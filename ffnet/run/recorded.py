@@ -1,4 +1,4 @@
-"""A run read back: its study.json, one of its trials, and how that one was configured."""
+"""Reads a run's study.json, and finds a trial and its configuration."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from ffnet.spec.validation import explain, shown, validated
 
 
 class Document(BaseModel):
-    """What study.json must be like. Other fields may stand in it, and later ones may be absent."""
+    """The fields of study.json. It may have others, and old files lack newer fields."""
 
     model_config = ConfigDict(strict=True)
 
@@ -35,7 +35,7 @@ class Document(BaseModel):
 
 
 class DataSection(BaseModel):
-    """What study.json says of the data."""
+    """The section of study.json about the data."""
 
     model_config = ConfigDict(strict=True)
 
@@ -56,7 +56,7 @@ class DataSection(BaseModel):
     def _each_class_once(cls, classes: list[str]) -> list[str]:
         name, count = Counter(classes).most_common(1)[0]
         if count > 1:
-            raise ValueError(f"each class must have a name of its own. Given: {shown(name)} twice")
+            raise ValueError(f"each class must have a different name. Given: {shown(name)} twice")
         return classes
 
 
@@ -64,7 +64,7 @@ def read_study_json(run: RunFolder) -> dict[str, Any]:
     """The content of a run's study.json: see `provenance.new_study_json`.
 
     Raises:
-        InputError: it cannot be read, or is of something else; naming the field.
+        InputError: the file cannot be read, or a field is missing or wrong; the message names it.
     """
     content = read_run_json(run.study, run.study)
     if missing := {"study", "data", "versions"} - content.keys():
@@ -80,7 +80,7 @@ def read_study_json(run: RunFolder) -> dict[str, Any]:
 
 
 def _resolved(study: Values, source: str) -> Values:
-    """A study or one net with every default, also of fields that are newer than the run."""
+    """A study or one net with all defaults, also for fields that are newer than the run."""
     study = as_meant(relevant(study))
     if "budget" in study:
         return validated(Study, study, source, recorded=True).resolved()
@@ -88,13 +88,13 @@ def _resolved(study: Values, source: str) -> Values:
 
 
 def _wrong_statistics(data: DataSection, scaling: str) -> str | None:
-    """The field that does not fit the others, the rule and the value; None where all fit."""
+    """What is wrong with mean, std or dtype: field, rule and value. None if nothing is."""
     if not (data.mean or data.std):
         return None
     if wrong := _wrong_dtype(data):
         return wrong
     if not data.example_shape:
-        return "example_shape: must be given where data.mean and data.std are. Given: none"
+        return "example_shape: must be present if data.mean and data.std are. Given: none"
     grey = len(data.example_shape) == 2
     needed = 1 if grey or scaling == "unit" else data.example_shape[-1]
     for name, numbers in (("mean", data.mean), ("std", data.std)):
@@ -107,7 +107,11 @@ def _wrong_statistics(data: DataSection, scaling: str) -> str | None:
 
 
 def _wrong_dtype(data: DataSection) -> str | None:
-    """Pixels are normalised in float32, features in float64 since `normalized_in` is noted."""
+    """What is wrong with dtype; None if nothing is.
+
+    Pixels are normalised in float32. Features are normalised in float64 since study.json has the
+    field `normalized_in`, before in float32.
+    """
     older = "normalized_in" not in data.model_fields_set
     possible = ["uint8", "float32"] if older else ["uint8"]
     if data.normalized_in == "float64":
@@ -115,7 +119,7 @@ def _wrong_dtype(data: DataSection) -> str | None:
     if data.dtype in possible:
         return None
     noted = "absent" if older else data.normalized_in
-    rule = f"must be {' or '.join(possible)} where data.normalized_in is {noted}"
+    rule = f"must be {' or '.join(possible)} if data.normalized_in is {noted}"
     return f"dtype: {rule}. Given: {data.dtype}"
 
 
@@ -132,16 +136,19 @@ def _wrong_number(data: DataSection) -> str | None:
     for name, numbers in (("mean", data.mean), ("std", data.std)):
         for number in numbers:
             if data.dtype == "uint8" and not 0 <= number <= 255:
-                return f"{name}: must be from 0 to 255 where data.dtype is uint8. Given: {number}"
+                return f"{name}: must be from 0 to 255 if data.dtype is uint8. Given: {number}"
     return None
 
 
 def trial(rows: Sequence[Row], number: str) -> Row:
-    """The row of one trial. Raises InputError when there is none.
+    """The row of a trial.
 
     Args:
-        rows: of trials.parquet.
-        number: of the trial, as --trial has it.
+        rows: rows of trials.parquet.
+        number: the trial's number, as text from `--trial`.
+
+    Raises:
+        InputError: there is no such trial.
     """
     for row in rows:
         if str(row["trial"]) == number:
@@ -150,24 +157,24 @@ def trial(rows: Sequence[Row], number: str) -> Row:
 
 
 def refuse_follower(row: Row) -> None:
-    """Refuse a trial that cannot be trained alone, as it took over the weights of another (pbt).
+    """Refuse a trial that took over the weights of another (pbt): it cannot be trained alone.
 
     Raises:
-        InputError: naming both trials.
+        InputError: names both trials.
     """
     if row["parent"] is not None:
         raise InputError(
-            f"trial {row['trial']} went on from weights of trial {row['parent']} (pbt), and cannot "
+            f"trial {row['trial']} took over weights of trial {row['parent']} (pbt), and cannot "
             f"be trained alone; name a trial without a parent"
         )
 
 
 def config(study: dict[str, Any], row: Row) -> TrialConfig:
-    """A trial's configuration; one changed while it trained (pbt) as it was at the end.
+    """A trial's configuration. If pbt changed it during training, the last one.
 
     Args:
-        study: the study or the one net, as study.json has it.
-        row: the trial's, of trials.parquet.
+        study: the study or the one net, as in study.json.
+        row: the trial's row of trials.parquet.
 
     Raises:
         InputError: the row has values that no trial can have.
@@ -179,8 +186,8 @@ def config(study: dict[str, Any], row: Row) -> TrialConfig:
     )
     try:
         epochs, seed = study.get("epochs") or study["budget"]["epochs"], row.get("seed")
-        return TrialConfig.of(fields, row["trial"], epochs, seed)  # without a seed it is refused
+        return TrialConfig.of(fields, row["trial"], epochs, seed)  # refuses a missing seed
     except InputError as error:
         raise InputError(
-            f"trials.parquet, trial {row['trial']}: its configuration cannot be ({error})"
+            f"trials.parquet, trial {row['trial']}: its configuration is not valid ({error})"
         ) from None

@@ -1,7 +1,6 @@
-"""The tables of a run whose folder cannot be written: they are saved elsewhere, and taken back.
+"""Saves a run's tables in another place when its folder cannot be written, and brings them back.
 
-`ffnet tune --resume` looks where they were saved, so nothing has to be copied by hand on the same
-machine.
+`ffnet tune --resume` on the same machine finds the saved tables and brings them back.
 """
 
 import hashlib
@@ -21,22 +20,22 @@ from ffnet.errors import RunError
 from ffnet.run import storage
 from ffnet.run.folder import RunFolder
 
-RESUME = "mend that, and go on with --resume, which takes them back"
+RESUME = "repair the folder, and continue with --resume, which brings them back"
 
 
 def save(
     run: RunFolder, write: Callable[[RunFolder], None], why: OSError | str, then: str = RESUME
 ) -> RunError:
-    """Write what a run has to keep to the first place where that can be done.
+    """Save a run's tables in the first other place that can be written.
 
     Args:
-        run: the run, whose own folder cannot be written.
-        write: writes into a folder; raises OSError where it cannot.
-        why: what became of the run's own folder.
-        then: what a person does next.
+        run: the run whose folder cannot be written.
+        write: writes the tables into a folder. It raises OSError if it cannot.
+        why: why the run's folder cannot be written.
+        then: what the user should do next.
 
     Returns:
-        The error to raise: where it was saved, and what to do.
+        The error to raise. It says where the tables are and what to do.
     """
     reason = storage.reason(why) if isinstance(why, OSError) else why
     for folder in _places(run):
@@ -46,31 +45,33 @@ def save(
         except OSError:
             continue
         if _is_of_another(run, folder):
-            then = "they are not taken back, as another driver has the run since"
+            then = "--resume will not use them, because another driver has continued the run since"
         return RunError(
             f"{run}: could not be written ({reason}); its tables are saved in {folder}; {then}"
         )
     return RunError(
-        f"{run}: could not be written ({reason}), and nowhere else: its last rows are lost"
+        f"{run}: could not be written ({reason}), nor could any other place: its last rows are lost"
     )
 
 
 def found(run: RunFolder) -> RunFolder | None:
-    """Where tables of a run are saved; None when there are none, or another driver has the run."""
+    """Where a run's tables are saved. None if nowhere, or if another driver continued the run."""
     return next((f for f in _saved(run) if not _is_of_another(run, f)), None)
 
 
 def followed(run: RunFolder) -> RunFolder | None:
-    """Where tables of a run are saved that another driver has gone on without; None if nowhere."""
+    """Where tables are saved that lost their use as another driver continued the run; or None."""
     return next((f for f in _saved(run) if _is_of_another(run, f)), None)
 
 
 def take_back(run: RunFolder) -> RunFolder | None:
-    """Bring saved tables back into their run; returns where they were, None when there are none.
+    """Bring saved tables, and study.json, back into their run.
 
-    A run whose folder was removed gets its study.json back, too.
+    Returns:
+        The folder where they were. None if no tables are saved.
 
-    Raises OSError when the run cannot be written still.
+    Raises:
+        OSError: the run still cannot be written.
     """
     folder = found(run)
     if folder:
@@ -88,8 +89,8 @@ def _saved(run: RunFolder) -> Iterator[RunFolder]:
 
 def _places(run: RunFolder) -> Iterator[RunFolder]:
     """Where a run's tables may be saved, the best place first."""
-    beginning = run.name.encode()[:100].decode(errors="ignore")  # a name has 255 bytes at most
-    # A folder has several names where there are links; the URI of a store has one.
+    beginning = run.name.encode()[:100].decode(errors="ignore")  # a name may have 255 bytes
+    # With links, a folder has several paths. An object store has no links.
     place = run.place if storage.is_remote(run.place) else os.path.realpath(run.place)
     name = f"{beginning}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:12]}"
     roots = [user_state_path("ffnet"), Path("/var/tmp"), Path("/dev/shm")]  # noqa: S108 - private
@@ -101,7 +102,7 @@ def _places(run: RunFolder) -> Iterator[RunFolder]:
 
 
 def _make_private(folder: Path) -> None:
-    """Make a folder for this user alone; raise OSError when others can write there."""
+    """Create a folder for this user alone. Raises OSError if other users can write there."""
     for part in (folder.parent.parent, folder.parent, folder):
         part.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _is_private(part):
@@ -116,7 +117,7 @@ def _is_private(folder: Path) -> bool:
 
 
 def _is_saved(folder: RunFolder) -> bool:
-    """Whether this user's tables lie in one of the places."""
+    """Whether a folder holds saved tables, and only this user can write there."""
     place = Path(folder.place)
     try:
         parts = (place.parent.parent, place.parent, place)
@@ -126,9 +127,9 @@ def _is_saved(folder: RunFolder) -> bool:
 
 
 def _is_of_another(run: RunFolder, saved: RunFolder) -> bool:
-    """Whether another driver than the one that saved the tables has begun or gone on in the run.
+    """Whether another driver has begun or continued the run since the tables were saved.
 
-    A run that cannot be read has had no other driver.
+    If the run cannot be read, the answer is no.
     """
     try:
         with run.study.open() as file:
@@ -140,7 +141,7 @@ def _is_of_another(run: RunFolder, saved: RunFolder) -> bool:
 
 
 def _state(content: bytes) -> Any:
-    """What of a study.json is new each time that a driver takes the run."""
+    """The part of study.json that changes each time a driver begins or continues the run."""
     try:
         document = json.loads(content)
         return document["started_at"], len(document.get("resumed", []))

@@ -1,8 +1,8 @@
-"""The rows of a run while its trials train: one row a trial, one row a report.
+"""The rows of a run while its trials train: a row for each trial and a row for each report.
 
-A trial's life is three calls: `begin`, then `report` for each report, then `end`. `ffnet train`
-makes these calls itself; for a study `tuning.recorder` makes them from the events of Ray Tune.
-`writer.Writer` also keeps the rows on disk.
+For a trial, `begin` is called first, then `report` for each report, then `end`. `ffnet train` makes
+these calls itself; for a study, `tuning.recorder` makes them from the events of Ray Tune.
+`writer.Writer` also writes the rows to disk.
 """
 
 import os
@@ -24,10 +24,10 @@ PLACE = ("node", "worker", "worker_memory")
 
 
 def place(node: str = "") -> Row:
-    """The columns PLACE of a trial that runs in this process.
+    """The columns PLACE for a trial that runs in this process.
 
     Args:
-        node: what tells this node from others on the same machine, if it is one of several.
+        node: a text that distinguishes this node from other nodes on the same machine.
     """
     return {
         "node": ":".join(filter(None, (platform.node(), node))),
@@ -60,12 +60,13 @@ class Rows:
     def begin(
         self, config: TrialConfig, sampled_at: float | None = None, parent: int | None = None
     ) -> None:
-        """A trial begins, or goes on: its row says `running`.
+        """A trial begins or continues: its row gets the status `running`.
 
         Args:
-            config: the trial. Population-based training may have changed it since its last time.
-            sampled_at: when the trial was sampled, in seconds since 1970; it was queued since then.
-            parent: the trial whose weights it goes on from.
+            config: the trial's configuration. Population-based training may have changed it.
+            sampled_at: when the trial was sampled, in seconds since 1970. It has been in the queue
+                since then. None if it was not in a queue.
+            parent: number of the trial whose weights this trial took over; None if it took none.
         """
         if config.number not in self.rows:
             self.rows[config.number] = {
@@ -84,15 +85,15 @@ class Rows:
         self.changed = True
 
     def report(self, number: int, report: Mapping[str, Any], again: bool = False) -> bool:
-        """Put a report into both tables, unless it stands there already.
+        """Put a report into both tables, unless it is already there.
 
-        Under population-based training a trial reports a step once more when it has gone on from
-        another trial's weights: then the later report replaces the earlier one.
+        With population-based training, a trial that took over another trial's weights may report a
+        step a second time. Then the later report replaces the earlier one.
 
         Args:
-            number: of the trial.
+            number: the trial's number.
             report: `Report.measured()` with the columns PLACE.
-            again: whether it comes from a checkpoint, because the tables may lack it.
+            again: whether the report comes from a checkpoint, because the tables may lack it.
 
         Returns:
             Whether the report is new.
@@ -110,29 +111,29 @@ class Rows:
         return True
 
     def spend(self, number: int, seconds: Mapping[str, Any], names: Iterable[str]) -> None:
-        """Add the seconds of these names, where there are any, to those of the trial."""
+        """Add seconds to the trial's columns `names`. A name that `seconds` lacks counts as 0."""
         row = self.rows[number]
         for name in names:
             row[name] = row.get(name, 0.0) + seconds.get(name, 0.0)
         self.changed = True
 
     def put(self, number: int, columns: Mapping[str, Any]) -> None:
-        """Put columns into the trial's row."""
+        """Set columns of the trial's row."""
         self.rows[number] |= columns
         self.changed = True
 
     def note(self, number: int, text: str) -> None:
-        """Keep a text that the trial's reason says too when the trial ends."""
+        """Remember a text. It is added to the trial's reason when the trial ends."""
         self._notes[number] = text
 
     def end(self, number: int, status: Status, reason: str | None = None) -> None:
-        """A trial ends."""
+        """A trial ends with a status and, unless it is done, a reason."""
         reason = "; ".join(filter(None, (reason, self._notes.pop(number, None)))) or None
         self.rows[number] |= {"status": status, "reason": reason, "ended_at": datetime.now(UTC)}
         self.changed = True
 
     def counts(self) -> Counter[Status]:
-        """Trials by status."""
+        """Status → number of trials."""
         return Counter(row["status"] for row in self.rows.values())
 
     def finished(self) -> int:
@@ -141,15 +142,15 @@ class Rows:
         return counts[Status.DONE] + counts[Status.PRUNED]
 
     def best(self, most: int) -> list[Row]:
-        """The best trials by the metric at its best epoch, with every column."""
+        """At most `most` rows of the best trials, best first, with every column."""
         empty = dict.fromkeys(tables.TRIALS.names)
         return [empty | row for row in self.ranked(self.rows.values())[:most]]
 
     def epochs_run(self) -> float:
-        """Epochs trained by all trials so far."""
+        """The number of epochs that all trials together have trained."""
         return float(sum(row["epochs"] for row in self.rows.values()))
 
     def ranked(self, rows: Iterable[Row]) -> list[Row]:
-        """Those of the rows that have a figure, the best first."""
+        """The rows that have a value of the metric, best first."""
         column = f"best_{self._tuning.metric}"
         return ranking.best_first((row for row in rows if column in row), self._tuning)

@@ -1,8 +1,8 @@
-"""Where the files of a run lie: in a folder, or in an object store through PyArrow.
+"""The files of a run, in a folder or in an object store (through PyArrow).
 
-A place is an absolute path or a URI, s3://bucket/runs/mine or gs://bucket/runs/mine. Credentials
-never stand in it: PyArrow finds them as the providers' own tools do, in the environment, in their
-configuration files or in the machine's role.
+A place is an absolute path or a URI, such as s3://bucket/runs/mine or gs://bucket/runs/mine. It
+never contains credentials: PyArrow finds them in the environment, in the providers' configuration
+files or in the machine's role, as the providers' own tools do.
 """
 
 import errno
@@ -28,17 +28,17 @@ from ffnet.errors import InputError, StorageError
 from ffnet.run import providers
 from ffnet.system.atomic import atomic_write
 
-S3_ATTEMPTS = 12  # the waits between them double from 25 ms, to 20 s at most: about 50 s in all
-GS_SECONDS = 60  # for which a request is tried again
+S3_ATTEMPTS = 12  # the waits between them double from 25 ms up to 20 s: about 50 s in all
+GS_SECONDS = 60  # a failed request is repeated for so long
 OPTIONS = {"endpoint_override", "region", "scheme"}
-"""What a URI's query may say of the server; `providers` finds the rest."""
-ANSWER_SECONDS = 8.0  # in which a store must answer at the start
+"""Keys about the server that a URI's query may have; `providers` adds those that are missing."""
+ANSWER_SECONDS = 8.0  # a store must answer within this time when a command starts
 
 
 def _s3(options: dict[str, str]) -> Any:
     mode, most = providers.amazon_retries(S3_ATTEMPTS)
     kinds = {"legacy": fs.AwsDefaultS3RetryStrategy, "standard": fs.AwsStandardS3RetryStrategy}
-    # Delayed, a file of up to 10 MB is one request instead of three.
+    # With allow_delayed_open, a file of up to 10 MB is one request instead of three.
     return fs.S3FileSystem(
         retry_strategy=kinds[mode](max_attempts=most),
         allow_delayed_open=True,
@@ -50,7 +50,7 @@ def _s3(options: dict[str, str]) -> Any:
 def _gs(options: dict[str, str]) -> Any:
     return fs.GcsFileSystem(
         retry_time_limit=timedelta(seconds=GS_SECONDS),
-        anonymous=options.get("scheme") == "http",  # an emulator; a key never travels in clear
+        anonymous=options.get("scheme") == "http",  # an emulator: never send a key unencrypted
         **options,
     )
 
@@ -65,17 +65,18 @@ def is_remote(place: str) -> bool:
 
 
 def checked(place: str | Path) -> str:
-    """A place as a person wrote it, made absolute; a URI with the server that it is for.
+    """A place that a user wrote, as an absolute path or as a URI that names its server.
 
     Raises:
-        InputError: a URI of another kind, without a folder in its bucket, or with a password; or
-            the environment names a server that cannot be honoured.
+        InputError: the URI is not s3:// or gs://, names no folder in its bucket or has a password,
+            or the environment has a setting that PyArrow cannot follow.
     """
     try:
         place = str(place) if is_remote(str(place)) else str(Path(place).absolute())
     except FileNotFoundError:
         raise InputError(
-            f"a relative path needs a working directory. Given: {place}, and the directory is gone"
+            f"a relative path needs a working directory. Given: {place}, but the working directory "
+            f"does not exist any more"
         ) from None
     _check_characters(place)
     if not is_remote(place):
@@ -83,7 +84,7 @@ def checked(place: str | Path) -> str:
     parts = urlsplit(place)
     if parts.scheme not in REMOTE:
         known = " or ".join(f"{name}://" for name in REMOTE)
-        raise InputError(f"results lie in a folder or at {known}. Given: {place}")
+        raise InputError(f"results must be in a folder or at {known}. Given: {place}")
     if "@" in parts.netloc:
         raise InputError(
             f"a URI must not hold credentials. Given: {parts.scheme}://…@…; put them into the "
@@ -92,7 +93,9 @@ def checked(place: str | Path) -> str:
     options = dict(parse_qsl(parts.query, True))
     unknown = sorted(options.keys() - OPTIONS)
     if unknown:
-        raise InputError(f"a URI's query has {', '.join(sorted(OPTIONS))}. Given: {unknown[0]}")
+        raise InputError(
+            f"a URI's query may have {', '.join(sorted(OPTIONS))}. Given: {unknown[0]}"
+        )
     if "#" in place:
         raise InputError(f"a URI must have no #. Given: {place}; name another folder")
     folder = parts.path.strip("/")
@@ -103,7 +106,7 @@ def checked(place: str | Path) -> str:
 
 
 def _check_characters(place: str) -> None:
-    """Refuse what cannot be written into a table, a log or a URI as it is."""
+    """Refuse characters that cannot be written into a table, a log or a URI."""
     try:
         place.encode()
     except UnicodeEncodeError:
@@ -116,7 +119,7 @@ def _check_characters(place: str) -> None:
 
 
 def below(place: str, name: str) -> str:
-    """The place of a file or folder in a place."""
+    """The place of the file or folder `name` in the folder `place`."""
     if not is_remote(place):
         return f"{place}/{name}"
     parts = urlsplit(place)
@@ -124,10 +127,12 @@ def below(place: str, name: str) -> str:
 
 
 def knock(place: str) -> None:
-    """Refuse a store that does not answer now: once a study runs, its requests are repeated long.
+    """Refuse a store that does not answer within ANSWER_SECONDS.
+
+    Without this check a user would wait long, because PyArrow repeats failed requests.
 
     Raises:
-        InputError: naming the server, and what became of the request.
+        InputError: names the server, and says why there is no answer.
     """
     if not is_remote(place):
         return
@@ -138,7 +143,7 @@ def knock(place: str) -> None:
     )
     url = f"{options.get('scheme', 'https')}://{host}/{parts.netloc}"
     answers: list[str] = []
-    # In a thread of its own: looking up a name has no time limit.
+    # In another thread, because the look-up of a host name has no time limit.
     thread = Thread(target=lambda: answers.append(_no_answer(url)), daemon=True)
     thread.start()
     thread.join(ANSWER_SECONDS)
@@ -148,7 +153,7 @@ def knock(place: str) -> None:
 
 
 def _no_answer(url: str) -> str:
-    """Why a server gives no answer; nothing when it gives any, as a refusal is."""
+    """Why a server gives no answer. Empty if it gives any answer, even a refusal."""
     request = Request(url, method="HEAD")  # noqa: S310 - http or https
     try:
         build_opener(_NoRedirect).open(request, timeout=ANSWER_SECONDS / 2).close()
@@ -162,11 +167,11 @@ def _no_answer(url: str) -> str:
 
 class _NoRedirect(HTTPRedirectHandler):
     def redirect_request(self, *_: Any) -> None:
-        """An answer, which leads elsewhere: nobody is asked there."""
+        """Return None: a redirection is an answer, and need not be followed."""
 
 
 def located(place: str) -> tuple[Any, str]:
-    """PyArrow's file system of a place, one a process and server, and the path in it."""
+    """(PyArrow's file system for a place, the path in it). A process has one for each server."""
     if not is_remote(place):
         return fs.LocalFileSystem(), place
     parts = urlsplit(place)
@@ -180,10 +185,10 @@ def _remote(scheme: str, query: str) -> Any:
 
 @dataclass(frozen=True)
 class File:
-    """A file of a run; others see it before or after it is written, never between.
+    """A file of a run. A reader sees the old or the new file, never a part of one.
 
-    Pickled it is only its place, so that credentials do not travel with it. Every method raises
-    OSError when the storage fails.
+    A pickle of it contains only the place and no credentials. Every method raises OSError when the
+    storage fails.
 
     Attributes:
         place: absolute path or URI.
@@ -196,25 +201,31 @@ class File:
 
     @property
     def name(self) -> str:
-        """The file's own name."""
+        """The last part of the file's path."""
         return Path(urlsplit(self.place).path if is_remote(self.place) else self.place).name
 
     def exists(self) -> bool:
-        """Whether there is such a file."""
+        """Whether the file exists."""
         return bool(self._info().type == fs.FileType.File)
 
     def stamp(self) -> tuple[int, int]:
-        """Another one after each write, or almost: when in ns, and the size in bytes."""
+        """(time of the last write in ns, size in bytes): almost every write changes it.
+
+        (0, 0) if the file does not exist.
+        """
         info = self._info()
         return (info.mtime_ns, info.size) if info.type == fs.FileType.File else (0, 0)
 
     def open(self) -> IO[bytes]:
-        """To read, from any position; it stays what it was when another takes its place."""
+        """Open the file for reading, from any position.
+
+        If the file is replaced meanwhile, the reader still reads the version that it opened.
+        """
         where, path = located(self.place)
         if not is_remote(self.place):
             opened: IO[bytes] = where.open_input_file(path)
             return opened
-        while True:  # an object's size and its bytes are two requests; another may come between
+        while True:  # size and bytes are two requests: between them, the object may be replaced
             with where.open_input_file(path) as file:
                 whole, version = file.readall(), file.metadata()
             with where.open_input_file(path) as file:
@@ -223,12 +234,12 @@ class File:
 
     @contextmanager
     def replacing(self, sync: bool = False, keep: "File | None" = None) -> Iterator[IO[bytes]]:
-        """A file to write that takes this one's place when complete; see `storage.replacing`."""
+        """A new file to write, which replaces this file when it is complete: see `replacing`."""
         if not is_remote(self.place):
             with replacing(Path(self.place), sync, Path(keep.place) if keep else None) as file:
                 yield file
             return
-        whole = io.BytesIO()  # an error while it is filled must not leave a part of it there
+        whole = io.BytesIO()  # sent in one piece, so that an error leaves no part of a file
         yield whole
         where, path = located(self.place)
         try:
@@ -240,7 +251,7 @@ class File:
             raise named(error, self.place) from error
 
     def delete(self) -> None:
-        """Remove it, if it is there."""
+        """Remove the file if it exists."""
         delete(self.place)
 
     def _info(self) -> Any:
@@ -249,7 +260,7 @@ class File:
 
 
 def reason(error: OSError) -> str:
-    """What the storage says, in one line."""
+    """The storage's message in an error, in one line."""
     return error.strerror or (str(error).splitlines() or [type(error).__name__])[0]
 
 
@@ -260,14 +271,14 @@ def exists(place: str) -> bool:
 
 
 def names(place: str) -> list[str]:
-    """What lies in a folder; nothing where there is none."""
+    """The names of the files and folders in a folder; no names if it does not exist."""
     where, path = located(place)
     found = where.get_file_info(fs.FileSelector(path, allow_not_found=True))
     return [info.base_name for info in found]
 
 
 def delete(place: str) -> None:
-    """Remove a file, or a folder with all that it holds, if it is there."""
+    """Remove a file, or a folder with its content, if it exists."""
     where, path = located(place)
     kind = where.get_file_info(path).type
     if kind == fs.FileType.Directory:
@@ -278,17 +289,17 @@ def delete(place: str) -> None:
 
 @contextmanager
 def replacing(path: Path, sync: bool = False, keep: Path | None = None) -> Iterator[IO[bytes]]:
-    """A file to write that takes the place of `path` when complete, never before.
+    """A new file to write, which replaces `path` when it is complete.
 
-    A reader sees the old file or the new one, also after a kill: see `atomic_write`.
+    A reader sees the old file or the new file, even after a kill: see `atomic_write`.
 
     Args:
-        path: the file; parent folders are made.
-        sync: wait until the disk has the content, so that it outlives a loss of power too.
-        keep: the file before stays there, under this name.
+        path: the file. Its parent folders are created.
+        sync: whether to wait until the disk has the content, so that a loss of power is harmless.
+        keep: the path under which the old file stays. With None, the old file is removed.
 
     Raises:
-        OSError: it could not be written; the error has the file's name.
+        OSError: the file could not be written; the error has the file's name.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -299,13 +310,13 @@ def replacing(path: Path, sync: bool = False, keep: Path | None = None) -> Itera
 
 
 def named(error: OSError, place: object) -> StorageError:
-    """The error with the name of the file that was written: the disk's own has none."""
+    """The error with the file's name: errors of a write have no name."""
     return StorageError(error.errno or errno.EIO, reason(error), str(place))
 
 
 def write_json(file: File, value: Any) -> None:
-    """`value` as indented JSON, in one piece."""
+    """Write `value` as indented JSON; the file is replaced in one piece."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     with file.replacing(sync=True) as opened:
-        # What UTF-8 lacks, such as bytes of a file's name, becomes JSON's own escapes.
+        # JSON's escapes stand for text that UTF-8 cannot encode, such as odd bytes of file names.
         opened.write(text.encode(errors="backslashreplace") + b"\n")

@@ -1,4 +1,4 @@
-"""The files of studies: TOML that a person wrote, or the study.json of a run."""
+"""Reads the files of studies: a TOML file that a user wrote, or the study.json of a run."""
 
 import json
 import re
@@ -14,16 +14,19 @@ from ffnet.spec.presets import studies
 from ffnet.spec.relevance import relevant
 from ffnet.spec.validation import SHOWN, did_you_mean, shown
 
-MOST_BYTES = 2**24  # of a study's file
-MOST_NAME = 100  # bytes of a name that is made from a file's name
+MOST_BYTES = 2**24  # maximum size of a study's file
+MOST_NAME = 100  # maximum bytes of a study's name
 SECTIONS = {"data", "net", "training", "space", "tuning", "budget", "resources"}
 
 
 def found(word: str) -> str:
-    """The place of a study that a person named: a file, a run's study.json, or one of `studies`.
+    """The place of the study that a user named.
+
+    Args:
+        word: a TOML file, a run's study.json, or the name of a preset, such as `digits`.
 
     Raises:
-        InputError: it is none of these.
+        InputError: the word is none of these.
     """
     known = studies()
     if word in known and not Path(word).is_file():
@@ -37,10 +40,10 @@ def found(word: str) -> str:
 
 
 def read_study(place: str) -> Values:
-    """A study's values from its TOML file, or from the study.json of a run, wherever it lies.
+    """A study's values from a TOML file, or from a run's study.json, which may be in a store.
 
     Raises:
-        InputError: the file is absent or malformed.
+        InputError: the file does not exist or is malformed.
     """
     if not is_of_run(place):
         return read_toml(Path(place))
@@ -52,7 +55,7 @@ def read_study(place: str) -> Values:
     for section in SECTIONS & study.keys():
         if not isinstance(study[section], dict):
             raise not_of_a_run(place, f"{section} must be a table. Given: {shown(study[section])}")
-    return as_meant(relevant(study))  # it has every field written out, also those without effect
+    return as_meant(relevant(study))  # study.json has every field, even those without effect
 
 
 def is_of_run(place: str) -> bool:
@@ -61,14 +64,14 @@ def is_of_run(place: str) -> bool:
 
 
 def read_run_json(file: File, place: object) -> Values:
-    """The JSON object in the study.json of a run, as it stands there.
+    """The JSON object in the study.json of a run, unchecked.
 
     Args:
         file: the study.json.
-        place: how messages name it.
+        place: the file's name in messages.
 
     Raises:
-        InputError: it cannot be read, or holds no JSON object.
+        InputError: the file cannot be read, or it is not a JSON object.
     """
     try:
         with file.open() as opened:
@@ -82,12 +85,12 @@ def read_run_json(file: File, place: object) -> Values:
 
 
 def not_of_a_run(place: object, why: object) -> InputError:
-    """The error for a file that is no study.json of a run."""
+    """The error for a file that is not the study.json of a run."""
     return InputError(f"{place}: not a study.json of a run ({why})")
 
 
 def json_object(text: bytes) -> Values:
-    """The JSON object that a text is. Raises ValueError when it is none, or names a key twice."""
+    """The JSON object in a text. Raises ValueError if there is none, or if a key comes twice."""
     if len(text) > MOST_BYTES:
         raise ValueError(f"larger than {MOST_BYTES} bytes")
     try:
@@ -104,18 +107,18 @@ def _once(pairs: list[tuple[str, Any]]) -> Values:
     if len(made) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {shown(twice)} stands twice in one object")
+        raise ValueError(f"the key {shown(twice)} comes twice in one object")
     return made
 
 
 def read_toml(path: Path) -> Values:
-    """A TOML file as nested dicts. Raises InputError when it is absent or malformed."""
+    """A TOML file as nested dicts. Raises InputError if it does not exist or is malformed."""
     try:
         with path.open("rb") as file:
             text = file.read(MOST_BYTES + 1)
         if len(text) > MOST_BYTES:
             raise ValueError(f"larger than {MOST_BYTES} bytes")
-        return tomllib.loads(text.decode("utf-8-sig"))  # editors on Windows put a mark before it
+        return tomllib.loads(text.decode("utf-8-sig"))  # editors on Windows begin with a mark
     except RecursionError:
         raise InputError(f"{path}: not a readable TOML file (nested too deep)") from None
     except (OSError, ValueError) as error:

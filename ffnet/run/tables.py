@@ -1,7 +1,9 @@
-"""The tables of a run: trials.parquet, a row a trial started, and epochs.parquet, a row a report.
+"""The two tables of a run.
 
-Missing is null, never 0. Times are seconds; `*_at` are UTC timestamps of the clock where they
-happened. Hyper-parameters have a typed column each, named as in the study.
+trials.parquet has a row for each trial that has begun, epochs.parquet has a row for each report. A
+missing value is null, never 0. Times are in seconds. Columns `*_at` are UTC timestamps by the clock
+of the machine where the event happened. Each hyper-parameter has a typed column with its name in
+the study.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,18 +23,18 @@ Row = dict[str, Any]
 
 
 class Status(StrEnum):
-    """How a trial stands."""
+    """The status of a trial."""
 
-    RUNNING = "running"  # not ended yet
-    DONE = "done"  # trained all its epochs
-    PRUNED = "pruned"  # ended early by the scheduler
+    RUNNING = "running"  # it has not ended yet
+    DONE = "done"  # it has trained all its epochs
+    PRUNED = "pruned"  # the scheduler ended it early
     DIVERGED = "diverged"  # a loss was NaN or infinite
-    FAILED = "failed"  # raised, or lost with its worker too often
-    STOPPED = "stopped"  # ended with the study (wall time, a signal); may go on later
+    FAILED = "failed"  # it raised an error, or its worker was lost too often
+    STOPPED = "stopped"  # the study ended before it (wall time, a signal); it can be resumed
 
     @property
     def has_ended(self) -> bool:
-        """Whether the trial is not trained any further, also when its study goes on."""
+        """Whether the trial has ended for good. A running or stopped trial may be resumed."""
         return self not in (Status.RUNNING, Status.STOPPED)
 
 
@@ -54,10 +56,10 @@ HYPERPARAMETERS = {
     "learning_rate": pa.float64(),
     "momentum": pa.float64(),
     "weight_decay": pa.float64(),
-    "dropout": pa.list_(pa.float64()),  # one rate for each hidden layer
+    "dropout": pa.list_(pa.float64()),  # a rate for each hidden layer
 }
 KEYS = (["trial", "status"], ["trial", "step"])
-"""Columns of trials.parquet, and of epochs.parquet, that are never null."""
+"""Columns that are never null: of trials.parquet, of epochs.parquet."""
 TRIALS = pa.schema(
     {
         "trial": pa.int32(),
@@ -65,24 +67,24 @@ TRIALS = pa.schema(
         "reason": pa.string(),
         **HYPERPARAMETERS,
         "seed": pa.int64(),
-        "parent": pa.int32(),  # the trial whose weights it went on from (PBT)
+        "parent": pa.int32(),  # the trial whose weights it took over (PBT)
         "best_val_accuracy": pa.float64(),
         "best_val_accuracy_epoch": pa.float64(),
         "best_val_loss": pa.float64(),
         "best_val_loss_epoch": pa.float64(),
         "last_val_accuracy": pa.float64(),
         "last_val_loss": pa.float64(),
-        "test_accuracy": pa.float64(),  # where it was asked for; no study looks at it
+        "test_accuracy": pa.float64(),  # a study never computes it; `ffnet train` may
         "test_loss": pa.float64(),
-        "epochs": pa.float64(),  # trained; also the epoch of the last_ columns
+        "epochs": pa.float64(),  # epochs trained; also the epoch of the last_ columns
         "node": pa.string(),
         "worker": pa.int32(),  # process id
-        "queue_seconds": pa.float64(),  # sampled → a worker had it
-        "setup_seconds": pa.float64(),  # fresh weights, data, compiling; imports on a new worker
+        "queue_seconds": pa.float64(),  # from sampling until a worker began the trial
+        "setup_seconds": pa.float64(),  # new weights, data, compiling; imports on a new worker
         "train_seconds": pa.float64(),
         "evaluate_seconds": pa.float64(),
-        "report_seconds": pa.float64(),  # checkpoints, and waiting for the scheduler's answers
-        "worker_memory": pa.int64(),  # peak resident bytes of the worker's process so far
+        "report_seconds": pa.float64(),  # checkpoints, and waiting for the scheduler
+        "worker_memory": pa.int64(),  # peak memory of the worker's process so far, in bytes
         "started_at": TIME,
         "ended_at": TIME,
     }
@@ -100,14 +102,14 @@ EPOCHS = pa.schema(
         "train_seconds": pa.float64(),
         "evaluate_seconds": pa.float64(),
         "worker": pa.int32(),
-        "started_at": TIME,  # of the interval's first step, on the worker's clock
+        "started_at": TIME,  # when the report's first step began, by the worker's clock
         "reported_at": TIME,
     }
 )
 
 
 def write(file: File, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
-    """The rows as a Parquet file, put in place in one piece; absent keys become null."""
+    """Write rows to a Parquet file. Missing keys become null; the file is replaced in one piece."""
     table = pa.Table.from_pylist(list(rows), schema=schema)
     with file.replacing(sync=True) as opened:
         pq.write_table(table, opened)
@@ -120,20 +122,20 @@ def read(file: File, columns: list[str] | None = None) -> list[Row]:
 
 
 def read_table(file: File, columns: list[str] | None = None) -> pa.Table:
-    """A table, with each of its values checked; see `checks`.
+    """Read a table and check all values: see `checks`.
 
     Args:
         file: trials.parquet or epochs.parquet.
-        columns: those wanted; None for all. Columns that the version that wrote the table did not
-            have are null.
+        columns: the names of the wanted columns. With None, all. Columns that are newer than the
+            table are null.
 
     Raises:
-        InputError: no such table; a column that there is not; a value that cannot be.
+        InputError: the table cannot be read, a column does not exist, or a value is not possible.
     """
     schema = EPOCHS if file.name == "epochs.parquet" else TRIALS
     keys = KEYS[file.name == "epochs.parquet"]
     try:
-        with file.open() as opened:  # once: a running study may put another in its place
+        with file.open() as opened:  # only once, because a running study may replace the file
             table = pq.ParquetFile(opened)
             have = table.schema_arrow.names
             known = list(dict.fromkeys([*schema.names, *have]))
@@ -146,7 +148,7 @@ def read_table(file: File, columns: list[str] | None = None) -> pa.Table:
             checks.check_file(str(file), table, schema)
             wanted = columns or known
             found = table.read([name for name in have if name in {*wanted, *keys}])
-            found.validate(full=True)  # that text is UTF-8, among others
+            found.validate(full=True)  # for example, text must be UTF-8
         found = checks.checked(str(file), found, schema, keys)
         if schema is TRIALS:
             checks.check_values(str(file), "status", found.column("status"), tuple(Status))
@@ -164,7 +166,7 @@ def read_table(file: File, columns: list[str] | None = None) -> pa.Table:
 
 
 def note_score(row: Row, report: Mapping[str, Any]) -> None:
-    """Bring a trial's best and last figures up to a report; one that diverged has none."""
+    """Update a trial's best and last figures with a report. A diverged report has no figures."""
     for metric, better in (("val_accuracy", max), ("val_loss", min)):
         if metric not in report:
             continue

@@ -1,4 +1,4 @@
-"""The one writer of a run: it keeps the rows of `rows.Rows` in the tables on disk."""
+"""The only writer of a run: it writes the rows of `rows.Rows` into the tables on disk."""
 
 import time
 from collections import Counter
@@ -19,13 +19,13 @@ SHARE = 0.05
 """Share of the process's time that writing the tables may take."""
 
 MOST_UNWRITTEN = KEPT_REPORTS // 2
-"""Reports of a trial that may wait to be written; after a kill they come from its checkpoint."""
+"""How many reports of a trial may wait for a write. After a kill, the checkpoint has them."""
 
 FAILING_SECONDS = 60.0
-"""Time after which a run that cannot be written is given up."""
+"""A run that cannot be written for so long is given up."""
 
 KEPT_CHECKPOINTS = 5
-"""Number of ended trials that keep their checkpoints: the best ones."""
+"""How many ended trials, the best ones, keep their checkpoints."""
 
 Buffer = bytes | memoryview
 
@@ -34,7 +34,7 @@ class Writer(Rows):
     """The rows of a run, in memory and on disk.
 
     Attributes:
-        unwritable: why the run's folder is given up; None as long as it can be written.
+        unwritable: why the writer has given the run up; None while the folder can be written.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class Writer(Rows):
         """Begin with the tables of the past, and write them.
 
         Args:
-            hold: this process's hold on the run's folder, which has its study.json. Nothing is
-                written without the hold.
+            hold: gives this process the right to write into the run's folder, which must have a
+                study.json. When the hold is lost, the writer writes nothing more.
             tuning: says which trial is better, and whether a trial may report a step again.
-            past: what the study did before it was stopped.
-            waiting: the numbers of those of its trials that still go on.
+            past: what earlier processes of the study did. With None, the run is new.
+            waiting: the numbers of the past trials that are trained further.
 
         Raises:
             InputError: the folder cannot be written.
@@ -58,14 +58,14 @@ class Writer(Rows):
         self.reports |= {(report["trial"], report["step"]): report for report in past.reports}
         self.unwritable: str | None = None
         self._hold, self._folder = hold, hold.folder
-        # These stay in the table until they come again with the trial's checkpoint.
+        # These reports stay in the table until the trial's checkpoint brings them again.
         self._undecided = {(report["trial"], report["step"]): report for report in past.undecided}
         self._with_checkpoint = [
             number
             for number in self.rows
             if number not in waiting and self._folder.checkpoint(number).exists()
         ]
-        self._just_ended: list[int] = []  # these still have two checkpoints
+        self._just_ended: list[int] = []  # trials that still have two checkpoints
         self._unsaved: dict[int, Buffer] = {}
         self._failing_since: float | None = None
         self._write_again_at = 0.0
@@ -86,17 +86,17 @@ class Writer(Rows):
         return new
 
     def end(self, number: int, status: Status, reason: str | None = None) -> None:
-        """A trial ends. Of the ended trials only the best keep their checkpoints."""
+        """A trial ends. Only the best KEPT_CHECKPOINTS ended trials keep their checkpoints."""
         super().end(number, status, reason)
         if status != Status.STOPPED:  # a stopped trial may go on later
             self._with_checkpoint.append(number)
             self._just_ended.append(number)
 
     def checkpoint(self, number: int, content: Buffer) -> None:
-        """Save a trial's checkpoint, now or, where that fails, with the next tables.
+        """Save a trial's checkpoint now. If that fails, the next write of the tables tries again.
 
         Args:
-            number: of the trial.
+            number: the trial's number.
             content: the whole file.
         """
         self._unsaved[number] = content
@@ -106,7 +106,7 @@ class Writer(Rows):
             self._failed(error)
 
     def traceback(self, number: int, text: str) -> None:
-        """Keep the traceback of a trial that failed."""
+        """Write the traceback of a failed trial into the run's folder."""
         try:
             with self._folder.traceback(number).replacing() as file:
                 file.write(text.encode(errors="backslashreplace"))
@@ -114,13 +114,13 @@ class Writer(Rows):
             self._failed(error)
 
     def write_when_due(self) -> None:
-        """Write what has changed, as often as the share of time for it allows.
+        """Write the tables if they have changed and the last write is long enough ago: see SHARE.
 
-        What cannot be written is written the next time. After `FAILING_SECONDS` of failures
-        `unwritable` says why the run is given up.
+        A write that fails is tried again later. After FAILING_SECONDS of failures, `unwritable`
+        says why the run is given up.
 
         Raises:
-            RunError: another driver has the run.
+            RunError: another driver has taken over the run.
         """
         if not (self.changed and self._is_due()):
             return
@@ -134,8 +134,8 @@ class Writer(Rows):
         """Write both tables now.
 
         Raises:
-            RunError: another driver has the run.
-            OSError: they cannot be written.
+            RunError: another driver has taken over the run.
+            OSError: the tables cannot be written.
         """
         self._hold.check()
         begun = time.monotonic()
@@ -144,20 +144,20 @@ class Writer(Rows):
         self._unwritten.clear()
         try:
             self._drop_checkpoints()
-        except OSError as error:  # the next time
+        except OSError as error:  # the next write tries again
             print(f"a checkpoint could not be removed: {error}")
         took = time.monotonic() - begun
         self.changed, self._write_again_at = False, begun + max(1.0, took / SHARE)
 
     def finish(self, reason: str, then: str = rescue.RESUME) -> None:
-        """End the trials that still run as stopped, and write the tables for the last time.
+        """End all running trials with the status `stopped`, and write the tables a last time.
 
         Args:
-            reason: why they are stopped.
-            then: what a person does next when the tables are saved in another place.
+            reason: why the trials are stopped.
+            then: what the user should do next if the tables had to be saved in another place.
 
         Raises:
-            RunError: the tables could not be written into the run's folder; it says where they are.
+            RunError: the tables could not be written into the run's folder. It says where they are.
         """
         for number, row in self.rows.items():
             if row["status"] == Status.RUNNING:
@@ -170,7 +170,7 @@ class Writer(Rows):
             raise rescue.save(self._folder, self._write_all, str(error), then) from None
 
     def give_up(self, reason: str) -> None:
-        """Note that what the trials do cannot be kept. The first reason stays."""
+        """Set `unwritable`, because the trials' results cannot be saved. The first reason stays."""
         self.unwritable = self.unwritable or reason
 
     def refuse_given_up(self, resume: str) -> None:
@@ -196,7 +196,7 @@ class Writer(Rows):
 
     def _failed(self, error: OSError) -> None:
         now = time.monotonic()
-        print(f"could not be written, and will be again: {error}")  # into the log
+        print(f"a write failed and will be tried again: {error}")  # goes to the log
         self._failing_since = self._failing_since or now
         self._write_again_at = now + 1
         if now - self._failing_since > FAILING_SECONDS:
@@ -210,7 +210,7 @@ class Writer(Rows):
             del self._unsaved[number]
 
     def _write(self, folder: RunFolder) -> None:
-        # Reports first: a kill between the two must not leave a trial that ended without them.
+        # Reports come first: after a kill between the two writes, no ended trial lacks a report.
         reports = self.reports | self._undecided
         tables.write(folder.epochs, reports.values(), tables.EPOCHS)
         tables.write(folder.trials, [*self.rows.values()], tables.TRIALS)
@@ -226,7 +226,8 @@ class Writer(Rows):
     def _drop_checkpoints(self) -> None:
         """Keep the checkpoints of the best ended trials only.
 
-        The tables are written before: a trial whose row says that it runs can go on after a kill.
+        The tables must be written before: after a kill, a trial whose row says `running` needs its
+        checkpoint.
         """
         while self._just_ended:
             self._folder.checkpoint_before(self._just_ended[-1]).delete()

@@ -1,1 +1,1 @@
-"""This process and this machine: output, signals, temporary folders."""
+"""Help with this process and this machine: output, signals, temporary folders."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 MARK = "."
-"""How the name of an unfinished file begins. A killed process leaves its unfinished file there."""
+"""First character of an unfinished file's name. A killed process leaves such a file behind."""
 
 
 @contextmanager
@@ -19,12 +19,12 @@ def atomic_write(
 
     Args:
         path: the file. Its folder must exist.
-        sync: wait until the disk has the content, so that it also outlives a loss of power.
-        keep: the name under which the file that was there before stays.
-        mode: permissions of the file, from which the umask takes away.
+        sync: whether to wait until the disk has the content, so that a loss of power is harmless.
+        keep: the path under which the old file stays. With None, the old file is removed.
+        mode: permissions of the new file, before the umask is applied.
 
     Raises:
-        OSError: the file could not be written; the file that was there before is unchanged.
+        OSError: the file could not be written. The old file is unchanged.
     """
     temporary = path.with_name(f"{MARK}{path.name}-{secrets.token_hex(4)}")
     try:
@@ -42,7 +42,7 @@ def atomic_write(
 
 
 def _keep(path: Path, keep: Path) -> None:
-    """Give a file a second name. Where that cannot be, it has only the second one for a moment."""
+    """Give a file a second name. Without hard links, it loses its first name for a moment."""
     if not path.exists():
         return
     keep.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The environment of this process."""
+"""The environment variables of this process."""
 
 import os
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ def ray_address(given: str | None) -> str | None:
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """After the block the environment is as before. Ray and TensorFlow change it when imported."""
+    """Restore the environment after the block. Ray and TensorFlow change it when imported."""
     before = dict(os.environ)
     try:
         yield

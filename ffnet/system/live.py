@@ -1,9 +1,9 @@
-"""A line that says what is being done: it changes on a terminal, elsewhere lines come now and then.
+"""A line that shows what a command does. A terminal updates it; elsewhere, new lines are printed.
 
 with output.screen() as screen, LiveLine(screen) as live:
-    live.begin("starting Ray")       # at once, and a clock beside it
+    live.begin("starting Ray")       # shown at once, with a clock
     ...
-    live.show(lambda: "3/32 trials") # as often as it is due
+    live.show(lambda: "3/32 trials") # shown when the last update is long enough ago
     live.say("trial 3 has ended")    # a line that stays
 """
 
@@ -18,27 +18,27 @@ from rich.live import Live
 from rich.text import Text
 
 LIVE_SECONDS, PLAIN_SECONDS = 0.25, 10.0
-"""Seconds between two states that are shown: on a terminal, and elsewhere."""
+"""Seconds between two updates: on a terminal, and elsewhere."""
 
 
 class LiveLine:
-    """Shows what a command does. A thread keeps the line of a terminal moving.
+    """Shows what a command does. A thread updates the line on a terminal.
 
     Attributes:
-        note: a text that takes the line's place on a terminal; None for none. To set it is safe in
-            a handler of signals, in which nothing may be printed.
+        note: a text that a terminal shows instead of the line. With None, it shows the line. A
+            signal handler may set it, although it must not print.
     """
 
     def __init__(self, screen: TextIO) -> None:
-        """Nothing is shown yet.
+        """Begin with an empty line.
 
         Args:
-            screen: where to show it; what else goes there must wait for `clear`.
+            screen: the stream of the line. Other output to it must wait for `clear`.
         """
         self.note: str | None = None
         self._screen = screen
         self._console = Console(file=screen, highlight=False)
-        if self._console.is_jupyter:  # its streams say that they are terminals: plain lines there
+        if self._console.is_jupyter:  # print plain lines, although its streams claim a terminal
             self._console = Console(
                 file=screen, highlight=False, force_jupyter=False, force_terminal=False
             )
@@ -53,7 +53,7 @@ class LiveLine:
         self.clear()
 
     def begin(self, what: str) -> None:
-        """Say at once what begins, such as "starting Ray"; a terminal also shows for how long."""
+        """Show at once what begins, such as "starting Ray". A terminal also shows for how long."""
         begun = time.monotonic()
         self._text = lambda: f"{what}… {clock(time.monotonic() - begun)}"
         if self._console.is_terminal:
@@ -63,7 +63,7 @@ class LiveLine:
             self._due_at = time.monotonic() + PLAIN_SECONDS
 
     def show(self, text: Callable[[], str]) -> None:
-        """Show a state when it is time to: `text` is called in this thread, and only then."""
+        """Show a new state if an update is due. Only then is `text` called, in this thread."""
         now = time.monotonic()
         if now < self._due_at:
             return
@@ -76,17 +76,17 @@ class LiveLine:
             self._print(line)
 
     def say(self, line: str) -> None:
-        """Show a line that stays, above the one that changes."""
+        """Print a line that stays, above the line that changes."""
         self._print(line)
 
     def clear(self) -> None:
-        """Take the line away, until the next `begin` or `show`."""
+        """Remove the line until the next `begin` or `show`."""
         if self._live:
             self._live.stop()
             self._live = None
 
     def let_go(self) -> None:
-        """Give the terminal its cursor back before `os._exit`; safe in a handler of signals."""
+        """Show the terminal's cursor again before `os._exit`. A signal handler may call this."""
         if self._live:
             os.write(self._screen.fileno(), b"\x1b[?25h\n")
 
@@ -97,13 +97,14 @@ class LiveLine:
                 refresh_per_second=1 / LIVE_SECONDS,
                 get_renderable=self._drawn,
                 transient=True,
-                redirect_stdout=False,  # what else is printed goes to a log
+                redirect_stdout=False,  # other output goes to a log
                 redirect_stderr=False,
             )
             self._live.start(refresh=True)
 
     def _drawn(self) -> Text:
-        with suppress(OSError):  # the terminal is gone; Rich asks streams that may be a log now
+        # Rich would ask the standard streams for the width, but they may be a log now.
+        with suppress(OSError):  # the terminal may be gone
             self._console.width = os.get_terminal_size(self._screen.fileno()).columns or 80
         return Text(self.note or self._text())
 

@@ -1,4 +1,4 @@
-"""Where a process's output goes: to another file, or to a reader that may leave."""
+"""Redirects a process's output, and keeps the process alive when nobody reads its output."""
 
 import errno
 import io
@@ -12,14 +12,18 @@ from typing import Any, TextIO
 from ffnet.errors import RunError
 
 READER_LEFT = (errno.EPIPE, errno.EIO)
-"""Errors of a pipe without a reader, and of a terminal that is gone."""
+"""Errors of a write to a pipe without a reader, and to a terminal that is gone."""
 
 
 @contextmanager
 def redirected(to: Path, *descriptors: int) -> Iterator[None]:
-    """Append what is written to the descriptors (1 standard output, 2 errors) to the file `to`.
+    """In the block, append to the file `to` what this process writes to the descriptors.
 
-    Libraries write past `sys.stdout`, so the descriptors themselves are redirected.
+    Some libraries do not use `sys.stdout`, so the descriptors themselves are redirected.
+
+    Args:
+        to: the file.
+        descriptors: 1 for standard output, 2 for standard error.
     """
     _flush()
     saved = {number: os.dup(number) for number in descriptors}
@@ -43,9 +47,10 @@ def redirected(to: Path, *descriptors: int) -> Iterator[None]:
 
 @contextmanager
 def screen(number: int = 1) -> Iterator[TextIO]:
-    """The standard output (1) or errors (2) as they are now; later redirections do not touch it.
+    """A copy of standard output (1) or standard error (2) that later redirections do not change.
 
-    What cannot be written there is dropped: no study ends because nobody reads its progress.
+    Output that cannot be written is dropped, so that a study goes on when nobody reads its
+    progress.
     """
     _flush()
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
@@ -55,7 +60,7 @@ def screen(number: int = 1) -> Iterator[TextIO]:
 
 
 def open_standard_streams() -> None:
-    """Open what a parent closed (`job >&-`), so that no other file gets the number of a stream."""
+    """Open the streams that a parent closed (`job >&-`), so that no file gets their numbers."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -64,12 +69,12 @@ def open_standard_streams() -> None:
 
 
 def forgive_readers(every_error: bool) -> None:
-    """Drop what is written to standard output and errors when nobody reads any longer.
+    """From now on, drop output to standard output and standard error if nobody reads it.
 
-    A stream that somebody put in the place of the process's own is left as it is.
+    If somebody has replaced `sys.stdout` or `sys.stderr`, it does not change.
 
     Args:
-        every_error: drop it too when it cannot be written for another reason, as a full disk.
+        every_error: whether to drop output also after other errors, for example on a full disk.
     """
     errors = None if every_error else READER_LEFT
     for number, name in ((1, "stdout"), (2, "stderr")):
@@ -86,7 +91,7 @@ def forgive_readers(every_error: bool) -> None:
 
 
 def finish() -> None:
-    """Write what is left of the standard output. Raises RunError where that cannot be written."""
+    """Flush standard output. Raises RunError if it cannot be written."""
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -102,7 +107,7 @@ def _is_descriptor(stream: TextIO, number: int) -> bool:
 
 
 class _Forgiving(io.FileIO):
-    """A descriptor that drops what cannot be written for the given reasons; None: for any."""
+    """A file that drops output when a write fails with one of `errors`; with None, any error."""
 
     def __init__(self, number: int, errors: tuple[int, ...] | None, closefd: bool = True) -> None:
         super().__init__(number, "w", closefd)
@@ -118,7 +123,7 @@ class _Forgiving(io.FileIO):
 
 
 def _log(number: int) -> TextIO:
-    """A log: on a full disk it must not end what it tells of."""
+    """The stream of a log. It ignores errors, so that a full disk does not end a study."""
     raw = _Forgiving(number, None, closefd=False)
     return _stream(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
 

@@ -1,7 +1,7 @@
-"""A temporary folder of this process; what a killed process left there goes at the next start.
+"""Temporary folders for processes. The next start removes the folders of killed processes.
 
-Each folder has a file `lock` that its process holds with flock. The kernel gives the lock back when
-the process ends, in whatever way, so a later start can tell the dead from the living.
+Each folder has a file `lock` that its process holds with flock. The kernel releases the lock when
+the process ends for any reason, so a later start can see which processes are dead.
 """
 
 import fcntl
@@ -27,17 +27,18 @@ SOCKET_BYTES = 107
 LONGEST_NAME = f"/{PREFIX}12345678/ray/raylet"
 
 NEEDED_BYTES = 32 * 2**20
-"""Room for Ray's own files."""
+"""Disk space that Ray's own files need."""
 
 KILL_SECONDS = 10.0
-"""Time for killed processes to be gone."""
+"""Killed processes must have ended within this time."""
 
 
 def base() -> Path:
-    """Where the folders are made: $RAY_TMPDIR, else Python's own choice ($TMPDIR, /tmp, …).
+    """The folder for new folders: $RAY_TMPDIR, or Python's choice ($TMPDIR, /tmp, …).
 
     Raises:
-        InputError: nothing can be written there, or its path is too long for Ray's sockets.
+        InputError: the folder cannot be written, has too little free space, or has a path that is
+            too long for Ray's sockets.
     """
     name = "RAY_TMPDIR" if os.environ.get("RAY_TMPDIR") else "TMPDIR"
     try:
@@ -45,10 +46,10 @@ def base() -> Path:
         most = SOCKET_BYTES - len(LONGEST_NAME)
         if len(os.fsencode(path)) > most:
             raise InputError(
-                f"{name} must have at most {most} bytes, as Ray's sockets lie below it. "
+                f"{name} must have at most {most} bytes, because Ray puts its sockets below it. "
                 f"Given: {path}; set RAY_TMPDIR to a shorter folder"
             )
-        with tempfile.TemporaryFile(dir=path):  # whether one can
+        with tempfile.TemporaryFile(dir=path):  # raises OSError if the folder cannot be written
             free = shutil.disk_usage(path).free
     except OSError as error:
         raise InputError(
@@ -65,16 +66,16 @@ def base() -> Path:
 
 @contextmanager
 def folder(where: Path | None = None) -> Iterator[Path]:
-    """A new folder, closed to other users; it goes at the end of the block.
+    """A new folder that other users cannot open. It is removed when the block ends.
 
-    First it clears what processes of this user left that were killed.
+    Folders of this user's killed processes are removed first.
 
     Args:
-        where: the folder to make it in; None for `base()`.
+        where: the parent folder. With None, `base()`.
 
     Raises:
         InputError: see `base`.
-        OSError: it cannot be made.
+        OSError: the folder cannot be created.
     """
     where = where or base()
     clear_dead(where)
@@ -87,22 +88,22 @@ def folder(where: Path | None = None) -> Iterator[Path]:
 
 
 def clear_killed() -> None:
-    """Clear what killed processes of this user left, wherever a process could have put it."""
+    """Remove the folders of this user's killed processes, in each possible parent folder."""
     places = {os.environ.get("RAY_TMPDIR")}
-    with suppress(OSError):  # no place that can be written
+    with suppress(OSError):  # no folder can be written
         places.add(tempfile.gettempdir())
     for place in filter(None, places):
         clear_dead(Path(place))
 
 
 def clear_dead(where: Path) -> None:
-    """Remove the folders, with their processes, whose makers are dead."""
+    """Remove the folders of dead processes, and kill the processes that belong to these folders."""
     for path in where.glob(f"{PREFIX}*"):
         with suppress(OSError):
             found = path.lstat()
             if found.st_uid != os.geteuid() or path.is_symlink():
                 continue
-            if not (path / LOCK).exists():  # just being made, or killed in that moment
+            if not (path / LOCK).exists():  # it is being created, or its process was killed then
                 if time.time() - found.st_mtime > 60:
                     path.rmdir()
                 continue
@@ -115,7 +116,7 @@ def clear_dead(where: Path) -> None:
 
 
 def clear(path: Path) -> None:
-    """Kill the processes that belong to a folder, and remove it."""
+    """Kill the processes that belong to a folder, and remove the folder."""
     end = time.monotonic() + KILL_SECONDS
     while (pids := members(path)) and time.monotonic() < end:
         for pid in pids:
@@ -124,16 +125,16 @@ def clear(path: Path) -> None:
         time.sleep(0.02)
     with suppress(OSError):
         for held in path.iterdir():
-            if held.name != LOCK:  # last: what cannot be removed now is found by the next start
+            if held.name != LOCK:  # removed last, so that the next start finds what is left
                 shutil.rmtree(held) if held.is_dir() and not held.is_symlink() else held.unlink()
         shutil.rmtree(path)
 
 
 def members(path: Path) -> list[int]:
-    """The processes that belong to a folder, without this one.
+    """The ids of the processes that belong to a folder, without this process.
 
-    MARK in a process's environment tells. Ray writes titles over it in some of its processes: these
-    are known by their title, ray::…, and by the files of the folder that they have open.
+    Such a process has MARK in its environment. In some processes, Ray overwrites the environment
+    with a title. They are found by the title, ray::…, and by open files in the folder.
     """
     mark = os.fsencode(f"{MARK}={path}")
     pids = []
@@ -151,13 +152,13 @@ def members(path: Path) -> list[int]:
 
 
 def _made(where: Path) -> tuple[Path, int]:
-    """A new folder and its lock, held."""
+    """(a new folder, the descriptor of its lock, which this process holds)."""
     while True:
         path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=where))
         lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-        with suppress(OSError):  # a file system without locks: then no start ever clears it
+        with suppress(OSError):  # without locks in the file system, no later start removes it
             fcntl.flock(lock, fcntl.LOCK_EX)
-        with suppress(OSError):  # another start may have cleared it before it was locked
+        with suppress(OSError):  # another start may have removed it before it was locked
             if os.path.samestat(os.fstat(lock), (path / LOCK).stat()):
                 return path, lock
         os.close(lock)

@@ -1,4 +1,4 @@
-"""The signals that end a job, and how they wait."""
+"""Handles the signals that end a job: delay them, ignore them, or let them interrupt."""
 
 import signal
 import threading
@@ -10,11 +10,11 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 @contextmanager
 def held_back() -> Iterator[list[int]]:
-    """Signals that end a job wait until the block has ended: for code that none may interrupt.
+    """Delay the signals that end a job until the block has ended, so that none interrupts it.
 
-    Gives the list of the signals that wait, which grows as they come: long code looks at it.
-    A signal mask would not do: a thread without it takes the signal, and Python then interrupts
-    the main thread.
+    Yields the list of the delayed signals. It grows when a signal comes; a long block looks at it.
+    A signal mask would not work: a thread without the mask would receive the signal, and Python
+    would then interrupt the main thread.
     """
     came: list[int] = []
     held = True
@@ -23,7 +23,7 @@ def held_back() -> Iterator[list[int]]:
     def hold(number: int, _: object) -> None:
         if held:
             came.append(number)
-        else:  # a signal that came while the handlers were set back has left this one
+        else:  # the signal came while the handlers were being restored
             signal.signal(number, before[number])
             signal.raise_signal(number)
 
@@ -41,18 +41,18 @@ def held_back() -> Iterator[list[int]]:
 
 
 def interrupt() -> None:
-    """From now on, signals that end a job raise KeyboardInterrupt, but for those that are ignored.
+    """From now on, signals that end a job raise KeyboardInterrupt. Ignored signals stay ignored.
 
-    A parent ignores some for good: `nohup` ignores SIGHUP.
+    For example, `nohup` ignores SIGHUP.
     """
     for number in wanted():
         signal.signal(number, signal.default_int_handler)
 
 
 def wanted() -> list[signal.Signals]:
-    """The signals that end a job and that are not ignored; none outside the main thread.
+    """The signals that end a job and are not ignored.
 
-    Python allows handlers of signals to be set in the main thread alone.
+    Outside the main thread the list is empty, because only the main thread may set handlers.
     """
     if threading.current_thread() is not threading.main_thread():
         return []
@@ -60,14 +60,14 @@ def wanted() -> list[signal.Signals]:
 
 
 def ignore() -> None:
-    """From now on, signals that end a job do nothing: it ends already."""
+    """From now on, signals that end a job do nothing, because the job is already ending."""
     for number in wanted():
         signal.signal(number, lambda *_: None)
 
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """After the block, the handlers are as before it."""
+    """Restore the signal handlers after the block."""
     before = {number: signal.getsignal(number) for number in ENDING}
     try:
         yield

@@ -1,4 +1,4 @@
-"""Temporary files, or one line where there is no room for any."""
+"""Temporary files and folders. If none can be created, an error says so in one line."""
 
 import os
 import tempfile
@@ -16,7 +16,7 @@ def folder() -> Iterator[Path]:
     """A folder that is removed when the block ends, or at the next start if the process is killed.
 
     Raises:
-        InputError: none can be made.
+        InputError: the folder cannot be created.
     """
     with ExitStack() as made:
         try:
@@ -28,7 +28,11 @@ def folder() -> Iterator[Path]:
 
 @contextmanager
 def file() -> Iterator[IO[bytes]]:
-    """A file without a name, gone when the block ends. Raises InputError where none can be made."""
+    """A file without a name, which is removed when the block ends.
+
+    Raises:
+        InputError: the file cannot be created.
+    """
     try:
         made = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
     except OSError as error:
