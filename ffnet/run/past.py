@@ -145,7 +145,7 @@ def check_extension(before: Study, now: Study) -> None:
         given = f"Given: {name} {has}, before {had}"
         if has < had:
             raise InputError(
-                f"a study that continues must have as many {name} as before, or more. {given}"
+                f"a study that continues must have as many {name} as before or more. {given}"
             )
         if now.tuning.scheduler in ("hyperband", "pbt"):
             raise InputError(
