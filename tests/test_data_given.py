@@ -257,7 +257,7 @@ def test_missing_labels_are_those_of_a_file(tmp_path: Path, kind: str) -> None:
     column = WITH_GAPS[kind]()
     table = pa.table({"a": X[:, 0], "b": X[:, 1], "label": column})
     pq.write_table(table, tmp_path / "own.parquet")
-    words = "Given: 3 of 60 rows without, the first is row 7 (counted from 0)"
+    words = "Given: 3 of 60 rows have none, the first is row 7 (counted from 0)"
     assert words in refusal(table)
     of_file = loaded(tmp_path / "own.parquet", drop_unlabelled=True)
     assert_same(load(Data(drop_unlabelled=True), table), of_file)
@@ -370,7 +370,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "no part": ({}, "must have a part called train. Given: none"),
     "a copy": (
         {"train": (X, LABELS), "test": (X.copy(), LABELS)},
-        "data (test): must not hold the same as another part. Given: a copy of train",
+        "data (test): must not have the same content as another part. Given: a copy of train",
     ),
     "tables and arrays": (
         {"train": (X, LABELS), "test": frame().rename(columns={"kind": "y"})},
@@ -389,9 +389,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "objects": ((X.astype(object), LABELS), "x: features must be numbers. Given: object"),
     "texts": ((np.stack([WORDS, WORDS], axis=1), LABELS), "x: features must be numbers"),
     "one number each": ((X[:, 0], LABELS), "in 2 to 4 dimensions. Given: float64 (60,)"),
-    "no array": ((object(), LABELS), "what NumPy makes an array of (it is of type object)"),
-    "no labels": ((X, None), "y: must be an array, or what NumPy makes an array of"),
-    "uneven": (([[1.0], [2.0, 3.0]], [0, 1]), "x: must be an array, or what"),
+    "no array": ((object(), LABELS), "can turn into an array (it is of type object)"),
+    "no labels": ((X, None), "y: must be an array, or values that NumPy can turn into an array"),
+    "uneven": (([[1.0], [2.0, 3.0]], [0, 1]), "x: must be an array, or values"),
     "labels of two kinds": ((X, ["a", 1, *WORDS[2:]]), "y: labels must be of one kind. Given: int"),
     "quantities": ((X, X[:, 0]), "y: labels must be classes"),
     "probabilities": ((X, np.full((N, 3), 1 / 3)), "y: needs one label for each example, or"),
@@ -403,10 +403,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "words": (
         (pd.DataFrame({"a": WORDS}), LABELS), "write categories as numbers or leave them out"),
     "labels among the features": (
-        (frame(), frame()["kind"]), "x: must not have a column of the labels' name. Given: kind"),
+        (frame(), frame()["kind"]), "x: must not have a column with the labels' name. Given: kind"),
     "another index": (
         (frame(), frame()["kind"].sample(frac=1, random_state=0).rename("y")),
-        "x and y: must have the same index. Given: two that differ"),
+        "x and y: must have the same index. Given: different ones"),
     "row numbers": (
         pd.DataFrame({"a": X[:, 0], "index": np.arange(N), "y": LABELS}),
         "data: a feature must not be the number of the row. Given: column index"),
@@ -415,7 +415,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
         "data (test): a label must be a class of the training part"),
     "bytes and floats": (
         {"train": (PIXELS, LABELS), "test": (PIXELS / 255, LABELS)},
-        "Given: x (train), of uint8, and x (test), of float64"),
+        "Given: x (train) with uint8 and x (test) with float64"),
     "a byte of no text": (
         pa.table({"a": X[:, 0], "y": pa.array([b"\xff"] * N)}), "labels of bytes must be text"),
 }  # fmt: skip
@@ -477,9 +477,7 @@ def test_given_data_that_are_not_given_again_are_refused() -> None:
 def test_a_split_that_the_parts_have_made_is_refused() -> None:
     parts = {"train": (X[:40], LABELS[:40]), "test": (X[40:], LABELS[40:])}
     message = refusal(parts, test=9)
-    assert (
-        message == "test must be left out: the given data set has a test part of its own. Given: 9"
-    )
+    assert message == "test must be left out: the given data set already has a test part. Given: 9"
 
 
 def test_a_command_refuses_a_run_whose_data_were_given(tmp_path: Path, call: Job) -> None:

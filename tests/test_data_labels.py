@@ -97,7 +97,7 @@ WITH_GAPS = {
 def test_missing_labels_are_refused_or_left_out(tmp_path: Path, kind: str) -> None:
     path = table(tmp_path, WITH_GAPS[kind]())
     message = refusal(path)
-    assert "Given: 3 of 60 rows without, the first is row 7 (counted from 0)" in message
+    assert "Given: 3 of 60 rows have none, the first is row 7 (counted from 0)" in message
     assert "with drop_unlabelled = true" in message
     data = loaded(path, drop_unlabelled=True)
     assert data.unlabelled == {"train": 3}
@@ -121,7 +121,7 @@ def test_missing_labels_are_refused_or_left_out(tmp_path: Path, kind: str) -> No
 )
 def test_missing_labels_in_arrays_are_refused_or_left_out(tmp_path: Path, y: Any) -> None:
     path = archive(tmp_path, y)
-    assert "Given: 3 of 60 rows without, the first is row 7" in refusal(path)
+    assert "Given: 3 of 60 rows have none, the first is row 7" in refusal(path)
     data = loaded(path, drop_unlabelled=True)
     assert len(of_example(data)) == N - 3
     assert len(data.classes) == 3
@@ -150,14 +150,14 @@ def test_missing_labels_of_a_format_without_gaps_are_refused_too(tmp_path: Path)
     (tmp_path / "train-images-idx3-ubyte").write_bytes(images)
     (tmp_path / "train-labels-idx1-float").write_bytes(labels)
     message = refusal(tmp_path, drop_unlabelled=True)
-    assert "Given: 3 of 60 rows without, the first is row 7" in message
+    assert "Given: 3 of 60 rows have none, the first is row 7" in message
 
 
 def test_a_file_without_any_label_is_refused(tmp_path: Path) -> None:
     table(tmp_path, pa.array(WORDS), "train")
     table(tmp_path, pa.nulls(N), "test")
-    assert "60 of 60 rows without, the first is row 0" in refusal(tmp_path)
-    assert "test.parquet: has no examples with a label" in refusal(tmp_path, drop_unlabelled=True)
+    assert "60 of 60 rows have none, the first is row 0" in refusal(tmp_path)
+    assert "test.parquet: no example has a label" in refusal(tmp_path, drop_unlabelled=True)
 
 
 # --- what is a class -----------------------------------------------------------------------------
@@ -233,7 +233,7 @@ def test_one_hot_labels_of_two_widths_or_beside_others_are_refused(
     message = refusal(archive(tmp_path, train, x_val=X, y_val=other))
     assert f"Given: {words[0]} in " in message
     assert f"array y, {words[1]} in " in message
-    assert "array y_val; write them in one way" in message
+    assert "array y_val; write all in the same way" in message
     (tmp_path / "own.npz").unlink()
     for second in ("train-1", "test"):
         table(tmp_path, pa.array(train.tolist()), "train-0")
@@ -265,7 +265,7 @@ def test_labels_with_control_characters_are_refused(tmp_path: Path, label: str) 
         (LABELS.astype("datetime64[s]"), "Given: datetime64[s]"),
         (np.full((N, 2, 2), 1), "Given: labels of (60, 2, 2)"),
         (np.array([b"\xff", b"a"])[LABELS % 2], "must be text in UTF-8"),
-        (np.array(["a" * 300, "b"])[LABELS % 2], "up to 200 characters. Given: one of 300"),
+        (np.array(["a" * 300, "b"])[LABELS % 2], "up to 200 characters. Given: a label of 300"),
         (np.uint64(2**63) + LABELS.astype(np.uint64), "must be below 2^63"),
     ],
 )

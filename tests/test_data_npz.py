@@ -30,8 +30,8 @@ def test_arrays_that_could_both_be_meant_are_refused(tmp_path: Path) -> None:
         ({"data": x, "images": x, "target": LABELS}, "train part's x: data, images"),
         ({"x": x, "y": LABELS, "target": LABELS}, "train part's y: y, target"),
         ({"x": x, "x_train": x, "y": LABELS, "y_train": LABELS}, "train part's x: x, x_train"),
-        ({"x": x, "y": LABELS, "x_test": x}, "x_test must have examples and labels"),
-        ({"x": x, "y": LABELS, "y_val": LABELS}, "y_val must have examples and labels"),
+        ({"x": x, "y": LABELS, "x_test": x}, "Given: x_test without labels"),
+        ({"x": x, "y": LABELS, "y_val": LABELS}, "Given: y_val without examples"),
         ({"x_test": x, "y_test": LABELS}, "Given: x_test, y_test"),
     ):
         savez(tmp_path / "own.npz", **arrays)
@@ -124,7 +124,7 @@ def test_an_archive_with_one_array_twice_or_damaged_is_refused(tmp_path: Path) -
     with zipfile.ZipFile(tmp_path / "own.npz", "w") as archive:
         for name in ("y", "y.npy"):
             archive.writestr(name, npy((60,), "<i8") + LABELS.tobytes())
-    assert "a name of its own. Given: y" in refusal(tmp_path / "own.npz")
+    assert "different names. Given twice: y" in refusal(tmp_path / "own.npz")
 
 
 @pytest.mark.parametrize("code", [0x110000, 0xD800])
@@ -142,6 +142,6 @@ def test_bytes_beside_floats_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "own.npz"
     np.savez(path, x_train=x / np.float32(255), y_train=y, x_val=x, y_val=y)
     message = refusal(path)
-    assert f"array x_val, of uint8, and {path}, array x_train, of float32; save both in" in message
+    assert f"array x_val with uint8 and {path}, array x_train with float32; save both" in message
     np.savez(path, x_train=x, y_train=y, x_val=x.astype(np.int64), y_val=y)
     assert loaded(path).features == 2

@@ -91,7 +91,7 @@ def test_a_part_of_a_kind_that_is_not_read_is_refused(tmp_path: Path, name: str)
     (tmp_path / "about.csv").touch()
     assert loaded(tmp_path).describe()
     (tmp_path / name).touch()
-    assert f"{name}: a part beside Parquet files must be Parquet too" in refusal(tmp_path)
+    assert f"{name}: all parts must be Parquet files if one part is" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_the_hubs_mark_of_a_missing_label_is_one(tmp_path: Path) -> None:
     y = LABELS.copy()
     y[[4, 9]] = -1
     path = write(tmp_path / "own.parquet", {b"huggingface": json.dumps(HUB).encode()}, label=y)
-    assert "2 of 60 rows without, the first is row 4" in refusal(path)
+    assert "2 of 60 rows have none, the first is row 4" in refusal(path)
     data = loaded(path, drop_unlabelled=True)
     assert data.classes == ("cat", "dog", "eel")
     assert data.describe().endswith("left out without a label: 2 of train")

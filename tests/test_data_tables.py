@@ -55,7 +55,7 @@ def test_other_columns_in_a_part_or_a_file_are_refused_by_name(
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     table = pa.Table.from_arrays([pa.array(range(N))] * 2 + [pa.array(LABELS)], ["a", "a", "label"])
     pq.write_table(table, tmp_path / "own.parquet")
-    assert "a name of its own. Given: a" in refusal(tmp_path / "own.parquet")
+    assert "different names. Given twice: a" in refusal(tmp_path / "own.parquet")
 
 
 def frames() -> dict[str, pd.DataFrame]:
@@ -96,7 +96,7 @@ def test_row_numbers_that_a_csv_file_kept_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["two", "shuffled"])
 def test_an_index_that_became_a_column_is_refused(tmp_path: Path, name: str) -> None:
     frame = frames()[name].rename_axis([None, None] if name == "two" else None).reset_index()
-    column = "level_0, each" if name == "two" else "index, each"
+    column = "level_0, which counts" if name == "two" else "index, which counts"
     path = tmp_path / "own.parquet"
     frame.to_parquet(path)
     message = refusal(path)
@@ -160,7 +160,7 @@ def test_of_two_possible_label_columns_none_is_guessed(tmp_path: Path) -> None:
 
 def test_a_target_of_any_name_is_used_and_an_absent_one_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "own.parquet", label=None, Outcome=LABELS)
-    assert "or the one that target names. Given: a, b, Outcome" in refusal(path)
+    assert "or the column that target names. Given: a, b, Outcome" in refusal(path)
     assert loaded(path, target="Outcome").columns == ("a", "b")
     assert "one of its columns: a, b, Outcome. Given: outcome" in refusal(path, target="outcome")
 

@@ -90,7 +90,7 @@ def test_two_files_for_one_purpose_are_refused(tmp_path: Path) -> None:
     write(tmp_path, "train-images-idx3-ubyte", "train-labels-idx1-ubyte")
     write(tmp_path, "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
     message = refusal(formats.read, tmp_path)
-    assert "needs one file of train images. Given: train-images-idx3-ubyte and" in message
+    assert "must have only one file of train images. Given: train-images-idx3-ubyte and" in message
 
 
 def test_a_file_without_its_pair_and_a_test_part_alone_are_refused(tmp_path: Path) -> None:
@@ -121,15 +121,15 @@ def test_every_type_of_values_is_read_exactly(tmp_path: Path, kind: str, name: s
     [
         (b"", "is the file complete?"),
         (b"\0\0\x08", "is the file complete?"),
-        (packed(IMAGES)[:-1], "its head says 1200 bytes of values. Given: 1199"),
-        (packed(IMAGES) + b"\0", "goes on after the 1200 bytes"),
-        (b"\0\1" + packed(IMAGES)[2:], "two zeros and one of IDX's types"),
-        (head(0x0A, 2) + b"ab", "two zeros and one of IDX's types"),
+        (packed(IMAGES)[:-1], "its header says 1200 bytes of values. Given: 1199"),
+        (packed(IMAGES) + b"\0", "more than the 1200 bytes"),
+        (b"\0\1" + packed(IMAGES)[2:], "two zeros and the code of an IDX type"),
+        (head(0x0A, 2) + b"ab", "two zeros and the code of an IDX type"),
         (head(8) + b"a", "1 to 4 axes. Given: 0"),
         (head(8, *[1] * 255) + b"a", "1 to 4 axes. Given: 255"),
         (head(8, 0, 2**32 - 1), "holds no values"),
-        (head(8, 2**32 - 1, 2**32 - 1) + b"ab", "which it cannot hold"),
-        (head(0x0E, 20) + bytes(15), "which it cannot hold"),
+        (head(8, 2**32 - 1, 2**32 - 1) + b"ab", "it is too small"),
+        (head(0x0E, 20) + bytes(15), "it is too small"),
     ],
 )
 def test_a_damaged_file_is_refused_packed_or_not(
@@ -153,7 +153,7 @@ def test_a_gzip_bomb_is_unpacked_no_further_than_its_head_says(tmp_path: Path) -
     bomb = bytearray(gzip.compress(head(8, 10) + bytes(20 << 20)))
     bomb[-6] ^= 1  # unpacking it to its end would find a wrong checksum
     (tmp_path / "file.gz").write_bytes(bomb)
-    assert "goes on after the 10 bytes" in refusal(idx.read_file, tmp_path / "file.gz")
+    assert "more than the 10 bytes" in refusal(idx.read_file, tmp_path / "file.gz")
 
 
 def test_a_gzipped_file_of_more_than_the_memory_is_refused_by_its_head(tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ def test_a_camera_s_jpeg_with_a_preview_is_its_first_picture() -> None:
         (saved(GREY.astype(np.int32), "tiff"), "Given: 32 bits, Pillow's mode I"),
         (saved(GREY.astype(np.float32), "tiff"), "Given: 32 bits, Pillow's mode F"),
         (saved(Image.new("LAB", (2, 2)), "tiff"), "Pillow's mode LAB"),
-        (saved(GREY, "tiff", tiffinfo={339: 2}), "values must be without a sign"),
+        (saved(GREY, "tiff", tiffinfo={339: 2}), "must have unsigned values"),
     ],
 )
 def test_more_than_8_bits_and_other_colour_spaces_are_refused(content: bytes, words: str) -> None:
@@ -261,7 +261,7 @@ def test_cut_and_changed_files_are_refused() -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, "no bytes; the path of a file is not followed"),
+        (None, "it has no bytes; ffnet does not open a path"),
         (b"", "it is none of PNG, JPEG, "),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "it is none of PNG, JPEG, "),
         (b"P5 2 1 255\nab", "it is none of PNG, JPEG, "),

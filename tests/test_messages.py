@@ -224,7 +224,7 @@ def test_a_flags_value_of_any_shape_is_one_line(call: Job, value: str) -> None:
         (["tune", "x.toml", "--name", "a\nb"],
          "--name: a text must have no control characters. Given: 'a\\nb'"),
         (["train", "--dataset", "~nobody-has-this-name/x.npz"],
-         "~ must be the folder of a user that there is. Given: ~nobody-has-this-name/x.npz"),
+         "~ must stand for an existing user's folder. Given: ~nobody-has-this-name/x.npz"),
     ],
 )  # fmt: skip
 def test_what_is_often_mistyped_is_answered_plainly(

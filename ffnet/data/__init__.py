@@ -1,1 +1,1 @@
-"""Data sets: `ffnet.data.load.load` finds, reads, checks, splits and measures one."""
+"""Data sets: `ffnet.data.load.load` finds, reads, checks, splits and standardises a data set."""

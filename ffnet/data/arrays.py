@@ -1,4 +1,4 @@
-"""Arrays of examples and of labels, from an npz file or from Python: the same rules for both."""
+"""Checks arrays of examples and labels. Arrays of npz files and from Python obey the same rules."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ class Pair(NamedTuple):
     Attributes:
         part: "train", "validation" or "test".
         where: what messages call both arrays.
-        of_x, of_y: what messages call each array.
+        of_x, of_y: what messages call the array x and the array y.
         x: the examples [N, ...].
         labels: the labels.
     """
@@ -31,14 +31,14 @@ class Pair(NamedTuple):
 
 
 def read(pairs: Iterable[Pair], drop_unlabelled: bool) -> Raw:
-    """The parts of a set, without the files and the names.
+    """Join the parts into a Raw; the caller adds files and names.
 
     Args:
-        pairs: one for each part, "train" among them.
-        drop_unlabelled: whether rows without a label are left out; if not, they are refused.
+        pairs: a pair for each part; the part "train" must be among them.
+        drop_unlabelled: True leaves rows without a label out, False refuses them.
 
     Raises:
-        InputError: the arrays do not go together, or hold what can be no feature or no label.
+        InputError: the arrays do not match, or hold values that cannot be features or labels.
     """
     parts, unlabelled, kinds, dtypes = {}, {}, {}, {}
     for pair in pairs:
@@ -63,11 +63,11 @@ def _labelled(pair: Pair, drop: bool) -> Array:
 
 
 def _refuse_two_scales(dtypes: Mapping[str, np.dtype[Any]]) -> None:
-    """Refuse bytes beside floats: one part may be pixels from 0 to 255, the other from 0 to 1."""
+    """Refuse uint8 in one part and floats in another: the pixels may be 0 to 255 and 0 to 1."""
     of_bytes = [where for where, dtype in dtypes.items() if dtype == np.uint8]
     of_floats = [where for where, dtype in dtypes.items() if dtype.kind == "f"]
     if of_bytes and of_floats:
         raise InputError(
-            f"the examples of all parts must be of one type. Given: {of_bytes[0]}, of uint8, and "
-            f"{of_floats[0]}, of {dtypes[of_floats[0]]}; save both in the same"
+            f"the examples of all parts must have the same dtype. Given: {of_bytes[0]} with uint8 "
+            f"and {of_floats[0]} with {dtypes[of_floats[0]]}; save both with the same dtype"
         )

@@ -1,9 +1,10 @@
-"""Decoded images in a file, so that the next run maps them instead of decoding again.
+"""Keeps decoded images in a file, so that the next run can map them instead of decoding again.
 
-The file's name holds the SHA-256 of the file it was decoded from: another content is another name.
-It is written beside its place and renamed when complete, so no half file is ever read, and any
-number of processes may write it. It is believed if it is this user's and has its own SHA-256.
-Its content: the SHA-256 of what follows, 32 bytes; the shape as JSON, padded with blanks to 96
+The cache file's name holds the SHA-256 of the source file, so changed images get a new cache file.
+A cache file is written under a temporary name and renamed when it is complete. So a reader never
+sees half a file, and several processes may write at the same time. A cache file is used only if it
+belongs to this user and its checksum is right.
+Layout of the file: SHA-256 of the rest (32 bytes); the shape as JSON, padded with blanks to 96
 bytes; the pixels.
 """
 
@@ -27,37 +28,39 @@ from ffnet.system.atomic import MARK, atomic_write
 
 Pixels = npt.NDArray[np.uint8]
 
-VERSION = "2"  # part of the name: a change of decoder or layout starts anew
+VERSION = "2"  # part of the file's name; change it with the decoder or the layout
 DIGEST, HEAD = 32, 128  # bytes
 STALE_SECONDS = 3600
-"""An unfinished file that is older was left by a process that was killed."""
+"""An unfinished file older than this was left by a process that was killed."""
 
 
 def folder() -> Path:
-    """Where decoded sets are kept: $FFNET_CACHE, or the user's cache folder."""
+    """Return the folder for cache files: $FFNET_CACHE, or the user's cache folder."""
     return Path(os.environ.get("FFNET_CACHE") or platformdirs.user_cache_dir("ffnet"))
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
+    """Return the SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def decoded(source: Path, column: str, decode: Callable[[], npt.NDArray[Any]]) -> Pixels:
-    """The images of a file: memory-mapped when cached, else decoded and cached.
+    """Return the images of a file, uint8 [N, ...].
+
+    Images in the cache are memory-mapped. Others are decoded and written to the cache.
 
     Args:
         source: the file that `decode` reads.
-        column: the column of the file that it reads.
-        decode: gives the images, uint8 [N, ...].
+        column: the column that `decode` reads.
+        decode: returns the decoded images, uint8 [N, ...].
     """
     name, of_column = file_digest(source), hashlib.sha256(column.encode(errors="replace"))
     path = folder() / f"{name}-{of_column.hexdigest()[:8]}-v{VERSION}.pixels"
-    with contextlib.suppress(OSError, ValueError):  # absent, damaged or someone else's
+    with contextlib.suppress(OSError, ValueError):  # absent, damaged or another user's
         return _read(path)
     pixels = decode()
-    with contextlib.suppress(OSError, ValueError):  # no room or no permission: go on without
+    with contextlib.suppress(OSError, ValueError):  # no room or no permission: do not cache
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _remove_leftovers(path, name)
         _write(path, pixels)
@@ -96,11 +99,11 @@ def _write(path: Path, pixels: npt.NDArray[Any]) -> None:
 
 
 def _remove_leftovers(path: Path, name: str) -> None:
-    """Files of earlier versions for the same source, and unfinished ones of killed processes."""
+    """Remove cache files of earlier versions, and unfinished files of killed processes."""
     for other in path.parent.glob(f"{name}-*"):
         if f"-v{VERSION}." not in other.name:
             other.unlink(missing_ok=True)
     for part in (*path.parent.glob(f"{MARK}*.pixels-*"), *path.parent.glob("*.part")):
-        with contextlib.suppress(FileNotFoundError):  # its process has just finished it
+        with contextlib.suppress(FileNotFoundError):  # another process has just renamed it
             if time.time() - part.stat().st_mtime > STALE_SECONDS:
                 part.unlink()

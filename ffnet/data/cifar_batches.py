@@ -1,7 +1,7 @@
-"""CIFAR-10's original Python batches, from a folder or from cifar-10-python.tar.gz.
+"""Reads CIFAR-10's original Python batches, from a folder or from cifar-10-python.tar.gz.
 
-The batches are pickles, and an archive may come from anywhere: the pickles are not run, and the
-archive is read in memory, never unpacked to the disk.
+The batches are pickles, and nobody knows who made an archive. So the pickles are not executed, and
+the archive is read in memory and never unpacked to the disk.
 Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 """
 
@@ -18,34 +18,34 @@ from ffnet.data.raw import refuse_irregular
 TRAIN = tuple(f"data_batch_{i}" for i in range(1, 6))
 FILES = (*TRAIN, "test_batch")
 MOST_BYTES = 128 << 20
-"""A batch has 31 MB; one that Python 2 wrote in protocol 0 has 90 MB."""
+"""Limit for a batch. The originals have 31 MB; in Python 2's protocol 0 they would have 90 MB."""
 MOST_ARCHIVE_BYTES = 1 << 30
-"""The archive has 186 MB when unpacked."""
+"""Limit for the unpacked archive. The original has 186 MB."""
 MOST_MEMBERS = 1000
-"""The archive has 9."""
+"""Limit for the members of the archive. The original has 9."""
 BLOCK = 512
-"""Bytes of a member's head in a tar; its content takes a multiple of this."""
+"""Bytes of a member's header in a tar; the member's content is padded to a multiple of this."""
 
 Batch = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
 
 def read(path: Path) -> dict[str, Batch]:
-    """Part → (images [N, 32, 32, 3] uint8, labels [N]).
+    """Return {part: (images [N, 32, 32, 3] uint8, labels [N] int64)} for "train" and "test".
 
     Args:
-        path: the folder cifar-10-batches-py, or the tar.gz of it.
+        path: the folder cifar-10-batches-py, or its archive (tar.gz).
 
     Raises:
-        ValueError, OSError, EOFError, zlib.error: not such batches, or damaged.
-        InputError: a batch is no regular file.
+        ValueError, OSError, EOFError, zlib.error: the files are damaged or are not these batches.
+        InputError: a batch is a pipe, a socket or a device.
     """
     batches: dict[str, Batch] = {}
     for name, content in _from_tar(path) if path.is_file() else _from_folder(path):
         if name in batches:
-            raise ValueError(f"{name} stands twice in the archive")
+            raise ValueError(f"the archive has {name} twice")
         batches[name] = _batch(name, content)
     if batches.keys().isdisjoint(TRAIN):
-        raise ValueError("it has none of data_batch_1 to 5; CIFAR-10 is read, CIFAR-100 is not")
+        raise ValueError("it has none of data_batch_1 to 5; ffnet reads CIFAR-10, not CIFAR-100")
     missing = [name for name in FILES if name not in batches]
     if missing:
         raise ValueError(f"missing: {', '.join(missing)}")
@@ -69,9 +69,10 @@ def _check_size(name: str, size: int) -> None:
 
 
 def _from_tar(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The batches among an archive's members, which must be regular files.
+    """Yield name and content of the batches in an archive.
 
-    Python's tarfile keeps every member, and takes as much memory as a head says; this takes none.
+    Python's tarfile is not used: it keeps all members in memory and believes every size in a
+    header, so a small hostile archive could fill the memory.
     """
     with gzip.open(path) as archive:
         members = 0
@@ -86,13 +87,13 @@ def _from_tar(path: Path) -> Iterator[tuple[str, bytes]]:
             else:
                 archive.seek(size, 1)
             archive.seek(-size % BLOCK, 1)
-        while archive.read(1 << 20):  # at the end, gzip compares its checksum
+        while archive.read(1 << 20):  # gzip compares its checksum at the end of the file
             if archive.tell() > MOST_ARCHIVE_BYTES:
                 raise ValueError(f"more than {MOST_ARCHIVE_BYTES} bytes")
 
 
 def _member(head: bytes) -> tuple[str, int]:
-    """A member's name without its folders, and the bytes that follow its head."""
+    """Return a member's name without its folders, and the number of bytes of its content."""
     if len(head) < BLOCK:
         raise ValueError("the archive is cut")
     kind = head[156:157]
@@ -123,14 +124,14 @@ def _batch(name: str, content: bytes) -> Batch:
         raise ValueError(f"{name} must hold a dict. Given: {type(batch).__name__}")
     fields = {key.encode() if isinstance(key, str) else key: v for key, v in batch.items()}
     if b"fine_labels" in fields:
-        raise ValueError("it has fine_labels; CIFAR-10 is read, CIFAR-100 is not")
+        raise ValueError("it has fine_labels; ffnet reads CIFAR-10, not CIFAR-100")
     missing = [key.decode() for key in (b"data", b"labels") if key not in fields]
     if missing:
         raise ValueError(f"{name} must have data and labels. Missing: {' and '.join(missing)}")
     pixels, labels = _pixels(name, fields[b"data"]), _labels(name, fields[b"labels"])
     if len(pixels) != len(labels):
         raise ValueError(f"{name} has {len(pixels)} images and {len(labels)} labels")
-    # Stored channel by channel; the rest of ffnet has channels last.
+    # The file has the channels first, ffnet has them last.
     return pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy(), labels
 
 

@@ -1,4 +1,4 @@
-"""Columns of tables: which one holds the labels, and which ones the examples."""
+"""Decides which column of a table holds the labels, and which columns hold the examples."""
 
 import json
 import re
@@ -19,19 +19,19 @@ ENCODED = ("img", "image")
 MOST_CLASSES = 100_000
 UNNAMED = re.compile(r"Unnamed: \d+.*")
 ROW_NUMBERS = re.compile(r"index|level_\d+", re.I)
-"""What pandas calls an index without a name when `reset_index` makes a column of it."""
+"""The names that pandas' `reset_index` gives to the column of an index without a name."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Which columns of a set are what.
+    """What each column of a data set is. Of `image`, `pixels` and `features` only one is set.
 
     Attributes:
         target: the column of labels.
-        image: the column of encoded images, if there is one.
-        pixels: else the column of lists, if there is one.
-        features: else the columns of numbers, in the order of the first table.
-        unused: every other column but indices of pandas.
+        image: the column of encoded images.
+        pixels: the column of lists of numbers.
+        features: the columns of numbers, in the order of the first table.
+        unused: all other columns, without the indices of pandas.
     """
 
     target: str
@@ -42,14 +42,16 @@ class Layout:
 
 
 def refuse_same_names(schema: pa.Schema, where: str) -> None:
-    """Raise InputError if two columns have one name."""
+    """Raise InputError if two columns have the same name."""
     twice = {name for name in schema.names if schema.names.count(name) > 1}
     if twice:
-        raise InputError(f"{where}: each column needs a name of its own. Given: {listed(twice)}")
+        raise InputError(
+            f"{where}: columns must have different names. Given twice: {listed(twice)}"
+        )
 
 
 def _indices(schema: pa.Schema, where: str) -> set[str]:
-    """The columns that hold an index of pandas, which is no feature."""
+    """Return the names of the columns that hold an index of pandas; an index is no feature."""
     about = metadata_json(schema, b"pandas", where)
     named = about.get("index_columns") if isinstance(about, dict) else None
     named = named if isinstance(named, list) else []
@@ -58,7 +60,11 @@ def _indices(schema: pa.Schema, where: str) -> set[str]:
 
 
 def find_layout(schema: pa.Schema, where: str, target: str | None) -> Layout:
-    """Which columns are what, by the first table; raises InputError where that is not certain."""
+    """Return what each column is, judged by the first table.
+
+    Raises:
+        InputError: there is no such layout, or more than one.
+    """
     indices = _indices(schema, where)
     names = [name for name in schema.names if name not in indices]
     target = _target(schema.names if target else names, where, target)
@@ -80,7 +86,7 @@ def find_layout(schema: pa.Schema, where: str, target: str | None) -> Layout:
     if wrong or not rest:
         raise InputError(
             f"{where}: needs an image column ({' or '.join(ENCODED)}), one list column, or numeric "
-            f"columns only. Given: {listed(wrong) if wrong else 'labels alone'}; write categories "
+            f"columns only. Given: {listed(wrong) if wrong else 'only labels'}; write categories "
             f"as numbers or leave them out; target names the label column"
         )
     return Layout(target, features=tuple(rest))
@@ -101,7 +107,7 @@ def _target(names: list[str], where: str, wanted: str | None) -> str:
         )
     if not found:
         raise InputError(
-            f"{where}: needs a label column, one of {', '.join(LABELS)}, or the one that target "
+            f"{where}: needs a label column: {', '.join(LABELS)}, or the column that target "
             f"names. Given: {listed(names, 12) or 'no columns'}"
         )
     return found[0]
@@ -115,7 +121,10 @@ def _image(encoded: list[str], where: str) -> str | None:
 
 
 def refuse_other_columns(layout: Layout, schema: pa.Schema, where: str, first: str) -> None:
-    """Each table must have the columns that are used, and if they are features no others."""
+    """Raise InputError unless a table has all columns of the layout.
+
+    Where the features are columns, the table must have no other column: it might be a feature.
+    """
     names = set(schema.names) - (_indices(schema, where) - {layout.target})
     used = [layout.target, *filter(None, [layout.image, layout.pixels]), *layout.features]
     missing = [name for name in used if name not in names]
@@ -132,27 +141,27 @@ def refuse_other_columns(layout: Layout, schema: pa.Schema, where: str, first: s
 
 
 def refuse_row_numbers(name: str, numbers: Sequence[npt.NDArray[np.float64]], where: str) -> None:
-    """A column that pandas made of an index, and that numbers the rows, is no feature.
+    """Raise InputError if a column that pandas made from an index only numbers the rows.
 
-    It tells in what order the rows stood before they were shuffled, which may tell the class. It is
-    known by its name (`ROW_NUMBERS`) and by its values: 0 to N - 1, or 1 to N, each once, in each
-    table or in all.
+    Row numbers show the order before the rows were shuffled, and so may give the class away. Such
+    a column has a name of `ROW_NUMBERS`, and its values are 0 to N - 1 or 1 to N, each once, in
+    each table or in all tables together.
 
     Args:
-        name: the column.
-        numbers: its values in each table.
-        where: the first table, for messages.
+        name: the column's name.
+        numbers: the column's values in each table.
+        where: what messages call the first table.
     """
     if all(map(_is_numbering, numbers)) or _is_numbering(np.concatenate(numbers)):
         raise InputError(
             f"{where}: a feature must not be the number of the row. Given: column "
-            f"{listed([name])}, each number once, as pandas keeps an index; drop this column, "
-            f"or rename it if it is a feature"
+            f"{listed([name])}, which counts the rows as an index of pandas does; drop this "
+            f"column, or rename it if it is a feature"
         )
 
 
 def as_float64(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
-    """A column of numbers; gaps are NaN."""
+    """Return a column of numbers as float64 [N]; missing values become NaN."""
     return np.asarray(stored(column).cast(pa.float64(), safe=False).to_numpy(), np.float64)
 
 
@@ -162,7 +171,11 @@ def _is_numbering(values: npt.NDArray[np.float64]) -> bool:
 
 
 def metadata_json(schema: pa.Schema, key: bytes, where: str) -> Any:
-    """What the metadata hold under a key; None where there is nothing."""
+    """Return the JSON value under a key of the schema's metadata, or None without such a key.
+
+    Raises:
+        InputError: the value is not JSON.
+    """
     text = (schema.metadata or {}).get(key)
     if text is None:
         return None
@@ -170,11 +183,11 @@ def metadata_json(schema: pa.Schema, key: bytes, where: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         name = key.decode()
-        raise InputError(f"{where}: its {name!r} metadata must be JSON; write it again") from None
+        raise InputError(f"{where}: metadata {name!r} must be JSON; write the file again") from None
 
 
 def class_names(schema: pa.Schema, label: str, where: str) -> tuple[str, ...] | None:
-    """Class names from the metadata that the Hugging Face hub writes, when there are any."""
+    """Return the class names from the Hugging Face hub's metadata, or None if it has none."""
     names = metadata_json(schema, b"huggingface", where)
     for key in ("info", "features", label, "names"):
         names = names.get(key) if isinstance(names, dict) else None
@@ -194,12 +207,16 @@ def class_names(schema: pa.Schema, label: str, where: str) -> tuple[str, ...] | 
 
 
 def has_control(text: str) -> bool:
-    """Whether a control character stands in a text, as a line break or NUL is."""
+    """Whether a text has a control character, for example a line break or NUL."""
     return any(unicodedata.category(character) == "Cc" for character in text)
 
 
 def same_classes(named: Mapping[str, tuple[str, ...] | None]) -> tuple[str, ...] | None:
-    """The class names of all tables that have any; raises InputError if they differ."""
+    """Return the class names that the tables agree on, or None if no table has class names.
+
+    Raises:
+        InputError: two tables have different class names.
+    """
     different = list(dict.fromkeys(names for names in named.values() if names))
     if len(different) > 1:
         raise InputError(
@@ -210,16 +227,16 @@ def same_classes(named: Mapping[str, tuple[str, ...] | None]) -> tuple[str, ...]
 
 
 def _value_type(kind: pa.DataType) -> pa.DataType:
-    """The type of the values: dictionaries and extensions are only ways to store them."""
+    """Return the type of a column's values, without the dictionary or extension around it."""
     if isinstance(kind, pa.BaseExtensionType):
         return _value_type(kind.storage_type)
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def stored(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column's values as such: not as a dictionary's, not as an extension's, no text as views.
+    """Return a column's plain values: no dictionary, no extension type, no views of text.
 
-    Views of lists stay: PyArrow 26 casts them to lists whose last offset is missing.
+    Views of lists stay views, because PyArrow 26 casts them to lists without the last offset.
     """
     kind = column.type
     if isinstance(kind, pa.BaseExtensionType):
@@ -243,18 +260,18 @@ def _is_encoded(kind: pa.DataType) -> bool:
 
 
 def is_list(kind: pa.DataType) -> bool:
-    """Whether values of that type are lists."""
+    """Whether a type is a list type."""
     return bool(
         pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     )
 
 
 def is_number(kind: pa.DataType) -> bool:
-    """Whether values of that type are numbers, or are all missing."""
+    """Whether a type is a number type, or null (all values missing)."""
     return any(
         is_kind(kind)
         for is_kind in (
             pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal,
-            pa.types.is_null,  # a column of nothing but gaps, refused as such
+            pa.types.is_null,  # a column without any value; another check refuses it
         )
     )  # fmt: skip

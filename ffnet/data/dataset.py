@@ -1,4 +1,4 @@
-"""What a data set is once loaded: parts of examples, the classes and the training statistics."""
+"""A loaded data set: its parts, its classes, and mean and deviation of the training part."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,7 @@ from ffnet.data.scaling import standardized
 from ffnet.errors import InputError
 
 NAMED = 12
-"""Columns that the first line of a study names."""
+"""How many columns the first line of a study names at most."""
 
 Array = npt.NDArray[Any]
 IntArray = npt.NDArray[np.int32]
@@ -24,7 +24,7 @@ class Part:
 
     Attributes:
         x: images [N, height, width] or [N, height, width, channels], or features [N, columns];
-            uint8 for pixels as they stand in the file, else floats.
+            uint8 for pixels with the file's values, else floats.
         y: class of each example, int32 [N], 0 <= y < number of classes.
     """
 
@@ -35,7 +35,7 @@ class Part:
         return len(self.y)
 
     def take(self, index: slice | npt.NDArray[np.intp]) -> "Part":
-        """The examples at `index`: a view for a slice, a copy for an array."""
+        """Return the examples at `index`: a view for a slice, a copy for an array of indices."""
         return Part(self.x[index], self.y[index])
 
 
@@ -44,21 +44,22 @@ class DataSet:
     """A data set ready to train on.
 
     Attributes:
-        name: what the study calls it.
-        train, validation, test: the parts; no example stands in two. Pixels (uint8) are as in the
-            file, features (float32) standardised. `test` is None on its way to a trial, so that
-            no trial can see it.
-        classes: the class names; their number is the number of scores a net gives.
-        mean, std: per channel [C] of images or per column [D] of features, from `train` alone:
-            float32 for pixels, float64 for features as they stood in the file.
-        source: where it was read.
-        digest: SHA-256 of the files read, to tell one content from another.
-        dtype: of the examples in the file: "uint8", "float32", or "float64" where float32 does not
-            hold each number.
-        columns: the names of the features of one example, where they have names.
-        target: the column or array of the labels, where it has a name.
+        name: the name of the data set in the study.
+        train, validation, test: the parts; no example is in two parts. Pixels (uint8) have the
+            file's values, features (float32) are standardised. `test` is None in the data set
+            that trials get, so that no trial can see test examples.
+        classes: the class names; a net gives a score for each of them.
+        mean, std: mean and standard deviation of the training part, for each channel [C] of
+            images or each feature [D]. float32 for pixels; float64 for features, measured before
+            they were standardised.
+        source: where the data were read.
+        digest: SHA-256 of the contents of the files.
+        dtype: dtype of the examples in the file: "uint8", "float32", or "float64" if float32
+            cannot hold every number.
+        columns: the names of the features, if they have names.
+        target: the name of the column or array of labels, if it has a name.
         unused: the columns or arrays of the files that are not used.
-        unlabelled: part → rows left out because they have no label.
+        unlabelled: {part: number of rows left out because they have no label}.
     """
 
     name: str
@@ -78,7 +79,7 @@ class DataSet:
 
     @property
     def example_shape(self) -> tuple[int, ...]:
-        """Shape of one example, e.g. (32, 32, 3) or (64,)."""
+        """Shape of one example, for example (32, 32, 3) or (64,)."""
         return tuple(self.train.x.shape[1:])
 
     @property
@@ -87,11 +88,11 @@ class DataSet:
         return int(np.prod(self.example_shape))
 
     def without_test(self) -> Self:
-        """The same set for a trial: test examples are never sent to one."""
+        """Return the data set without the test part: trials get this one."""
         return replace(self, test=None)
 
     def describe(self) -> str:
-        """One line: name, sizes of the parts, shape, classes; what is used of a table's columns."""
+        """Describe the set in one line: name, sizes of the parts, shape, classes, columns."""
         sizes = "/".join(f"{len(p):,}" for p in (self.train, self.validation, self.test) if p)
         shape = "×".join(map(str, self.example_shape))
         line = f"{self.name}: {sizes} train/validation/test, {shape}, {len(self.classes)} classes"
@@ -105,12 +106,12 @@ class DataSet:
         return line
 
     def normalized(self, x: Array) -> Array:
-        """Examples of a part [N, ...] as the net gets them: float32, mean 0 and deviation 1."""
+        """Return examples [N, ...] as float32 with the training part's mean 0 and deviation 1."""
         return standardized(x, self.mean, self.std) if x.dtype == np.uint8 else x
 
 
 def refuse_odd(x: Array, labels: int, where: str) -> None:
-    """Raise InputError unless `x` [N, ...] has an example for each of the labels, and features."""
+    """Raise InputError unless `x` [N, ...] has features, and an example for each label."""
     refuse_uneven(len(x), labels, where)
     if len(x) == 0:
         raise InputError(f"{where}: must have an example that has a label. Given: 0 examples")

@@ -1,4 +1,4 @@
-"""Features as they stand in files: which are missing, and as floats that tell them apart."""
+"""Turns the features of files into floats without merging two numbers; refuses missing values."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,20 +13,21 @@ Array = npt.NDArray[Any]
 
 
 def as_floats(x: Array, where: str, columns: Sequence[str] | None = None) -> Array:
-    """Features as float32 where that dtype holds every number of theirs, else as float64.
+    """Return features [N, ...] as float32 if every number of the dtype fits, else as float64.
 
     Args:
         x: numbers [N, ...].
-        where: the file and the array or column, for messages.
-        columns: names of the features of one example.
+        where: what messages call the file and the array or column.
+        columns: names of the features.
 
     Raises:
-        InputError: no numbers, a missing or infinite one, or one that float64 cannot hold.
+        InputError: the values are not numbers, or a number is missing, infinite or one that
+            float64 cannot hold.
     """
     if x.dtype.kind not in "biuf":
         raise InputError(f"{where}: features must be numbers. Given: {listed([x.dtype])}")
     small = x.dtype.itemsize <= (4 if x.dtype.kind == "f" else 2)
-    with np.errstate(over="ignore", under="ignore"):  # of a long double: refused below
+    with np.errstate(over="ignore", under="ignore"):  # only long doubles; refused below
         floats = x.astype(np.float32 if small else np.float64, copy=False)
     if x.dtype.kind == "f":
         _refuse_gaps(x, where, columns)
@@ -43,7 +44,7 @@ def fits_float32(x: Array) -> bool:
 
 
 def _refuse_rounded(x: Array, floats: Array, where: str) -> None:
-    """Numbers that float64 rounds are refused: it may merge two of them."""
+    """Raise InputError if float64 rounds a number, because two numbers may become equal."""
     for at in _rounded(x, floats):
         whole = x.dtype.kind in "iu"
         way = "subtract a constant from the whole column" if whole else "save them as float64"
@@ -54,7 +55,7 @@ def _refuse_rounded(x: Array, floats: Array, where: str) -> None:
 
 
 def _rounded(x: Array, floats: Array) -> Iterator[int]:
-    """Where float64 does not hold a number: whole ones beyond 2^53, and long doubles."""
+    """Yield the positions of numbers that float64 rounds: integers beyond 2^53, long doubles."""
     if x.size == 0 or x.itemsize < 8:
         return
     if x.dtype.kind == "f":

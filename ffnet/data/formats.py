@@ -1,7 +1,7 @@
-"""Reads data files: npz, IDX, Parquet and CIFAR-10's Python batches. `read(path)` tells which.
+"""Reads data files: npz, IDX, Parquet and CIFAR-10's Python batches. `read` finds out the format.
 
-Every reader gives the parts as they stand in the files; splitting comes after (`ffnet.data.load`).
-A file that is cut or of another kind raises InputError naming it.
+The readers return the parts that the files have; `ffnet.data.load` splits them later. A damaged
+file, or a file of another kind, raises an InputError that names the file.
 """
 
 import re
@@ -13,20 +13,21 @@ from ffnet.errors import InputError
 from ffnet.spec.sections import Data
 
 UNREAD = ("csv", "tsv", "jsonl", "arrow", "feather", "orc", "npy", "pkl", "pickle", "xlsx", "pq")
-"""Endings of tables that other tools read."""
+"""Endings of table files that ffnet does not read."""
 HUBS_FOLDER = "data"  # where the Hugging Face hub keeps a set's Parquet files
 
 
 def read(path: Path, data: Data | None = None) -> Raw | None:
-    """The data at `path`, or None when a folder holds nothing that ffnet can read.
+    """Return the data at `path`, or None when a folder holds nothing that ffnet can read.
 
     Args:
-        path: a .npz or .parquet file, a cifar-10-python.tar.gz, or a folder with one of: Parquet
-            files (named after their part, or one alone), IDX files, CIFAR-10 batches, one npz.
-        data: what the study says of its data; None: nothing.
+        path: a .npz or .parquet file, a cifar-10-python.tar.gz, or a folder. The folder holds
+            either Parquet files (a single file, or files named after their part), or IDX files,
+            or CIFAR-10 batches, or a single npz file.
+        data: the `[data]` section of the study. None stands for its defaults.
 
     Raises:
-        InputError: a file that is not what its name says, or a file of an unknown kind.
+        InputError: a file's content does not match its name, or the format is unknown.
     """
     data = data or Data()
     if path.is_dir():
@@ -64,7 +65,7 @@ def _read_folder(folder: Path, data: Data) -> Raw | None:
         _refuse_unread(tables[0].parent)
         return parquet.read(_parts(tables, folder), data)
     if len(archives) > 1:
-        raise InputError(f"{folder}: holds {len(archives)} npz files; give the path of one")
+        raise InputError(f"{folder}: holds {len(archives)} npz files; give the path of one of them")
     return npz.read(archives[0], data) if archives else None
 
 
@@ -92,7 +93,7 @@ def _ending(folder: Path, ending: str) -> list[Path]:
 
 
 def _parquet_files(folder: Path) -> list[Path]:
-    """The Parquet files of a folder, of its `data` folder, or of a folder for each part."""
+    """Find Parquet files in a folder, or in its folder `data`, or in its folder for each part."""
     found = {}
     below = sorted(p for p in folder.iterdir() if p.name in PARTS and p.is_dir())
     for places in ([folder], [folder / HUBS_FOLDER], below):
@@ -105,7 +106,7 @@ def _parquet_files(folder: Path) -> list[Path]:
 
 
 def _parts(files: list[Path], folder: Path) -> dict[str, list[Path]]:
-    """Part → its files, each named after its part; a file alone may have any other name."""
+    """Return {part: its files}, judged by the files' names. A single file may have any name."""
     parts: dict[str, list[Path]] = {"train": [], "validation": [], "test": []}
     nameless = []
     for file in files:
@@ -130,19 +131,25 @@ def _parts(files: list[Path], folder: Path) -> dict[str, list[Path]]:
 
 
 def _refuse_unread(folder: Path) -> None:
-    """A file named after a part, of a kind that is not read, must not be left out in silence."""
+    """Raise InputError for a file whose name names a part but which ffnet cannot read.
+
+    Without the error, that part would be missing in silence.
+    """
     for path in matching(folder, "*"):
         stem = path.name.partition(".")[0].lower()
         kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
         if re.split("[^a-z]", stem)[0] in PARTS and kind in UNREAD:
             raise InputError(
-                f"{path}: a part beside Parquet files must be Parquet too. Given: {kind}; convert "
+                f"{path}: all parts must be Parquet files if one part is. Given: {kind}; convert "
                 f"or remove it"
             )
 
 
 def _refuse_copies(files: list[Path]) -> None:
-    """The same content twice would count examples twice, or test a net on what it has learnt."""
+    """Raise InputError if two files are equal.
+
+    Examples would count twice, or a net would be tested on examples that it was trained on.
+    """
     seen: dict[tuple[int, str], Path] = {}
     sizes = [file.stat().st_size for file in files]
     for file, size in zip(files, sizes, strict=True):
@@ -151,13 +158,13 @@ def _refuse_copies(files: list[Path]) -> None:
                 other = seen.setdefault((size, cache.file_digest(file)), file)
             if other is not file:
                 raise InputError(
-                    f"{file}: must not hold the same as another file. Given: a copy of "
+                    f"{file}: must not have the same content as another file. Given: a copy of "
                     f"{other.name}; remove one of them"
                 )
 
 
 def _refuse_missing_shards(files: list[Path]) -> None:
-    """`train-00000-of-00003.parquet` says that there are three."""
+    """Raise InputError unless all shards are there: `train-00000-of-00003.parquet` has three."""
     shards: dict[tuple[str, int], list[int]] = {}
     for file in files:
         if match := re.match(r"(.*?)-(\d{1,9})-of-(\d{1,9})", file.name):

@@ -1,15 +1,15 @@
-"""Data given from Python: arrays of examples and labels, or a table with a column of labels.
+"""Reads data from Python: arrays of examples and labels, or a table with a column of labels.
 
-    (x, y)                                    arrays, or what NumPy makes arrays of: lists, tensors
-    (frame, series)                           a table of features and its labels
+    (x, y)                                    arrays, or what NumPy can turn into arrays: lists, …
+    (frame, series)                           a table of features, and its labels
     frame                                     a table; the study's `target` names the labels' column
     {"train": (x, y), "validation": (x, y), "test": (x, y)}      parts, of arrays or of tables
 
-A table is a pandas DataFrame, a PyArrow Table or RecordBatch, or one of any library that speaks
-Arrow's C interface, as Polars does. pandas is never imported here.
+A table is a pandas DataFrame, a PyArrow Table or RecordBatch, or a table of any library that has
+Arrow's C interface, for example Polars. pandas is never imported here.
 
-The rules are those of npz files for arrays and those of Parquet files for tables, and the same
-content gives the same data set, bit by bit. The caller's arrays are not changed.
+Arrays obey the rules of npz files, and tables obey the rules of Parquet files. The same content
+gives the same data set, bit by bit. The caller's arrays are not changed.
 """
 
 import warnings
@@ -40,21 +40,21 @@ class GivenTable(tables.Table):
         self.schema = table.schema
 
     def read(self, columns: list[str]) -> pa.Table:
-        """These columns, which are not copied."""
+        """Return the named columns, without copying them."""
         return self.table.select(columns)
 
     def images(self, column: str) -> Array:
-        """The images of a column, decoded."""
+        """Return the decoded images of a column."""
         batches = self.table.select([column]).to_batches(tables.IMAGES_AT_ONCE)
         return images.decode(tables.encoded(batches), len(self.table), self.where)
 
     def reading(self) -> AbstractContextManager[None]:
-        """Turns what PyArrow raises for odd values into one InputError."""
+        """Turn errors that PyArrow raises for odd values into an InputError."""
         return refused(self.where, "cannot be read as a table")
 
 
 def as_given(data: Data) -> Data:
-    """What a study says of data that are given from Python: its dataset is "given".
+    """Return the `[data]` section for data from Python: its dataset is "given".
 
     Raises:
         InputError: the study names another data set, or a folder of data.
@@ -66,22 +66,22 @@ def as_given(data: Data) -> Data:
     ):
         if value not in usual:
             raise InputError(
-                f"{field} must be left out where the data are given from Python (data=…). "
+                f"{field} must be left out when the data are given from Python (data=…). "
                 f"Given: {value}"
             )
     return data.model_copy(update={"dataset": GIVEN})
 
 
 def read(given: Any, data: Data) -> Raw:
-    """The parts of data that are given from Python.
+    """Read data from Python into parts.
 
     Args:
-        given: a pair (x, y), a table, or parts of them; see the top of this module.
-        data: its `target` names the labels' column of a table; its `drop_unlabelled` says what is
-            done with rows that have no label.
+        given: a pair (x, y), a table, or a dict of parts; see the top of this module.
+        data: `target` names the column of labels of a table; `drop_unlabelled` decides whether
+            rows without a label are left out or refused.
 
     Raises:
-        InputError: another thing is given, or data that break a rule of npz or Parquet files.
+        InputError: `given` has another form, or breaks a rule of npz or Parquet files.
 
     Example:
         >>> read(([[0.5], [1.5]], ["low", "high"]), Data(dataset="given")).parts["train"][1]
@@ -111,7 +111,7 @@ def read(given: Any, data: Data) -> Raw:
 
 
 def _parts(given: Any) -> dict[str, Any]:
-    """Part → what was given for it; all is "train" where no parts are given."""
+    """Return {part: its data}. Data without parts are all in the part "train"."""
     if not isinstance(given, Mapping):
         return {"train": given}
     parts: dict[str, Any] = {}
@@ -133,7 +133,7 @@ def _is_pair(value: Any) -> bool:
 
 
 def _read(value: Any, part: str, suffix: str, target: str | None) -> GivenTable | arrays.Pair:
-    """One part, as a table with its labels or as a pair of arrays."""
+    """Read one part, as a table with its labels or as a pair of arrays."""
     where = f"data{suffix}"
     if not _is_pair(value):
         table = _table(value, where)
@@ -157,9 +157,10 @@ def _read(value: Any, part: str, suffix: str, target: str | None) -> GivenTable 
 
 
 def _table(value: Any, where: str) -> pa.Table | None:
-    """A table as one of PyArrow; None where the value is no table.
+    """Return the value as a PyArrow table, or None if it is no table.
 
-    An index of pandas is kept as a Parquet file keeps it: the metadata tell that it is no feature.
+    An index of pandas becomes a column, and the metadata say that this column is an index, as in
+    a Parquet file.
     """
     if isinstance(value, pa.Table):
         return value
@@ -173,7 +174,7 @@ def _table(value: Any, where: str) -> pa.Table | None:
 
 
 def _is_frame(value: Any) -> bool:
-    """Whether a value is a DataFrame of pandas, as far as its attributes tell."""
+    """Whether a value is a DataFrame of pandas, judged by its attributes."""
     return hasattr(value, "iloc") and hasattr(value, "columns")
 
 
@@ -182,11 +183,11 @@ def _is_series(value: Any) -> bool:
 
 
 def _with_labels(table: pa.Table, y: Any, of_x: str, of_y: str, target: str) -> pa.Table:
-    """The table with its labels as a last column."""
+    """Return the table with the labels as its last column."""
     if target in table.schema.names:
         raise InputError(
-            f"{of_x}: must not have a column of the labels' name. Given: {listed([target])}; drop "
-            f"this column where it holds the labels, or give the labels another name with target"
+            f"{of_x}: must not have a column with the labels' name. Given: {listed([target])}; "
+            f"drop this column if it holds the labels, or give the labels another name with target"
         )
     column = _column(y, of_y)
     refuse_uneven(len(table), len(column), f"{of_x} and {of_y}")
@@ -194,17 +195,20 @@ def _with_labels(table: pa.Table, y: Any, of_x: str, of_y: str, target: str) -> 
 
 
 def _refuse_other_index(x: Any, y: Any, of_x: str, of_y: str) -> None:
-    """Rows go together by their place, so two indices of pandas must not tell otherwise."""
+    """Raise InputError if x and y have different indices of pandas.
+
+    ffnet joins rows by their position, and different indices say that the positions do not match.
+    """
     if _is_frame(x) and (_is_series(y) or _is_frame(y)) and not x.index.equals(y.index):
         refuse_uneven(len(x), len(y), f"{of_x} and {of_y}")
         raise InputError(
-            f"{of_x} and {of_y}: must have the same index. Given: two that differ; if the rows are "
+            f"{of_x} and {of_y}: must have the same index. Given: different ones; if the rows are "
             f"in the same order, give y.to_numpy()"
         )
 
 
 def _column(y: Any, where: str) -> pa.ChunkedArray:
-    """Labels of any kind as a column."""
+    """Return labels of any kind as a column of Arrow."""
     column = _arrow(y, where)
     if column is not None:
         return column
@@ -229,7 +233,7 @@ def _labels(y: Any, where: str) -> Labels:
 
 
 def _arrow(y: Any, where: str) -> pa.ChunkedArray | None:
-    """Labels that a library of tables holds, as a column; None for what NumPy reads."""
+    """Return labels as a column of Arrow if a table library holds them; None for all others."""
     with refused(where, "cannot be read as labels"):
         if isinstance(y, pa.Array):
             return pa.chunked_array([y])
@@ -243,25 +247,26 @@ def _arrow(y: Any, where: str) -> pa.ChunkedArray | None:
 
 
 def _array(value: Any, where: str) -> Array:
-    """What NumPy makes of a value; the caller's own memory where that is possible."""
+    """Return the value as a NumPy array. It shares the caller's memory if that is possible."""
     masked = int(np.ma.getmaskarray(value).sum()) if isinstance(value, np.ma.MaskedArray) else 0
     if masked:
         raise InputError(
             f"{where}: must have no masked values. Given: {masked:,}; fill them or drop these rows"
         )
-    with refused(where, "must be an array, or what NumPy makes an array of"):
+    with refused(where, "must be an array, or values that NumPy can turn into an array"):
         array = np.asarray(value)
         if array.ndim == 0:
             raise TypeError(f"it is of type {type(value).__name__}")
         if isinstance(value, list) and array.ndim == 1 and array.dtype.kind in "US":
-            array = np.array(value, object)  # else a number among texts would become a text
+            array = np.array(value, object)  # NumPy would turn a number among texts into text
     return array
 
 
 def _refuse_copies(raw: Raw) -> None:
-    """The same content twice would test a net on what it has learnt."""
+    """Raise InputError if two parts are equal: a net would be tested on its training examples."""
     for (one, (x, y)), (other, (u, v)) in combinations(raw.parts.items(), 2):
         if np.array_equal(x, u) and np.array_equal(y, v):
             raise InputError(
-                f"data ({other}): must not hold the same as another part. Given: a copy of {one}"
+                f"data ({other}): must not have the same content as another part. Given: a copy of "
+                f"{one}"
             )

@@ -1,7 +1,7 @@
 """Reads IDX files, the format of MNIST and Fashion-MNIST, gzipped or not.
 
-A file begins with 0, 0, the type of its values, its number of axes, and the size of each axis as
-four big-endian bytes; then come the values, big-endian.
+A file begins with four bytes: 0, 0, a code for the type of the values, and the number of axes. Then
+come the size of each axis in four bytes and the values. All numbers are big-endian.
 Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits".
 """
 
@@ -21,7 +21,7 @@ from ffnet.errors import InputError
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MOST_AXES = 4
 GZIP_RATIO = 1032
-"""No gzip stream unpacks to more than this many times its size."""
+"""A gzip stream unpacks to at most this many times its size."""
 
 _WORDS = PARTS | {"t10k": "test"}
 _NAME = re.compile(
@@ -31,13 +31,13 @@ _NAME = re.compile(
 
 
 def find(folder: Path) -> dict[str, tuple[Path, Path]]:
-    """Part → (images, labels) for the IDX files of a folder, under any of their usual names.
+    """Find the IDX files of a folder by their usual names.
 
     Returns:
-        Nothing when the folder holds no file with such a name.
+        {part: (file of images, file of labels)}; empty if no file has such a name.
 
     Raises:
-        InputError: two files for the same purpose, or one without its pair.
+        InputError: two files could be the same file of a part, or one of a pair is missing.
     """
     found: dict[tuple[str, str], Path] = {}
     for path in matching(folder, "*"):
@@ -47,8 +47,8 @@ def find(folder: Path) -> dict[str, tuple[Path, Path]]:
         key = _WORDS[match["part"].lower()], match["what"].lower()
         if key in found:
             raise InputError(
-                f"{folder}: needs one file of {key[0]} {key[1]}. Given: {found[key].name} and "
-                f"{path.name}; keep one of them"
+                f"{folder}: must have only one file of {key[0]} {key[1]}. Given: {found[key].name} "
+                f"and {path.name}; keep one of them"
             )
         found[key] = path
     parts = [part for part in ("train", "validation", "test") if any(part == of for of, _ in found)]
@@ -56,7 +56,7 @@ def find(folder: Path) -> dict[str, tuple[Path, Path]]:
         for what in ("images", "labels"):
             if (part, what) not in found:
                 raise InputError(
-                    f"{folder}: {_name(part, what)}[.gz] is missing beside the other file of {part}"
+                    f"{folder}: {_name(part, what)}[.gz] is missing; the other {part} file is there"
                 )
     return {part: (found[part, "images"], found[part, "labels"]) for part in parts}
 
@@ -66,7 +66,7 @@ def _name(part: str, what: str) -> str:
 
 
 def read(files: dict[str, tuple[Path, Path]]) -> Raw:
-    """IDX pairs of images and labels, as MNIST and Fashion-MNIST are published.
+    """Read the pairs of files that `find` has found.
 
     Raises:
         InputError: there is no train part, or a file is damaged.
@@ -86,41 +86,41 @@ def _labels(path: Path) -> Array:
 
 
 def read_file(path: Path) -> Array:
-    """The array of one IDX file, in the machine's byte order.
+    """Return the array of an IDX file, in the machine's byte order.
 
     Raises:
-        InputError: the file is no IDX file, is cut, or has bytes after its values.
+        InputError: the file is not an IDX file, or has fewer or more bytes than its header says.
     """
     with reading(path, "IDX"), path.open("rb") as packed:
         size = path.stat().st_size
-        if packed.peek(2)[:2] == b"\x1f\x8b":  # also under a name without .gz, or the reverse
+        if packed.peek(2)[:2] == b"\x1f\x8b":  # gzip; the name may be wrong about it
             with gzip.open(packed) as file:
                 return _array(file, size * GZIP_RATIO, path)
         return _array(packed, size, path)
 
 
 def _array(file: io.BufferedReader | gzip.GzipFile, most: int, path: Path) -> Array:
-    """The array of an open file that cannot hold more than `most` bytes."""
+    """Read the array of an open file, which cannot hold more than `most` bytes."""
     dtype, shape = _header(file)
     size = math.prod(shape) * dtype.itemsize
     if size > most:
-        raise ValueError(f"its head says {'×'.join(map(str, shape))} values, which it cannot hold")
+        raise ValueError(f"its header says {'×'.join(map(str, shape))} values; it is too small")
     refuse_beyond_memory(path, size)
-    values = np.empty(size, np.uint8)  # takes memory as it is filled
+    values = np.empty(size, np.uint8)  # uses memory only as it is filled
     done = 0
     while count := file.readinto(values[done:].data):
         done += count
     if done < size:
-        raise ValueError(f"its head says {size} bytes of values. Given: {done}")
-    if file.read(1):  # at the end, gzip compares its checksum too
-        raise ValueError(f"it goes on after the {size} bytes of values that its head says")
+        raise ValueError(f"its header says {size} bytes of values. Given: {done}")
+    if file.read(1):  # gzip compares its checksum at the end of the file
+        raise ValueError(f"it has more than the {size} bytes of values that its header says")
     return values.view(dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
 def _header(file: io.BufferedReader | gzip.GzipFile) -> tuple[np.dtype[Any], tuple[int, ...]]:
     zeros, kind, axes = struct.unpack(">HBB", file.read(4))
     if zeros or kind not in TYPES:
-        raise ValueError("it does not begin with two zeros and one of IDX's types")
+        raise ValueError("it does not begin with two zeros and the code of an IDX type")
     if not 1 <= axes <= MOST_AXES:
         raise ValueError(f"it must have 1 to {MOST_AXES} axes. Given: {axes}")
     shape = struct.unpack(f">{axes}I", file.read(4 * axes))

@@ -1,8 +1,8 @@
 """Decodes PNG, JPEG and other encoded images with Pillow: exactly, or not at all.
 
-What 8 bits a channel cannot hold is refused, as scaling 16 bits to 8 could make two classes one:
-only who made the images knows which range of values matters. So are pixels that are transparent,
-as what lies behind them is not known, and files of several pictures.
+Images with more than 8 bits a channel are refused: scaling 16 bits to 8 could make two classes look
+the same, and ffnet cannot know which range of values matters. Transparent pixels are refused
+because the background is unknown. Files with several pictures are refused, too.
 """
 
 import io
@@ -24,27 +24,27 @@ from ffnet.system import output
 Pixels = npt.NDArray[Any]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-"""Pillow knows others, of which some start programs (EPS) or are rarely looked at."""
+"""Pillow's other formats are not read: some start programs (EPS), others are rarely tested."""
 GREY = ("1", "L", "LA")
 MODES = (*GREY, "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 MOST_PIXELS = 1 << 24
-"""Of one image. A few bytes can say that they are a billion pixels."""
+"""Limit for an image. A hostile file of a few bytes can claim a billion pixels."""
 
 
 def decode(encoded: Iterable[bytes | None], count: int, where: str) -> Pixels:
-    """Images as uint8 [N, height, width] (all grey) or [N, height, width, 3].
+    """Decode images to uint8: [N, height, width] if all are grey, else [N, height, width, 3].
 
-    One image in colour makes all of them colour: grey ones get three equal channels. Images are
-    turned as their EXIF orientation says.
+    If one image has colours, grey images get three equal channels. Images are turned as their
+    EXIF orientation says.
 
     Args:
-        encoded: the bytes of one image file each.
-        count: how many there are.
-        where: what the messages call the table that they come from.
+        encoded: the bytes of each image file.
+        count: the number of images, N.
+        where: what messages call the table of the images.
 
     Raises:
-        InputError: no images, one that cannot be decoded exactly, images of different sizes, or
-            more of them than this machine's memory holds.
+        InputError: there are no images, an image cannot be decoded exactly, images differ in
+            size, or this machine's memory cannot hold them.
     """
     if not count:
         raise InputError(f"{where}: has no images")
@@ -58,7 +58,7 @@ def decode(encoded: Iterable[bytes | None], count: int, where: str) -> Pixels:
             if image.shape[:2] != pixels.shape[1:3]:
                 raise InputError(
                     f"{where}: images must have one size, {pixels.shape[1:3]} like the first. "
-                    f"Given: {image.shape[:2]} at row {i}; resize them before"
+                    f"Given: {image.shape[:2]} at row {i}; resize the images first"
                 )
             if image.ndim == pixels.ndim:  # the first in colour after grey ones
                 refuse_beyond_memory(where, count * image.size)
@@ -68,44 +68,44 @@ def decode(encoded: Iterable[bytes | None], count: int, where: str) -> Pixels:
 
 
 def in_colour(grey: Pixels) -> Pixels:
-    """Grey images [..., height, width] with three equal channels, [..., height, width, 3]."""
+    """Turn grey images [..., height, width] into [..., height, width, 3] with equal channels."""
     return np.repeat(grey[..., np.newaxis], 3, axis=-1)
 
 
 @contextmanager
 def _strictly() -> Iterator[None]:
-    """Pillow warns of bombs, and of an orientation that it cannot read; here these are errors."""
+    """Turn two of Pillow's warnings into errors: huge images, and an unreadable orientation."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of other metadata
+        warnings.simplefilter("ignore", UserWarning)  # about other metadata
         warnings.filterwarnings("error", "Corrupt EXIF|.*tag 274", UserWarning)
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
 
 
 def _silently(content: bytes) -> AbstractContextManager[None]:
-    """libtiff writes what it finds wrong to descriptor 2, beside the one line that says it here."""
+    """Silence libtiff, which writes to descriptor 2 what ffnet's own error line says already."""
     if content[:2] in (b"II", b"MM"):
         return output.redirected(Path(os.devnull), 2)
     return nullcontext()
 
 
 def _pixels(content: bytes | None, row: int, where: str) -> Pixels:
-    """One image, [height, width] or [height, width, 3]."""
+    """Decode an image to [height, width] or [height, width, 3]."""
     try:
         if content is None:
-            raise ValueError("no bytes; the path of a file is not followed")
+            raise ValueError("it has no bytes; ffnet does not open a path in a table")
         with _silently(content), Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _check(image, content)
             return np.asarray(_channels(ImageOps.exif_transpose(image)))
     except UnidentifiedImageError:
         reason = f"it is none of {', '.join(FORMATS)}"
-    except Exception as error:  # whatever a damaged image leads Pillow to
+    except Exception as error:  # a damaged image may raise anything in Pillow
         reason = one_line(str(error) or type(error).__name__, 200)
     raise InputError(f"{where}: row {row} is not an image that can be decoded ({reason})")
 
 
 def _check(image: Image.Image, content: bytes) -> None:
-    """What the head of an image tells. Raises ValueError."""
+    """Raise ValueError if the header of an image shows that it cannot be kept exactly."""
     if image.width * image.height > MOST_PIXELS:
         raise ValueError(
             f"an image must have at most {MOST_PIXELS} pixels. Given: {image.width}×{image.height}"
@@ -113,20 +113,20 @@ def _check(image: Image.Image, content: bytes) -> None:
     if image.mode not in MODES or _bits(image, content) > 8:
         raise ValueError(
             f"an image must have at most 8 bits a channel, grey or in colours. Given: "
-            f"{_bits(image, content)} bits, Pillow's mode {image.mode}; convert it before"
+            f"{_bits(image, content)} bits, Pillow's mode {image.mode}; convert it first"
         )
     if image.format == "TIFF" and set(image.tag_v2.get(339, (1,))) != {1}:  # type: ignore[attr-defined]
-        raise ValueError("a TIFF's values must be without a sign; convert it before")
+        raise ValueError("a TIFF must have unsigned values; convert it first")
     if image.mode == "L" and _bits(image, content) < 8 and "transparency" in image.info:
-        raise ValueError("it has a transparent grey of less than 8 bits; convert it before")
+        raise ValueError("it has a transparent grey of less than 8 bits; convert it first")
     if image.format != "MPO" and getattr(image, "is_animated", False):  # MPO: a camera's JPEG
-        raise ValueError("an image file must hold one picture. Given: several; take one before")
+        raise ValueError("an image file must hold one picture. Given: several; keep one of them")
     if image.format == "GIF" and image.tile[0][1] != (0, 0, *image.size):  # type: ignore[attr-defined]
         raise ValueError("a GIF's picture must fill its screen")
 
 
 def _bits(image: Image.Image, content: bytes) -> int:
-    """Bits of a channel in the file, of which Pillow may keep fewer."""
+    """Return the bits of a channel in the file. Pillow may keep fewer of them."""
     if image.format == "PNG":
         if content[12:16] != b"IHDR":
             raise ValueError("a PNG must begin with its head")
@@ -137,10 +137,10 @@ def _bits(image: Image.Image, content: bytes) -> int:
 
 
 def _channels(image: Image.Image) -> Image.Image:
-    """An upright image as L or RGB, of which no pixel is transparent."""
+    """Convert an image to mode L or RGB. Raises ValueError if a pixel is transparent."""
     mode = "L" if image.mode in GREY else "RGB"
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema() != (255, 255):
-            raise ValueError("it has transparent pixels; put it on a background before")
+            raise ValueError("it has transparent pixels; put it on a background first")
     return image.convert(mode)

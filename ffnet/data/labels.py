@@ -1,4 +1,4 @@
-"""Labels as they stand in files: which are missing, what they are, and which class each means."""
+"""Reads the labels of files: finds missing labels and gives each label the number of its class."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from ffnet.errors import InputError
 Array = npt.NDArray[Any]
 
 GAPS = ("", "nan", "NaN", "NaT", "<NA>", "None")
-"""What pandas and NumPy make of a missing label when they turn labels into text."""
+"""The texts that pandas and NumPy write for a missing label when they turn labels into text."""
 LONGEST = 200
-"""Characters of a label."""
+"""A label may have up to so many characters."""
 KINDS = {"i": "whole numbers", "U": "text", "b": "true or false"}
 
 
@@ -27,9 +27,9 @@ class Labels:
     """The labels of a file.
 
     Attributes:
-        values: the labels that are there, [M]: int64, bool or text.
-        there: which of the rows have a label, bool [N], M of them true.
-        width: the classes of one-hot rows; None: the labels are plain.
+        values: the labels without the missing ones, [M]: int64, bool or text.
+        there: whether each row has a label, bool [N]; M of them are true.
+        width: the number of classes if the labels were one-hot rows, else None.
     """
 
     values: Array
@@ -37,27 +37,27 @@ class Labels:
     width: int | None = None
 
     def without(self, missing: Array) -> "Labels":
-        """The same, with some of the labels [M] being missing after all."""
+        """Return these labels without some of them. `missing` is bool [M]."""
         there = self.there.copy()
         there[there] = ~missing
         return Labels(self.values[~missing], there, self.width)
 
     def form(self) -> str:
-        """What the labels are, in words: all files of a set must have the same."""
+        """Return what kind of labels these are, in words. All files of a set need the same kind."""
         if self.width is not None:
             return f"one-hot rows of width {self.width}"
         return KINDS[self.values.dtype.kind]
 
 
 def from_array(y: Array, where: str) -> Labels:
-    """The labels of an array [N] or [N, 1], or one-hot [N, classes].
+    """Read labels from an array [N] or [N, 1], or from one-hot rows [N, classes].
 
     Args:
-        y: the array as it stands in the file.
-        where: the file and the array, for messages.
+        y: the array, as the file has it.
+        where: what messages call the file and the array.
 
     Raises:
-        InputError: the labels can be no classes.
+        InputError: the values cannot be classes.
     """
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
@@ -74,15 +74,15 @@ def from_array(y: Array, where: str) -> Labels:
 
 
 def _is_there(value: Any) -> bool:
-    """Whether a Python object is a label: not None, NaN, NaT or pandas' NA."""
+    """Whether a Python object is a label. None, NaN, NaT and pandas' NA are not."""
     try:
         return value is not None and bool(value == value)
-    except (TypeError, ValueError):  # pandas' NA is neither equal to itself nor different
+    except (TypeError, ValueError):  # pandas' NA raises this: NA == NA is neither true nor false
         return False
 
 
 def from_column(column: pa.ChunkedArray, where: str) -> Labels:
-    """The labels of a column of Arrow: as `from_array`, nulls are missing labels."""
+    """Read labels from a column of Arrow, like `from_array`. Nulls are missing labels."""
     column = stored(column)
     if is_list(column.type):
         return _from_lists(column, where)
@@ -96,7 +96,7 @@ def from_column(column: pa.ChunkedArray, where: str) -> Labels:
 
 
 def _from_lists(column: pa.ChunkedArray, where: str) -> Labels:
-    """The labels of a column of lists: one-hot rows, or lists of one label each."""
+    """Read labels from a column of lists: one-hot rows, or lists that hold a single label."""
     lengths = pc.list_value_length(column).to_numpy()
     rows = np.flatnonzero(np.asarray(pc.is_valid(column)))
     if not len(rows):
@@ -113,18 +113,18 @@ def _from_lists(column: pa.ChunkedArray, where: str) -> Labels:
     values = stored(pa.chunked_array([column.drop_null().combine_chunks().flatten()]))
     if not is_number(values.type):
         raise InputError(f"{where}: needs one label for each example. Given: {column.type}")
-    y = np.full((len(column), width), np.nan)  # a null list is a row of gaps
+    y = np.full((len(column), width), np.nan)  # a null list stays a row of NaN
     y[rows] = values.cast(pa.float64(), safe=False).to_numpy().reshape(len(rows), width)
     return from_array(y, where)
 
 
 def refuse_missing(labels: Labels, where: str) -> None:
-    """Raise InputError with the count and the first row, if a row has no label."""
+    """Raise InputError if a row has no label. The message tells how many, and the first row."""
     missing = np.flatnonzero(~labels.there)
     if len(missing):
         raise InputError(
             f"{where}: each row needs a label. Given: {len(missing):,} of {len(labels.there):,} "
-            f"rows without, the first is row {missing[0]} (counted from 0); add the labels, or "
+            f"rows have none, the first is row {missing[0]} (counted from 0); add the labels, or "
             f"leave these rows out with drop_unlabelled = true (the texts {', '.join(GAPS[1:])} "
             f"count as missing: give such a class another name)"
         )
@@ -134,30 +134,31 @@ def of_one_kind(columns: Mapping[str, Labels]) -> None:
     """Raise InputError if two columns of labels are of different kinds or one-hot widths.
 
     Args:
-        columns: what to call each column → its labels.
+        columns: {what messages call a column: its labels}.
     """
     forms = {where: found.form() for where, found in columns.items() if len(found.values)}
     if len(set(forms.values())) > 1:
         (first, one), (other, another) = list({form: w for w, form in forms.items()}.items())[:2]
         raise InputError(
             f"labels must be of one kind everywhere. Given: {first} in {one}, {other} in "
-            f"{another}; write them in one way"
+            f"{another}; write all in the same way"
         )
 
 
 def numbered(
     parts: Mapping[str, Array], names: Sequence[str] | None, where: str
 ) -> tuple[dict[str, npt.NDArray[np.int32]], tuple[str, ...]]:
-    """Labels as numbers 0 to classes - 1, and the class names.
+    """Return labels as class numbers from 0, int32 [N] for each part, and the class names.
 
     Args:
-        parts: the labels of each part, all of one kind, "train" among them.
-        names: the class names where they are known; whole numbers are then positions in it.
-            None: the classes are the labels of "train", in their order, each its own name.
-        where: the file, for messages.
+        parts: {part: labels [N]}, all of the same kind; the part "train" must be among them.
+        names: the class names if they are known. Labels that are whole numbers are then positions
+            in `names`. With None, the sorted labels of "train" are the classes and their names.
+        where: what messages call the file.
 
     Raises:
-        InputError: fewer than two classes, nearly as many as examples, or a label that is none.
+        InputError: there are fewer than two classes, or more than half as many classes as
+            examples, or a label is not a class.
     """
     parts = {p: y.astype(np.str_) if y.dtype.kind == "b" else y for p, y in parts.items()}
     train = parts["train"]
@@ -202,7 +203,7 @@ def _refuse_no_classes(classes: Array, train: Array, where: str) -> None:
 
 
 def _one_hot(y: Array, where: str) -> Labels:
-    """Rows of zeros with a single 1 say which class it is; rows of NaN alone have no label."""
+    """Read one-hot rows: zeros with a single 1 at the class. A row of NaN has no label."""
     given = f"Given: labels of {y.shape}"
     rule = f"{where}: needs one label for each example, or one-hot rows with a single 1"
     if y.dtype.kind not in "biuf" or not y.size:
@@ -216,7 +217,7 @@ def _one_hot(y: Array, where: str) -> Labels:
 
 
 def _plain(y: Array, where: str) -> Array:
-    """Labels without gaps as int64, bool or text; refuses what can be no class."""
+    """Return labels as int64, bool or text. Raises InputError for values that cannot be classes."""
     if y.dtype.kind == "O":
         y = _of_objects(y, where)
     if y.dtype.kind == "b":
@@ -239,7 +240,7 @@ def _plain(y: Array, where: str) -> Array:
 
 
 def _of_objects(y: Array, where: str) -> Array:
-    """An array of Python objects as one of the only type that they have."""
+    """Turn an array of Python objects into an array of their type, which all must share."""
     types = {type(value) for value in y}
     if types <= {bytes}:
         return _decoded(y.tolist(), where)
@@ -249,7 +250,7 @@ def _of_objects(y: Array, where: str) -> Array:
     if types <= {str}:
         return _texts(y.tolist(), where)
     values = np.array(y.tolist())
-    if values.dtype.kind == "O":  # e.g. decimals
+    if values.dtype.kind == "O":  # for example decimals
         try:
             whole = [int(value) for value in y]
             if all(a == b for a, b in zip(whole, y, strict=True)):
@@ -262,12 +263,12 @@ def _of_objects(y: Array, where: str) -> Array:
 
 def _texts(y: list[str], where: str) -> Array:
     _refuse_long(max(map(len, y), default=0), where)
-    _refuse_control(y, where)  # before NumPy drops a NUL at the end, which may merge two labels
+    _refuse_control(y, where)  # first, as NumPy drops a NUL at the end: two labels may become one
     return np.array(y, dtype=np.str_)
 
 
 def _of_characters(y: Array, where: str) -> Array:
-    """Text as NumPy keeps it, if it is text: NumPy itself takes any numbers for characters."""
+    """Return text of NumPy. Raises InputError if it holds numbers that are no characters."""
     y = np.ascontiguousarray(y.astype(y.dtype.newbyteorder("=")))
     codes = y.view(np.uint32) if y.itemsize else np.empty(0, np.uint32)
     if ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))).any():
@@ -280,7 +281,7 @@ def _of_characters(y: Array, where: str) -> Array:
 def _refuse_long(longest: int, where: str) -> None:
     if longest > LONGEST:
         raise InputError(
-            f"{where}: labels must have up to {LONGEST} characters. Given: one of {longest:,}"
+            f"{where}: labels must have up to {LONGEST} characters. Given: a label of {longest:,}"
         )
 
 
@@ -288,7 +289,7 @@ def _refuse_control(y: Iterable[str], where: str) -> None:
     wrong = [label for label in sorted(set(y)) if has_control(label)]
     if wrong:
         raise InputError(
-            f"{where}: labels must have no control characters, as a line break or NUL is. Given: "
+            f"{where}: labels must have no control characters, such as line breaks or NUL. Given: "
             f"{listed(map(repr, wrong))}; strip them"
         )
 

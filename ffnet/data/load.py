@@ -1,4 +1,4 @@
-"""Finds a data set by name or path, reads it, checks it and splits it."""
+"""Finds a data set by its name or path, then reads, checks, splits and standardises it."""
 
 import os
 from dataclasses import dataclass, replace
@@ -26,9 +26,9 @@ class KnownDataSet:
     """A data set that ffnet knows by name.
 
     Attributes:
-        places: where it may lie below a data folder; Keras' own names included.
+        places: its possible paths below a data folder; Keras' names are among them.
         classes: the class names.
-        validation, split: the default split, where it differs from every other set's.
+        validation, split: defaults of these fields; None stands for the defaults of other sets.
     """
 
     places: tuple[str, ...]
@@ -55,23 +55,24 @@ KNOWN = {
     ),
 }  # fmt: skip
 PIXELS = np.zeros(1, np.float32), np.full(1, 255, np.float32)
-"""Mean and deviation that scale pixels to 0 … 1."""
+"""Mean 0 and deviation 255: they divide pixels by 255."""
 
 
 def load(data: Data, given: Any = None) -> DataSet:
-    """The data set that `data` names, or that is given from Python, split and measured.
+    """Load the data set that `data` names, or data from Python; split and standardise it.
 
-    Default splits: CIFAR-10 keeps the last 1,000 training examples for validation; any other set
-    with a test part gives a stratified tenth of its training part; a set without one gives 15 %
-    to test and 15 % to validation, stratified.
+    Default validation parts: the last 1,000 training examples of CIFAR-10; a stratified tenth of
+    the training part for other sets with a test part. A set without a test part is split into
+    70 % training, 15 % validation and 15 % test, stratified.
 
     Args:
-        data: the data set, where it lies, how it is split and scaled.
-        given: arrays or tables, in one of the forms that `ffnet.data.given` lists; `data` must then
-            name no other data set. None: the data are read from files.
+        data: name and place of the data set, and how to split and scale it.
+        given: arrays or tables in a form that `ffnet.data.given` lists; `data` must then name no
+            data set. With None the data are read from files.
 
     Raises:
-        InputError: nothing found (with the places searched), or data that break a rule.
+        InputError: the data are not found (the message lists the places searched), or they break
+            a rule.
 
     Example:
         >>> x, y = np.random.normal(size=(100, 4)), np.arange(100) % 2
@@ -120,12 +121,16 @@ def load(data: Data, given: Any = None) -> DataSet:
 
 
 def _class_names(name: str, given: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """The usual names of a known set's classes, unless its files give others or another order."""
+    """Return the class names of the files, or the usual names of a known set.
+
+    The usual names win if the files have no names, or names that are spelled differently. Files
+    with the usual names in another order keep their order.
+    """
     if name == "digits":
         return DIGITS
     usual = KNOWN[name].classes if name in KNOWN else None
     if usual and (given is None or (len(given) == len(usual) and set(given) != set(usual))):
-        return usual  # the hub spells some names in another way
+        return usual  # the Hugging Face hub spells some names differently
     return given
 
 
@@ -153,15 +158,16 @@ def _find(data: Data) -> Raw:
     if root:
         raise InputError(
             f"{data.dataset} must lie in the data folder that --data-dir or FFNET_DATA names; "
-            f"searched: {', '.join(map(str, places))}; without such a name Keras downloads it"
+            f"searched: {', '.join(map(str, places))}; without --data-dir and FFNET_DATA Keras "
+            f"downloads it"
         )
     return _download(data.dataset, places)
 
 
 def _own(data: Data) -> Raw:
-    """A user's own set, by a path of its own or below the data folder."""
+    """Read a data set that ffnet does not know by name: `dataset` is a path."""
     path = _expanded(data.dataset)
-    # A relative path below $FFNET_DATA may also be meant from here, one below --data-dir may not.
+    # Without --data-dir a relative path may start here or in $FFNET_DATA.
     places = [path] if data.data_dir is None else []
     if data.data_dir is not None or not path.is_absolute():
         root = _named_root(data)
@@ -169,8 +175,8 @@ def _own(data: Data) -> Raw:
     found = [place for place in places if place.exists()]
     if len(found) > 1 and not found[0].samefile(found[1]):
         raise InputError(
-            f"dataset {data.dataset!r} must be one place. Given: {found[0].absolute()} and "
-            f"{found[1]} (FFNET_DATA); name it with its whole path"
+            f"dataset {data.dataset!r} must be in one place. Given: {found[0].absolute()} and "
+            f"{found[1]} (FFNET_DATA); give the whole path"
         )
     if not found:
         raise InputError(
@@ -188,11 +194,15 @@ def _expanded(place: str) -> Path:
     try:
         return Path(place).expanduser()
     except RuntimeError:
-        raise InputError(f"~ must be the folder of a user that there is. Given: {place}") from None
+        raise InputError(f"~ must stand for an existing user's folder. Given: {place}") from None
 
 
 def _named_root(data: Data) -> Path | None:
-    """The data folder that the user named: data_dir, else $FFNET_DATA. No other is searched."""
+    """Return the data folder: data_dir, else $FFNET_DATA, else None.
+
+    Raises:
+        InputError: it is not a folder.
+    """
     field, named = "data_dir", data.data_dir
     if named is None:
         field, named = "FFNET_DATA", os.environ.get("FFNET_DATA") or None
@@ -209,11 +219,11 @@ def _keras_cache() -> Path:
 
 
 def _download(name: str, searched: list[Path]) -> Raw:
-    """Have Keras fetch a set into its cache, then read it from there."""
+    """Let Keras download a data set into its cache, then read it there."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        with redirected(Path(os.devnull), 1, 2):  # the greetings of TensorFlow, Keras' progress
-            from tensorflow import keras  # seconds to import, and needed here only
+        with redirected(Path(os.devnull), 1, 2):  # TensorFlow's greetings and Keras' progress bar
+            from tensorflow import keras  # takes seconds to import and is only needed here
 
             getattr(keras.datasets, name.replace("-", "_")).load_data()
     except Exception as error:  # Keras raises a bare Exception for a failed download
@@ -231,14 +241,14 @@ def _download(name: str, searched: list[Path]) -> Raw:
 
 
 def _parts(raw: Raw, names: tuple[str, ...] | None) -> tuple[dict[str, Part], tuple[str, ...]]:
-    """Checked parts and the class names; text labels and gaps in the files end here."""
+    """Check the parts and turn labels into class numbers. Returns parts and class names."""
     where = raw.where
     found = {}
     for part, (x, y) in raw.parts.items():
         of_part = f"{where} ({part})"
         refuse_odd(x, len(y), of_part)
         read = labels.from_array(np.asarray(y), of_part)
-        labels.refuse_missing(read, of_part)  # of formats whose readers leave nothing out
+        labels.refuse_missing(read, of_part)  # some readers do not check this
         found[part] = read.values
     numbered, classes = labels.numbered(found, names, where)
     pixels = all(x.dtype == np.uint8 for x, _ in raw.parts.values())
@@ -255,7 +265,7 @@ def _parts(raw: Raw, names: tuple[str, ...] | None) -> tuple[dict[str, Part], tu
 def _refuse_unseen(
     parts: dict[str, Part], train: Part, classes: tuple[str, ...], where: str
 ) -> None:
-    """A class that no training example has cannot be learnt."""
+    """Raise InputError if a class of another part has no training example: no net can learn it."""
     learnt = np.bincount(train.y, minlength=len(classes)) > 0
     for name, part in parts.items():
         unseen = np.unique(part.y[~learnt[part.y]])

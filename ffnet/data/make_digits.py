@@ -1,9 +1,10 @@
-"""Made digits.parquet: the UCI handwritten digits as scikit-learn ships them.
+"""Writes digits.parquet: the UCI handwritten digits from scikit-learn.
 
     python -m ffnet.data.make_digits        (needs scikit-learn; the file is in the repository)
 
 E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning
-Repository, 1998, CC BY 4.0. The test part of the original: 1,797 images of 8×8, pixels 0 to 16.
+Repository, 1998, CC BY 4.0. scikit-learn has the test part of the original: 1,797 images of 8×8,
+pixels 0 to 16.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""The lesson's minibatch iterator, shuffled for real: to look at batches outside of the graph.
+"""The minibatch iterator of the source lesson, for looking at batches in Python.
 
-Training itself draws the same kind of order inside the compiled loop (`ffnet.training.trainer`).
+Training does not use it: the compiled loop shuffles by itself (`ffnet.training.trainer`).
 """
 
 from collections.abc import Iterator
@@ -16,22 +16,23 @@ Batch = tuple[npt.NDArray[Any], IntArray]
 
 
 class Minibatches:
-    """Iterates over (x [B, …], y [B]) of a part, every example once an epoch; the last is short.
+    """Iterates over the batches (x [B, …], y [B]) of a part. The last batch may be smaller.
 
-    Each iteration is one epoch, in an order of its own that follows from the seed and the number
-    of epochs before.
+    Each iteration is an epoch and yields every example once. The seed and the number of earlier
+    epochs decide the order.
     """
 
     def __init__(self, part: Part, batch_size: int, seed: int | None = None) -> None:
-        """Nothing is copied.
+        """Keep the part; its arrays are not copied.
 
         Args:
-            part: the examples.
+            part: the examples and labels.
             batch_size: B, at least 1.
-            seed: of the orders; None for the order of the file.
+            seed: decides the order of the examples; None keeps the order of the file.
 
         Raises:
-            InputError: examples and labels of different lengths, none at all, a batch size below 1.
+            InputError: examples and labels differ in number, the part is empty, or the batch size
+                is below 1.
         """
         if len(part.x) != len(part.y):
             raise InputError(
@@ -45,11 +46,11 @@ class Minibatches:
         self._part, self._size, self._seed, self._epoch = part, batch_size, seed, 0
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Return the number of batches in an epoch."""
         return -(-len(self._part) // self._size)
 
     def __iter__(self) -> Iterator[Batch]:
-        """The batches of the next epoch."""
+        """Yield the batches of the next epoch."""
         order = np.arange(len(self._part))
         if self._seed is not None:
             np.random.default_rng([self._seed, self._epoch]).shuffle(order)

@@ -1,4 +1,4 @@
-"""Reads npz: arrays of examples and of labels, under the names that are usual."""
+"""Reads npz files, which hold arrays of examples and of labels under their usual names."""
 
 import re
 import zipfile
@@ -20,14 +20,14 @@ LAYOUTS = "x and y (or data and target), or x_train, y_train, x_test, y_test"
 
 
 def read(path: Path, data: Data) -> Raw:
-    """The parts in a file: x and y, or x_train, y_train and perhaps x_val, y_val, x_test, y_test.
+    """Read x and y, or x_train, y_train and, if they are there, x_val, y_val, x_test, y_test.
 
     Args:
         path: the file.
-        data: its target is the name of the labels: `labels` also stands for `labels_train`, ….
+        data: `target` names the array of labels; `labels` also stands for `labels_train`, ….
 
     Raises:
-        InputError: the file is damaged, or does not say which arrays are the data.
+        InputError: the file is damaged, or its names do not tell which arrays are the data.
     """
     with reading(path, "npz"), path.open("rb") as file:
         if file.read(6) == np.lib.format.MAGIC_PREFIX:
@@ -58,7 +58,7 @@ def _pairs(
     targets: Mapping[str, str],
     path: Path,
 ) -> Iterator[arrays.Pair]:
-    """The arrays of each part, read when they are asked for."""
+    """Read the arrays of each part, one part at a time."""
     for part, name in examples.items():
         x, y = f"{path}, array {name}", f"{path}, array {targets[part]}"
         values = _array(archive, members[name], path)
@@ -67,18 +67,20 @@ def _pairs(
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
-    """Array name → where it stands in the archive."""
+    """Return {name of an array: its entry in the archive}."""
     members: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
         if name in members:
-            raise InputError(f"{path}: each array needs a name of its own. Given: {listed([name])}")
+            raise InputError(
+                f"{path}: arrays must have different names. Given twice: {listed([name])}"
+            )
         members[name] = info
     return members
 
 
 def _named(members: Mapping[str, Any], roles: tuple[str, ...], path: Path) -> dict[str, str]:
-    """Part → the array whose name is of one of the roles: `x_train`, `train_x`, or `x` alone."""
+    """Return {part: name of its array}: `x_train`, `train_x`, or `x`, for `x` and other roles."""
     found: dict[str, str] = {}
     for name in members:
         part = _part(name, roles)
@@ -112,11 +114,15 @@ def _refuse_halves(
         )
     for part in examples.keys() ^ targets.keys():
         half = examples.get(part) or targets[part]
-        raise InputError(f"{path}: {listed([half])} must have examples and labels. Given: one half")
+        missing = "labels" if part in examples else "examples"
+        raise InputError(
+            f"{path}: each part needs examples and labels. Given: {listed([half])} without "
+            f"{missing}"
+        )
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Array:
-    """One array of numbers or text, if the archive has as many bytes as its head says."""
+    """Read an array of numbers or text. Its header must match the number of bytes."""
     with archive.open(info) as member:
         shape, dtype = _head(member)
         if dtype.hasobject:

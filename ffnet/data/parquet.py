@@ -1,4 +1,4 @@
-"""Reads Parquet files as tables."""
+"""Reads data sets from Parquet files."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -29,12 +29,12 @@ class ParquetTable(tables.Table):
             refuse_beyond_memory(path, metadata.num_rows * len(self.schema.names))
 
     def read(self, columns: list[str]) -> pa.Table:
-        """These columns."""
+        """Read the named columns."""
         with pq.ParquetFile(self.path) as file:
             return file.read(columns=columns)
 
     def images(self, column: str) -> Array:
-        """The images of a column, from the cache where they are there."""
+        """Return the decoded images of a column, from the cache if they are there."""
 
         def decode() -> Array:
             with pq.ParquetFile(self.path) as file:
@@ -44,19 +44,20 @@ class ParquetTable(tables.Table):
         return cache.decoded(self.path, column, decode)
 
     def reading(self) -> AbstractContextManager[None]:
-        """Turns what a damaged file raises into one InputError."""
+        """Turn errors that a damaged file raises into an InputError."""
         return reading(self.path, "Parquet")
 
 
 def read(files: Mapping[str, list[Path]], data: Data) -> Raw:
-    """The parts of a set.
+    """Read the parts of a data set.
 
     Args:
-        files: part → its files, read in order; "train" among them.
-        data: names the label column, and says what is done with rows that have no label.
+        files: {part: its files, in order}; the part "train" must be among them.
+        data: `target` names the label column; `drop_unlabelled` decides whether rows without a
+            label are left out or refused.
 
     Raises:
-        InputError: a file is damaged, or the files do not go together.
+        InputError: a file is damaged, or the files do not match.
     """
     opened = {part: [ParquetTable(path) for path in paths] for part, paths in files.items()}
     raw = tables.read(opened, data)

@@ -1,9 +1,10 @@
-"""Takes lists, dicts, numbers, bytes and NumPy arrays out of a pickle without running it.
+"""Reads lists, dicts, numbers, bytes and NumPy arrays from a pickle without executing it.
 
-A pickle is a program, and Python's unpickler calls what it names: even limited to what arrays need,
-a hostile one makes NumPy crash the process. Here the opcodes that such pickles have are interpreted
-as data, and nothing that a pickle names is imported or called. Protocols 0 to 5, of Python 2 and 3.
-Source of the opcodes: Python's `pickletools`; of the arrays: what `ndarray.__reduce__` gives.
+A pickle is a program: Python's unpickler calls the functions that the pickle names. Even if only
+NumPy's functions are allowed, a hostile pickle can crash the process. This module interprets the
+opcodes as data, and never imports or calls what a pickle names. It knows protocols 0 to 5 of
+Python 2 and 3.
+Sources: Python's `pickletools` for the opcodes, `ndarray.__reduce__` for the arrays.
 """
 
 import codecs
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 MOST_OPCODES = 1 << 20
-"""A batch of CIFAR-10 has about 70,000."""
+"""Limit for a pickle. A batch of CIFAR-10 has about 70,000 opcodes."""
 
 _RECONSTRUCT, _FROM_BUFFER, _SCALAR = "_reconstruct", "_frombuffer", "scalar"
 _NAMES = {
@@ -38,14 +39,14 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class _Name:
-    """A name of `_NAMES` on the stack."""
+    """A function or class of `_NAMES` on the stack."""
 
     means: str
 
 
 @dataclass
 class _Type:
-    """A NumPy type of whole numbers: its code, such as u1, and its byte order."""
+    """A NumPy type of whole numbers: its code, for example u1, and its byte order."""
 
     code: str
     order: str = "|"
@@ -56,7 +57,7 @@ class _Type:
 
 @dataclass
 class Array:
-    """A NumPy array as the pickle has it."""
+    """A NumPy array, described by the values that the pickle holds."""
 
     shape: tuple[int, ...] = (0,)
     type: _Type | None = None
@@ -64,7 +65,11 @@ class Array:
     content: bytes | bytearray = b""
 
     def to_numpy(self) -> npt.NDArray[Any]:
-        """The array, a view of the pickle's bytes. Raises ValueError if it does not fit them."""
+        """Return the array, a view of the pickle's bytes.
+
+        Raises:
+            ValueError: its shape and type do not match the number of bytes.
+        """
         if self.type is None:
             raise ValueError("an array has no content")
         dtype = self.type.dtype()
@@ -75,10 +80,12 @@ class Array:
 
 
 def load(content: bytes) -> Any:
-    """The object that a pickle holds, with `Array` for NumPy arrays.
+    """Return the object that a pickle holds. NumPy arrays become `Array`.
 
-    Strings of Python 2 are given as bytes. Raises ValueError for a pickle that is damaged, holds
-    anything else, or has too many opcodes.
+    Python 2's strings become bytes.
+
+    Raises:
+        ValueError: the pickle is damaged, holds other objects, or has too many opcodes.
     """
     machine = _Machine(content)
     for _ in range(MOST_OPCODES):
@@ -87,20 +94,21 @@ def load(content: bytes) -> Any:
             return machine.result()
         step = _OPCODES.get(code)
         if step is None:
-            raise ValueError(f"a pickle with opcode {code!r}, which no batch needs")
+            raise ValueError(f"a pickle with opcode {code!r}, which arrays and lists do not need")
         step(machine)
     raise ValueError(f"a pickle of more than {MOST_OPCODES} opcodes")
 
 
 class _Machine:
-    """The stack, the marked stacks below it, and the memo of a pickle under way."""
+    """The state while a pickle is read: position, stack, stacks below the marks, memo."""
 
     def __init__(self, content: bytes) -> None:
         self._content, self._at = content, 0
         self._stack: list[Any] = []
         self._below: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
-        self._room = len(content)  # for bytes made of text, which a memo could multiply
+        # Limit for bytes encoded from text: a hostile pickle could repeat a text of the memo.
+        self._room = len(content)
 
     # --- the pickle's bytes
 
@@ -130,10 +138,10 @@ class _Machine:
 
     def pop(self, *types: type) -> Any:
         if not self._stack:
-            raise ValueError("a pickle that takes what it did not put")
+            raise ValueError("a pickle that takes a value from an empty stack")
         value = self._stack.pop()
         if types and not isinstance(value, types):
-            raise ValueError(f"a pickle with a {type(value).__name__} in an unfit place")
+            raise ValueError(f"a pickle with a {type(value).__name__} in the wrong place")
         return value
 
     def mark(self) -> None:
@@ -142,7 +150,7 @@ class _Machine:
 
     def marked(self) -> list[Any]:
         if not self._below:
-            raise ValueError("a pickle that takes what it did not put")
+            raise ValueError("a pickle that returns to a mark which it did not set")
         values, self._stack = self._stack, self._below.pop()
         return values
 
@@ -161,11 +169,11 @@ class _Machine:
 
     def recall(self, index: int) -> None:
         if index not in self._memo:
-            raise ValueError("a pickle that recalls what it did not keep")
+            raise ValueError("a pickle that reads a memo which it did not write")
         self.push(self._memo[index])
 
     def string(self) -> None:
-        """A string of Python 2 in protocol 0, quoted as in a program."""
+        """Push a string of Python 2's protocol 0, which stands in quotes as in a program."""
         text = self.line()
         if len(text) < 2 or text[:1] != text[-1:] or text[:1] not in (b"'", b'"'):
             raise ValueError("a pickle with a string without quotes")
@@ -190,11 +198,11 @@ class _Machine:
 
     def name(self, module: str, name: str) -> None:
         if (module, name) not in _NAMES:
-            raise ValueError(f"a pickle that names {module}.{name}, which is not admitted")
+            raise ValueError(f"a pickle that names {module}.{name}, which is not allowed")
         self.push(_Name(_NAMES[module, name]))
 
     def reduce(self) -> None:
-        """What a function of `_NAMES` would give for arguments, as data."""
+        """Push, as data, what a function of `_NAMES` would return for the arguments."""
         arguments, called = self.pop(tuple), self.pop(_Name).means
         match called, arguments:
             case "_reconstruct", (_Name("ndarray"), (0,), _):
@@ -216,7 +224,7 @@ class _Machine:
                 raise ValueError(f"a pickle that calls {called} with other arguments")
 
     def build(self) -> None:
-        """The state of an array or of its type."""
+        """Set the state of an array or of its type."""
         state, target = self.pop(tuple), self.pop(Array, _Type)
         match target, state:
             case Array(), (1, shape, _Type() as kind, bool() | 0 | 1 as fortran, content):
@@ -227,7 +235,9 @@ class _Machine:
             case _Type(), (3, "|" | "<" | ">" | b"|" | b"<" | b">" as order, None, None, None, *_):
                 target.order = order.decode() if isinstance(order, bytes) else order
             case _:
-                raise ValueError("a pickle with a state that no array of numbers has")
+                raise ValueError(
+                    "a pickle with a state that does not belong to an array of numbers"
+                )
         self.push(target)
 
 
@@ -264,7 +274,7 @@ def _integer(m: _Machine) -> None:
 
 def _decimal(text: bytes) -> int:
     if not re.fullmatch(rb"-?\d{1,19}L?", text):
-        raise ValueError("a pickle whose number is none")
+        raise ValueError("a pickle with a number that is not written as a whole number")
     return int(text.rstrip(b"L"))
 
 
@@ -311,7 +321,7 @@ _OPCODES: dict[bytes, Callable[[_Machine], None]] = {
     b"B": lambda m: m.push(m.take(m.number(4))),
     b"C": lambda m: m.push(m.take(m.number(1))),
     b"\x8e": lambda m: m.push(m.take(m.number(8))),
-    b"\x96": lambda m: m.push(m.take(m.number(8))),  # a bytearray, which nobody here changes
+    b"\x96": lambda m: m.push(m.take(m.number(8))),  # a bytearray; bytes do, as nobody changes it
     b"V": lambda m: m.push(str(m.line(), "raw-unicode-escape")),
     b"X": lambda m: _text(m, m.number(4)),
     b"\x8c": lambda m: _text(m, m.number(1)),

@@ -1,4 +1,4 @@
-"""What every reader of data files gives, and how a damaged file is told."""
+"""`Raw`, which every reader of data returns, and the checks and messages that readers share."""
 
 import hashlib
 import json
@@ -22,22 +22,22 @@ PARTS = {
     "val": "validation", "valid": "validation", "validation": "validation",
     "test": "test", "testing": "test",
 }  # fmt: skip
-"""Word in the name of a file, a folder or an array → the part that it names."""
+"""{word in the name of a file, a folder or an array: the part that it stands for}."""
 
 
 @dataclass(frozen=True)
 class Raw:
-    """What the files hold, or what was given from Python.
+    """Data before they are split: the content of files, or data from Python.
 
     Attributes:
-        parts: "train", perhaps "validation" and "test" → (examples, labels).
-        files: the files that were read, in order; none for data given from Python.
-        classes: the class names, where the files have them.
-        columns: the names of the features of one example, where they have names.
-        target: the column or array that the labels are from, where it has a name.
-        unused: columns or arrays that stand in the files and are not used.
-        unlabelled: part → rows left out because they have no label.
-        given: what was given from Python instead of files, in words; empty for files.
+        parts: {part: (examples [N, ...], labels [N])}; "train", and perhaps "validation", "test".
+        files: the files that were read, in order; empty for data from Python.
+        classes: the class names, if the files have them.
+        columns: the names of the features, if they have names.
+        target: the name of the column or array of labels, if it has a name.
+        unused: columns or arrays of the files that are not used.
+        unlabelled: {part: number of rows left out because they have no label}.
+        given: "arrays" or "a table" for data from Python, empty for files.
     """
 
     parts: dict[str, tuple[Array, Array]]
@@ -51,7 +51,7 @@ class Raw:
 
     @property
     def where(self) -> str:
-        """What a message calls these data: the first file, or `data`, the argument."""
+        """What messages call these data: the first file, or `data` for data from Python."""
         return str(self.files[0]) if self.files else "data"
 
     @property
@@ -60,17 +60,17 @@ class Raw:
         return f"given from Python: {self.given}" if self.given else ", ".join(map(str, self.files))
 
     def digest(self) -> str:
-        """SHA-256 over the contents of the files, in order; or over the data given from Python."""
+        """Return the SHA-256 of the contents of the files, or of the data from Python."""
         if self.given:
             return self._content_digest()
         return hashlib.sha256("".join(map(cache.file_digest, self.files)).encode()).hexdigest()
 
     def _content_digest(self) -> str:
-        """SHA-256 over what ffnet has made of the data given.
+        """Return the SHA-256 of data from Python.
 
-        It covers the names (features, target, classes), the count of rows left out, and each
-        part's dtype, shape, numbers in C order, and labels. How the caller's memory holds them
-        (strides, byte order, chunks, dictionaries, text as objects or as characters) has no effect.
+        It covers names (features, target, classes), the counts of rows left out, and for each part
+        dtype, shape, numbers in C order and labels. Strides, byte order, chunks, dictionaries, and
+        whether text is stored as objects or characters have no effect.
         """
         names = [self.columns, self.target, self.classes, sorted(self.unlabelled.items())]
         digest = hashlib.sha256(json.dumps(names).encode())
@@ -86,18 +86,18 @@ class Raw:
 
 
 VALUES_AT_ONCE = 1 << 22
-"""Values that are looked at together; bounds the memory that this takes."""
+"""How many values a check reads at a time. This limits the memory that it takes."""
 
 
 def blocks(x: Array) -> Iterator[slice]:
-    """Slices over the rows of `x`, of about VALUES_AT_ONCE values each."""
+    """Yield slices of rows that cover `x`, with about VALUES_AT_ONCE values each."""
     size = max(1, VALUES_AT_ONCE * len(x) // max(1, x.size))
     for start in range(0, len(x), size):
         yield slice(start, min(start + size, len(x)))
 
 
 def refuse_irregular(path: Path) -> None:
-    """Raise InputError for a pipe, a socket or a device: to open it may wait, or have no end."""
+    """Raise InputError for a pipe, a socket or a device: reading it might never end."""
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise InputError(
             f"{path}: must be a regular file. Given: a pipe, a socket or a device; copy its "
@@ -107,7 +107,7 @@ def refuse_irregular(path: Path) -> None:
 
 @contextmanager
 def reading(path: Path, kind: str) -> Iterator[None]:
-    """Turns whatever a damaged file raises into one InputError."""
+    """Turn any error that a damaged file raises into an InputError."""
     refuse_irregular(path)
     with refused(str(path), f"cannot be read as {kind}", "; is the file complete?"):
         yield
@@ -115,18 +115,18 @@ def reading(path: Path, kind: str) -> Iterator[None]:
 
 @contextmanager
 def refused(where: str, rule: str, remedy: str = "") -> Iterator[None]:
-    """Turns whatever a library raises for a user's data into one InputError."""
+    """Turn any error that a library raises for a user's data into an InputError."""
     try:
         yield
     except InputError:
         raise
-    except Exception as error:  # whatever the bytes of damaged data lead a library to
+    except Exception as error:  # damaged data may raise anything in a library
         reason = one_line(str(error).strip() or type(error).__name__, 200)
         raise InputError(f"{where}: {rule} ({reason}){remedy}") from error
 
 
 def refuse_beyond_memory(where: Path | str, size: int) -> None:
-    """Raise InputError if data of so many bytes cannot be in this machine's memory."""
+    """Raise InputError if `size` bytes do not fit into this machine's memory."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if size > memory:
         raise InputError(
@@ -145,15 +145,15 @@ def refuse_uneven(examples: int, labels: int, where: str) -> None:
 
 
 def matching(folder: Path, pattern: str) -> list[Path]:
-    """The folder's files that match, sorted; hidden ones are left out.
+    """Return the folder's files that match the pattern, sorted, without hidden files.
 
-    macOS writes `._NAME` beside NAME on foreign disks and in archives; it holds no data.
+    On other file systems and in archives, macOS adds a hidden file `._NAME` without data.
     """
     return sorted(p for p in folder.glob(pattern) if not p.name.startswith("."))
 
 
 def listed(values: Iterable[object], most: int = 6) -> str:
-    """Values that a file gave, for a message: a few of them, none of them long."""
+    """Join the first values of a list for a message. Long values are cut."""
     values = list(values)
     shown = [one_line(str(value), 40) for value in values[:most]]
     return ", ".join(shown) + (f" and {len(values) - most:,} more" if len(values) > most else "")

@@ -1,4 +1,5 @@
-"""Gives features mean 0 and deviation 1: in float64, so that close numbers stay apart."""
+"""Scales examples to mean 0 and standard deviation 1. Features are scaled in float64, so that two
+close numbers stay different."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,34 +14,34 @@ Array = npt.NDArray[Any]
 
 
 def statistics(x: Array, columns: Sequence[str] | None = None) -> tuple[Array, Array]:
-    """Mean and standard deviation per channel (images) or per column (features).
+    """Return mean and standard deviation of each channel (images) or column (features).
 
-    A constant channel or column, whose values are all equal, gets deviation 1, so that dividing by
-    it changes nothing.
+    A channel or column whose values are all equal gets deviation 1, so that dividing by it
+    changes nothing.
 
     Args:
-        x: examples [N, ...] as in `Part.x`; floats as they stand in the file.
-        columns: names of the features of one example, for messages.
+        x: examples [N, ...] as in `Part.x`, not yet standardised.
+        columns: names of the features, for messages.
 
     Returns:
-        Both float32 for pixels (uint8), else both float64.
+        Mean and deviation, [C] or [D]; float32 for pixels (uint8), else float64.
 
     Raises:
-        InputError: the values of a column lie too far apart for float64.
+        InputError: float64 cannot hold the spread of a column.
     """
     rows = _by_channel(x)
     return _of_bytes(rows) if x.dtype == np.uint8 else _of_floats(rows, columns)
 
 
 def standardized(x: Array, mean: Array, std: Array) -> Array:
-    """(x - mean) / deviation as float32. `ffnet.nets.normalization` gives the same bits.
+    """Return (x - mean) / std, float32 [N, ...]. `ffnet.nets.normalization` gives the same bits.
 
     Args:
         x: examples [N, ...] as in `Part.x`.
-        mean, std: of `statistics`; the arithmetic is of their dtype.
+        mean, std: results of `statistics`; the computation uses their dtype.
 
     Raises:
-        InputError: a result that float32 cannot hold.
+        InputError: float32 cannot hold a result.
     """
     scaled = np.empty(x.shape, np.float32)
     scale = 1 / std
@@ -49,19 +50,19 @@ def standardized(x: Array, mean: Array, std: Array) -> Array:
             scaled[part] = (_by_channel(x[part]) - mean).__imul__(scale).reshape(scaled[part].shape)
         if not np.isfinite(scaled[part]).all():
             raise InputError(
-                "features must lie within 1e38 deviations of the training part's mean. Given: "
-                "one that lies further away; correct it or drop its row"
+                "features must lie within 1e38 standard deviations of the training part's mean. "
+                "Given: a number further away; correct it or drop its row"
             )
     return scaled
 
 
 def _by_channel(x: Array) -> Array:
-    """[…, channels] of images, [N, columns] of features, [pixels, 1] of grey images."""
+    """Reshape x to two axes: [pixels, channels] for images, [N, columns] for features."""
     return x.reshape(-1, 1 if x.ndim == 3 else x.shape[-1])
 
 
 def _of_bytes(rows: Array) -> tuple[Array, Array]:
-    """By histogram: exact, and seven times faster than sums of squares in float64."""
+    """Use a histogram: it is exact, and seven times faster than sums of squares in float64."""
     counts = np.zeros((rows.shape[1], 256))
     for start in range(0, len(rows), 1 << 20):
         for column, count in enumerate(counts):
@@ -74,7 +75,7 @@ def _of_bytes(rows: Array) -> tuple[Array, Array]:
 
 
 def _of_floats(rows: Array, columns: Sequence[str] | None) -> tuple[Array, Array]:
-    """Sums are of differences from the lowest value, divided by the largest difference."""
+    """Scale each column to 0 … 1 before summing, so that large numbers keep their precision."""
     low = np.min([rows[part].min(axis=0) for part in blocks(rows)], axis=0).astype(np.float64)
     high = np.max([rows[part].max(axis=0) for part in blocks(rows)], axis=0).astype(np.float64)
     with np.errstate(all="ignore"):

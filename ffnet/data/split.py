@@ -1,4 +1,4 @@
-"""Splits a data set into training, validation and test parts without overlap."""
+"""Splits a data set into training, validation and test parts that share no example."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -13,23 +13,27 @@ from ffnet.spec.sections import GIVEN, Data
 Index = npt.NDArray[np.intp]
 Way = Literal["last", "stratified"]
 
-DEFAULT_FRACTION = {True: 0.1, False: 0.15}  # of the training file: with, without a test part
+DEFAULT_FRACTION = {True: 0.1, False: 0.15}
+"""{whether the files have a test part: default share of the training file for a new part}."""
 
 
 def divide(
     parts: Mapping[str, Part], data: Data, validation: float | None, way: Way
 ) -> tuple[Part, Part, Part]:
-    """The training, validation and test parts: those that the files give, the others cut off.
+    """Return the training, validation and test parts.
+
+    Parts that the files have are used as they are. Missing parts are taken from "train".
 
     Args:
-        parts: those of the files: "train", perhaps "validation" and "test".
-        data: what the study says of the split.
-        validation: the size of the validation part where the study says none; None: a tenth of the
-            training file, or 15 % where test examples are cut from it too.
-        way: how validation and test examples are chosen where the study does not say.
+        parts: the parts of the files: "train", and perhaps "validation" and "test".
+        data: the fields of the split in the study.
+        validation: size of the validation part if the study has none. None stands for a tenth of
+            the training file, or 15 % if the test part is taken from it, too.
+        way: how examples are chosen if the study does not say.
 
     Raises:
-        InputError: the study's split cannot be made, or splits what the files have split.
+        InputError: the study's split is impossible, or it sets the size of a part that the files
+            have already.
     """
     way = data.split or way
     _refuse_ignored(parts, data, way)
@@ -43,7 +47,7 @@ def divide(
     rest, held, test = parts["train"], parts.get("validation"), parts.get("test")
     default = DEFAULT_FRACTION[test is not None]
     wanted = data.validation or validation or default
-    if held is None and wanted < 1:  # of the whole training file, also where test was cut from it
+    if held is None and wanted < 1:  # a share of the file's training part, before test is taken
         wanted = amount(wanted, len(rest), "validation")
     if test is None:
         rest, test = cut(rest, data.test or default, "test")
@@ -53,16 +57,16 @@ def divide(
 
 
 def _refuse_ignored(parts: Mapping[str, Part], data: Data, way: Way) -> None:
-    """A field that the files leave without an effect is refused."""
+    """Raise InputError if a field of the split would have no effect."""
     name = "the given data set" if data.dataset == GIVEN else data.dataset
     for field, value in (("validation", data.validation), ("test", data.test)):
         if field in parts and value is not None:
             raise InputError(
-                f"{field} must be left out: {name} has a {field} part of its own. Given: {value:g}"
+                f"{field} must be left out: {name} already has a {field} part. Given: {value:g}"
             )
     if {"validation", "test"} <= parts.keys() and data.split is not None:
         raise InputError(
-            f"split must be left out: {name} has validation and test parts of its own. "
+            f"split must be left out: {name} already has validation and test parts. "
             f"Given: {data.split}"
         )
     if data.split_seed and (way == "last" or {"validation", "test"} <= parts.keys()):
@@ -73,10 +77,10 @@ def _refuse_ignored(parts: Mapping[str, Part], data: Data, way: Way) -> None:
 
 
 def amount(wanted: float, whole: int, field: str) -> int:
-    """Examples meant by a count (>= 1) or a fraction (< 1) of `whole`.
+    """Return the number of examples that a count (>= 1) or a fraction (< 1) of `whole` stands for.
 
     Raises:
-        InputError: not a whole count, nothing, or not less than `whole`.
+        InputError: the count is not a whole number, or one of the two parts would be empty.
     """
     count = round(wanted * whole) if wanted < 1 else int(wanted)
     if wanted >= 1 and wanted != count:
@@ -89,20 +93,23 @@ def amount(wanted: float, whole: int, field: str) -> int:
 
 
 def last(count: int, part: Part) -> tuple[Part, Part]:
-    """(the rest, the last `count` examples), as views."""
+    """Return (the rest, the last `count` examples) as views."""
     cut = len(part) - count
     return part.take(slice(0, cut)), part.take(slice(cut, None))
 
 
 def stratified(count: int, part: Part, seed: int) -> tuple[Part, Part]:
-    """(the rest, `count` examples drawn at random with every class in proportion), in file order.
+    """Draw `count` examples at random, from each class in proportion to its size.
 
-    Examples are put in random order within their class, the classes after one another, and picked
-    at even distances: exact in total, within one example for each class. The rest keeps an example
-    of each class.
+    The examples are ordered by class, in random order within a class, and drawn at equal
+    distances. So the total is exact, and each class is right within one example. The rest keeps
+    at least one example of each class.
+
+    Returns:
+        (the rest, the examples drawn), both in the file's order.
 
     Raises:
-        InputError: too few examples are left for the rest to have one of each class.
+        InputError: the rest would be too small to have an example of each class.
     """
     n = len(part)
     order = np.lexsort((np.random.default_rng(seed).random(n), part.y))
@@ -114,7 +121,10 @@ def stratified(count: int, part: Part, seed: int) -> tuple[Part, Part]:
 
 
 def _spare_each_class(drawn: npt.NDArray[np.bool_], y: npt.NDArray[np.int32]) -> None:
-    """Give each class that was drawn whole an example back, in exchange for a frequent class's."""
+    """Put back an example of each class that was drawn completely.
+
+    An example of a frequent class is drawn instead.
+    """
     for lost in np.setdiff1d(y, y[~drawn]):
         left = np.bincount(y[~drawn], minlength=1)
         frequent = left.argmax()

@@ -1,7 +1,7 @@
-"""Tables of examples: a label column beside encoded images, one column of lists, or numbers.
+"""Reads tables of examples: a label column, and encoded images, a column of lists, or numbers.
 
-A table is a Parquet file or was given from Python; the rules are the same. Columns are found by
-name: their order may differ from table to table.
+A table is a Parquet file or comes from Python; the rules are the same. Columns are matched by name,
+so their order may differ between tables.
 """
 
 import math
@@ -39,12 +39,12 @@ IMAGES_AT_ONCE = 64
 
 
 class Table(ABC):
-    """One table of a set.
+    """A table of a data set.
 
     Attributes:
-        where: what messages call it.
-        name: what messages call it beside another table of the set.
-        schema: its columns.
+        where: what messages call the table.
+        name: a short name, for messages that compare two tables.
+        schema: the names and types of the columns.
     """
 
     where: str
@@ -53,26 +53,27 @@ class Table(ABC):
 
     @abstractmethod
     def read(self, columns: list[str]) -> pa.Table:
-        """These columns."""
+        """Read the named columns."""
 
     @abstractmethod
     def images(self, column: str) -> Array:
-        """The images of a column of encoded images, decoded."""
+        """Return the decoded images of a column of encoded images."""
 
     @abstractmethod
     def reading(self) -> AbstractContextManager[None]:
-        """Turns what the libraries raise for a damaged table into one InputError."""
+        """Return a context manager that turns a library's errors into an InputError."""
 
 
 def read(tables: Mapping[str, Sequence[Table]], data: Data) -> Raw:
-    """The parts of a set, without the files.
+    """Read tables into a Raw; the caller adds the files.
 
     Args:
-        tables: part → its tables, read in order; "train" among them.
-        data: names the label column, and says what is done with rows that have no label.
+        tables: {part: its tables, in order}; the part "train" must be among them.
+        data: `target` names the label column; `drop_unlabelled` decides whether rows without a
+            label are left out or refused.
 
     Raises:
-        InputError: a table is damaged, or the tables do not go together.
+        InputError: a table is damaged, or the tables do not match.
     """
     every = [table for of_part in tables.values() for table in of_part]
     first = tables["train"][0]
@@ -90,7 +91,9 @@ def read(tables: Mapping[str, Sequence[Table]], data: Data) -> Raw:
     found = {table.where: _read(table, layout, classes, data.drop_unlabelled) for table in every}
     labels.of_one_kind({where: labelled for where, (_, labelled) in found.items()})
     examples = {where: x for where, (x, _) in found.items()}
-    if layout.image and any(x.ndim == 4 for x in examples.values()):  # one in colour: all are
+    if layout.image and any(
+        x.ndim == 4 for x in examples.values()
+    ):  # one has colours: all get them
         examples = {w: x if x.ndim == 4 else images.in_colour(x) for w, x in examples.items()}
     parts, unlabelled = {}, {}
     for part, of_part in tables.items():
@@ -110,7 +113,7 @@ def read(tables: Mapping[str, Sequence[Table]], data: Data) -> Raw:
 
 
 def encoded(batches: Iterable[pa.RecordBatch]) -> Iterator[bytes | None]:
-    """The bytes of each image of a column, few at a time: an image of many rows is stored once."""
+    """Yield the bytes of each image of a column, and hold only a few images in memory."""
     for batch in batches:
         values = stored(pa.chunked_array([batch.column(0)]))
         if pa.types.is_struct(values.type):
@@ -127,19 +130,19 @@ def _joined(xs: list[Array], where: str) -> Array:
     shapes = {x.shape[1:] for x in xs}
     if len(shapes) > 1:
         raise InputError(f"{where}: examples must have one shape. Given: {listed(shapes)}")
-    return xs[0] if len(xs) == 1 else np.concatenate(xs)  # one file's stay memory-mapped
+    return xs[0] if len(xs) == 1 else np.concatenate(xs)  # a single array stays memory-mapped
 
 
 def _read(
     table: Table, layout: Layout, classes: tuple[str, ...] | None, drop: bool
 ) -> tuple[Array, Labels]:
-    """The examples that have a label, and the labels."""
+    """Return the examples that have a label, and the labels."""
     where = f"{table.where}, column {listed([layout.target])}"
     with table.reading():
         used = [layout.target, *filter(None, [layout.pixels]), *layout.features]
         content = table.read(used)
         found = labels.from_column(content[layout.target], where)
-        if classes and found.values.dtype.kind == "i":  # the hub's mark of a missing label
+        if classes and found.values.dtype.kind == "i":  # the hub writes -1 for a missing label
             found = found.without(found.values == -1)
         if not drop:
             labels.refuse_missing(found, where)
@@ -150,14 +153,14 @@ def _read(
         if rows is not None:
             content = content.drop_columns(layout.target).filter(rows)
         if len(content) == 0:
-            raise InputError(f"{table.where}: has no examples with a label; leave it out")
+            raise InputError(f"{table.where}: no example has a label; leave this table out")
         if layout.pixels:
             return _lists(content[layout.pixels], layout.pixels, table.schema, table.where), found
         return _columns(content, layout.features, table.where), found
 
 
 def _columns(table: pa.Table, names: Iterable[str], where: str) -> Array:
-    """Columns of numbers as features [N, columns]: uint8 if all columns are, else floats."""
+    """Join columns of numbers to features [N, columns]: uint8 if all columns are, else floats."""
     columns = {name: stored(table[name]) for name in names}
     for name, column in columns.items():
         _refuse_nulls(column, name, where)
@@ -167,7 +170,7 @@ def _columns(table: pa.Table, names: Iterable[str], where: str) -> Array:
 
 
 def _floats(column: pa.ChunkedArray, name: str, where: str) -> Array:
-    """A column without nulls as floats."""
+    """Return a column without nulls as floats [N]."""
     if pa.types.is_decimal(column.type):
         floats = column.cast(pa.float64())
         if not pc.all(pc.equal(floats.cast(column.type, safe=False), column)).as_py():
@@ -180,7 +183,7 @@ def _floats(column: pa.ChunkedArray, name: str, where: str) -> Array:
 
 
 def _refuse_nulls(column: pa.ChunkedArray, name: str, where: str, inside: int = 1) -> None:
-    """Refuse a column, of which each row has so many values, for its first null."""
+    """Raise InputError if a column has nulls. `inside` is the number of values in each row."""
     if column.null_count:
         row = pc.index(pc.is_null(column), True).as_py() // inside
         raise InputError(
@@ -191,11 +194,11 @@ def _refuse_nulls(column: pa.ChunkedArray, name: str, where: str, inside: int = 
 
 
 def _lists(column: pa.ChunkedArray, name: str, schema: pa.Schema, where: str) -> Array:
-    """Lists of numbers of one length, or lists of such lists, as [N, ...]."""
+    """Turn lists of numbers, or lists of such lists, into [N, ...]. All must have one length."""
     shape = [len(column)]
     values: Any = stored(column).combine_chunks()
     while is_list(values.type):
-        inside = math.prod(shape[1:])  # such lists in one row
+        inside = math.prod(shape[1:])  # lists of this depth in a row
         _refuse_nulls(pa.chunked_array([values]), name, where, inside)
         lengths = pc.list_value_length(values).to_numpy(zero_copy_only=False)
         other = np.flatnonzero(lengths != lengths[:1])
@@ -228,7 +231,11 @@ def _lists(column: pa.ChunkedArray, name: str, schema: pa.Schema, where: str) ->
 
 
 def _pixel_shape(x: Array, schema: pa.Schema, where: str) -> tuple[int, ...]:
-    """The shape in the file's metadata (`shape`, JSON); square for bytes; else a vector."""
+    """Return the shape of an example.
+
+    It is `shape` (JSON) in the file's metadata if there is one. Otherwise bytes are a square
+    image if their number allows it, and all else is a vector.
+    """
     size = x.shape[1]
     shape = metadata_json(schema, b"shape", where)
     if shape is not None:
