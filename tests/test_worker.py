@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from ffnet.run.folder import RunFolder
 from ffnet.spec.net import NetSpec, Training
 from ffnet.spec.trial import TrialConfig
 from ffnet.training.loop import Report
 from ffnet.training.trainer import Score
+from ffnet.tuning.pulse import Pulse
 from ffnet.tuning.worker import KEPT_BYTES, TrialWorker
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
@@ -33,6 +35,7 @@ def going_on(
     trial: Any = TrialWorker.__new__(TrialWorker)
     config = TrialConfig(number=3, net=NetSpec(), training=Training(), epochs=epochs, seed=0)
     trial._shares = scheduler == "pbt"
+    trial._pulse, trial._folder = Pulse(), RunFolder.at("run")
     trial.reset_config({"trial": config.model_dump()})
 
     def start() -> Any:

@@ -16,6 +16,7 @@ Exit status: 0; 1 when the loss diverged, or a trial trained again did not match
 import argparse
 import itertools
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +35,7 @@ from ffnet.spec.sections import Tuning
 from ffnet.spec.study import OneNet
 from ffnet.spec.trial import TrialConfig
 from ffnet.spec.validation import did_you_mean, validated
-from ffnet.system.output import redirected
+from ffnet.system.output import redirected, screen
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 
 MOVED = ("dataset", "data_dir")
 """Fields that say where the data of a run lie now; their digest must be that of the run."""
+
+WATCHED_SECONDS = 1.0
+"""An interval as long as this is followed by a look at how far the next one is."""
 
 COMPARED = ("train_loss", "val_loss", "val_accuracy")
 
@@ -157,7 +161,31 @@ def _reports(trainer: "Trainer", config: TrialConfig, lesson: bool) -> "Iterator
     if lesson:
         first = 1 if config.training.report_steps else 0
         points = sorted({1, *(point + first for point in points[:-1]), points[-1]})
-    return train(trainer, config, points=points)
+    return _watched(train(trainer, config, points=points), trainer)
+
+
+def _watched(reports: "Iterator[Report]", trainer: "Trainer") -> "Iterator[Report]":
+    """The reports; where they are long in coming, a terminal shows how far the epoch is."""
+    if not sys.stdout.isatty():
+        yield from reports
+        return
+    from ffnet.system.live import LiveLine
+
+    def now() -> str:
+        epochs = trainer.epochs_now
+        return f"epoch {int(epochs) + 1}: {100 * (epochs % 1):.0f} %"
+
+    seconds = WATCHED_SECONDS
+    with screen() as terminal, LiveLine(terminal) as live:
+        while True:
+            if seconds >= WATCHED_SECONDS:
+                live.watch(now)
+            report = next(reports, None)
+            live.clear()
+            if report is None:
+                return
+            seconds = report.train_seconds
+            yield report
 
 
 def _print_report(report: "Report") -> None:

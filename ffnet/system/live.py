@@ -75,6 +75,12 @@ class LiveLine:
         else:
             self._print(line)
 
+    def watch(self, text: Callable[[], str]) -> None:
+        """On a terminal, show what `text` gives, asked for by a thread; elsewhere nothing."""
+        if self._console.is_terminal:
+            self._text = text
+            self._start()
+
     def say(self, line: str) -> None:
         """Print a line that stays, above the line that changes."""
         self._print(line)

@@ -23,6 +23,7 @@ _INT, _FLOAT = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
 ARGUMENTS = [*[_INT] * 6, tf.TensorSpec([None], tf.float32), _FLOAT, _FLOAT]
 BLOCKED_FROM = {"float32": 2048, "bfloat16": 128}
 """Width of the first layer from which blocked steps are faster than plain ones: see docs/log.md."""
+COUNTED = 256  # steps between two times that the compiled loop says how far it is
 EVALUATE_AT_ONCE = 256  # examples; bounds the memory that evaluation takes
 
 Arguments = tuple[tf.Tensor, ...]
@@ -91,6 +92,14 @@ class Trainer:
         self._blocked = self.net if plain and isinstance(self.net, BarebonesNet) else None
         self.variables = [*self.net.weights, *self.net.state, *self._optimizer.slots]
         self.examples = int(data.train[0].shape[0])
+        self._epoch, self._per_epoch = 0, 1  # of the epoch that is trained, and its steps
+        with tf.device("CPU:0"):
+            self._step = tf.Variable(0, trainable=False)  # of that epoch
+
+    @property
+    def epochs_now(self) -> float:
+        """Epochs trained until now, also while `run` runs in another thread: a few steps late."""
+        return self._epoch + int(self._step.read_value()) / self._per_epoch
 
     def initialize(self, config: TrialConfig) -> None:
         """Fresh weights, the same for the same seed.
@@ -124,6 +133,7 @@ class Trainer:
             trained on: fewer than asked for when a loss was no longer finite.
         """
         training = config.training
+        self._epoch, self._per_epoch = epoch, math.ceil(self.examples / training.batch_size)
         self.net.dropout.rates.assign(config.net.dropout_rates)
         middle = self._end_of_blocks(steps, training)
         total, last, seen = 0.0, 0.0, 0
@@ -193,7 +203,7 @@ class Trainer:
             self._optimizer.apply(gradients, rates, before + step)
             return tf.reduce_sum(losses), tf.reduce_mean(losses), tf.size(y)
 
-        return _loop(first, end, 1, train)
+        return self._loop(first, end, 1, train)
 
     @tf.function(input_signature=ARGUMENTS, autograph=False)  # type: ignore[untyped-decorator]
     def _blocks(
@@ -216,7 +226,32 @@ class Trainer:
             total, last = train_block(net.weights, head, x, y, rates, loss, self._products)
             return total, last, tf.size(y)
 
-        return _loop(first, end, STEPS, train)
+        return self._loop(first, end, STEPS, train)
+
+    def _loop(
+        self, first: tf.Tensor, end: tf.Tensor, stride: int, train: Callable[[tf.Tensor], Losses]
+    ) -> Losses:
+        """Losses of `train` from one step to another, until the last loss is no longer finite.
+
+        An outer loop counts. It costs about 50 µs, 1 % of 157 steps of the smallest nets, and what
+        the steps compute stays the same to the bit.
+        """
+
+        def body(step: tf.Tensor, total: tf.Tensor, _: tf.Tensor, seen: tf.Tensor) -> Arguments:
+            more, last, count = train(step)
+            return step + stride, total + more, last, seen + count
+
+        def goes_on(until: tf.Tensor) -> Callable[..., tf.Tensor]:
+            return lambda step, _, last, __: (step < until) & tf.math.is_finite(last)
+
+        def some(step: tf.Tensor, *losses: tf.Tensor) -> Arguments:
+            self._step.assign(step)
+            until = tf.minimum(end, step + COUNTED)
+            return tuple(tf.while_loop(goes_on(until), body, (step, *losses)))
+
+        before = (first, tf.constant(0.0), tf.constant(0.0), tf.constant(0))
+        _, total, last, seen = tf.while_loop(goes_on(end), some, before)
+        return total, last, seen
 
     def _begin_step(self, seed: tf.Tensor, step: tf.Tensor) -> None:
         if self._drops:
@@ -249,23 +284,6 @@ class Trainer:
         before = tf.constant(0), tf.constant(0), tf.constant(0.0)
         _, correct, total = tf.while_loop(lambda start, *_: start < tf.size(y), evaluate, before)
         return correct, total
-
-
-def _loop(
-    first: tf.Tensor, end: tf.Tensor, stride: int, train: Callable[[tf.Tensor], Losses]
-) -> Losses:
-    """Losses of `train` from one step to another, until the last loss is no longer finite."""
-
-    def body(step: tf.Tensor, total: tf.Tensor, _: tf.Tensor, seen: tf.Tensor) -> Arguments:
-        more, last, count = train(step)
-        return step + stride, total + more, last, seen + count
-
-    _, total, last, seen = tf.while_loop(
-        lambda step, _, last, __: (step < end) & tf.math.is_finite(last),
-        body,
-        (first, tf.constant(0.0), tf.constant(0.0), tf.constant(0)),
-    )
-    return total, last, seen
 
 
 def _loss(batch_size: tf.Tensor, dtype: tf.DType = tf.float32) -> Loss:

@@ -182,7 +182,7 @@ def run_study(
         losses = Losses()
         recorder = signals.recorder = Recorder(study, hold, losses, past)
         search = StudySearch(study, past, recorder.writer.rows, losses)
-        progress = Progress(study, recorder, live)
+        progress = Progress(study, recorder, live, folder)
         try:
             scheduler = make_scheduler(study)
             replay(scheduler, past)

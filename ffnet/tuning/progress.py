@@ -1,30 +1,78 @@
 """The progress of a study, as one line."""
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from ray import tune
 
+from ffnet.run.folder import RunFolder
 from ffnet.run.tables import Status
 from ffnet.spec.study import Study
 from ffnet.system.live import LiveLine, clock
+from ffnet.tuning import pulse
 from ffnet.tuning.recorder import Recorder
+
+LONG_SECONDS = 10.0
+"""Trials that have not reported for so long are shown by themselves."""
+
+SHOWN = 2
+"""How many of them: those that have been silent for the longest."""
+
+
+@dataclass
+class Interval:
+    """What a running trial does since its start or its last report.
+
+    Attributes:
+        trial: Ray Tune's.
+        since: when it began.
+        epochs: trained before.
+        before: seconds of the interval before; None for the first one.
+    """
+
+    trial: Any
+    since: float
+    epochs: float = 0.0
+    before: float | None = None
 
 
 class Progress(tune.Callback):  # type: ignore[misc]
     """Shows how a study stands, as a Ray Tune callback."""
 
-    def __init__(self, study: Study, recorder: Recorder, live: LiveLine) -> None:
+    def __init__(self, study: Study, recorder: Recorder, live: LiveLine, folder: RunFolder) -> None:
         """Begin the study's time.
 
         Args:
             study: what is run.
             recorder: knows how it stands.
             live: where to show it.
+            folder: the run's, where workers write how far their trials are.
         """
         self._study, self._recorder, self._live = study, recorder, live
+        self._folder = folder
+        self._intervals: dict[int, Interval] = {}
         self._begun = time.monotonic()
         self._stopping = False
+
+    def on_trial_start(self, trial: Any, **_: Any) -> None:
+        """A worker has the trial."""
+        self._intervals[_number(trial)] = Interval(trial, time.monotonic())
+
+    def on_trial_result(self, trial: Any, result: dict[str, Any], **_: Any) -> None:
+        """A report came: the next interval begins."""
+        now = time.monotonic()
+        ended = self._intervals.get(_number(trial))
+        seconds = now - ended.since if ended else None
+        self._intervals[_number(trial)] = Interval(trial, now, result.get("epoch", 0.0), seconds)
+
+    def on_trial_complete(self, trial: Any, **_: Any) -> None:
+        """The trial has ended."""
+        self._intervals.pop(_number(trial), None)
+
+    def on_trial_error(self, trial: Any, **_: Any) -> None:
+        """The trial's worker was lost."""
+        self._intervals.pop(_number(trial), None)
 
     def on_step_end(self, **_: Any) -> None:
         """Show the state, when it is time to; at once that a signal stops the study."""
@@ -39,7 +87,37 @@ class Progress(tune.Callback):  # type: ignore[misc]
         self._live.say(line)
 
     def _line(self) -> str:
-        return describe(self._study, self._recorder, time.monotonic() - self._begun)
+        now = time.monotonic()
+        return " · ".join(
+            [describe(self._study, self._recorder, now - self._begun), *self._long(now)]
+        )
+
+    def _long(self, now: float) -> list[str]:
+        """Where the trials are that have not reported for long."""
+        running = [
+            (interval.since, number)
+            for number, interval in self._intervals.items()
+            if now - interval.since > LONG_SECONDS and interval.trial.status == "RUNNING"
+        ]
+        return [
+            where(number, self._intervals[number], pulse.read(self._folder, number), now)
+            for _, number in sorted(running)[:SHOWN]
+        ]
+
+
+def where(number: int, interval: Interval, epochs: float | None, now: float) -> str:
+    """How far a trial is in its epoch; without a word of its worker, since when it is silent.
+
+    Args:
+        number: the trial's.
+        interval: what it does.
+        epochs: that its worker says it has trained; None when it says nothing.
+        now: the time, as in `interval`.
+    """
+    if epochs is not None and epochs > interval.epochs:
+        return f"trial {number}: {100 * (epochs % 1):.0f} % of epoch {int(epochs) + 1}"
+    text = f"trial {number}: no report for {clock(now - interval.since)}"
+    return text + (f", the one before took {clock(interval.before)}" if interval.before else "")
 
 
 def describe(study: Study, recorder: Recorder, seconds: float) -> str:
@@ -57,3 +135,7 @@ def describe(study: Study, recorder: Recorder, seconds: float) -> str:
     if now:
         parts.append(f"about {clock(seconds / now * (study.trials - ended))} left")
     return " · ".join(parts)
+
+
+def _number(trial: Any) -> int:
+    return int(trial.config["trial"]["number"])

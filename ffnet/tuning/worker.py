@@ -26,6 +26,7 @@ from ffnet.run.tables import Status
 from ffnet.spec.study import Study
 from ffnet.spec.trial import TrialConfig
 from ffnet.training import memory
+from ffnet.tuning.pulse import Pulse
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import: on workers, at their first trial
     from ffnet.training.device_data import DeviceData
@@ -64,6 +65,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self._shares = study.tuning.scheduler == "pbt"
         self._device_data: DeviceData | None = None
         self._trainers: OrderedDict[Hashable, Trainer] = OrderedDict()
+        self._pulse = Pulse()
         self.reset_config(config)
 
     def reset_config(self, new_config: Result) -> bool:
@@ -142,7 +144,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             row["note"] = self._note
             if self._own() and self._own()[-1] is self._earlier[-1]:
                 return row | self._again()
-        report = next(self._reports, None)
+        with self._pulse.beating(self._folder, self._config.number, self._epochs_now):
+            report = next(self._reports, None)
         if report is None:  # PBT: it took over weights that were trained to the end
             row |= self._earlier[-1] | {"status": Status.RUNNING, "done": True}
         else:
@@ -154,6 +157,10 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         row |= {"trial": self._config.number, "report_seconds": waited}
         self._idle_since = time.perf_counter()
         return row
+
+    def _epochs_now(self) -> float:
+        latest = next(reversed(self._trainers.values()))
+        return latest.epochs_now
 
     def _own(self) -> list[Result]:
         """This trial's reports of those in its checkpoint; with PBT some may be another trial's."""
