@@ -109,6 +109,22 @@ def test_runs_on_a_terminal_of_80_columns_keep_their_names_and_a_damaged_one_say
     assert lines[4].startswith("damaged: ")
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_line_is_written_when_it_ends(unbuffered: str) -> None:
+    program = (
+        "import os; from ffnet.system import output; output.forgive_readers(every_error=False);"
+        "print('a line'); print('a half', end=''); os._exit(0)"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert printed == "a line\n"
+
+
 def test_a_table_without_rows_says_so(call: Job, tmp_path: Path) -> None:
     run = RunFolder.at(tmp_path / "run")
     storage.write_json(run.study, {"study": {}})

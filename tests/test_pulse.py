@@ -10,7 +10,8 @@ import pytest
 from conftest import wait_for
 from ffnet.data.load import load
 from ffnet.run.folder import RunFolder
-from ffnet.spec.study import Data, OneNet
+from ffnet.spec.sections import Data
+from ffnet.spec.study import OneNet
 from ffnet.tuning import pulse
 from ffnet.tuning.progress import Interval, Progress, where
 from ffnet.tuning.pulse import Pulse

@@ -48,9 +48,6 @@ if TYPE_CHECKING:
 MOVED = ("dataset", "data_dir")
 """Fields that say where the data of a run lie now; their digest must be that of the run."""
 
-WATCHED_SECONDS = 1.0
-"""An interval as long as this is followed by a look at how far the next one is."""
-
 COMPARED = ("train_loss", "val_loss", "val_accuracy")
 
 
@@ -165,7 +162,7 @@ def _reports(trainer: "Trainer", config: TrialConfig, lesson: bool) -> "Iterator
 
 
 def _watched(reports: "Iterator[Report]", trainer: "Trainer") -> "Iterator[Report]":
-    """The reports; where they are long in coming, a terminal shows how far the epoch is."""
+    """The reports; until each one comes, a terminal shows how far the epoch is."""
     if not sys.stdout.isatty():
         yield from reports
         return
@@ -175,16 +172,13 @@ def _watched(reports: "Iterator[Report]", trainer: "Trainer") -> "Iterator[Repor
         epochs = trainer.epochs_now
         return f"epoch {int(epochs) + 1}: {100 * (epochs % 1):.0f} %"
 
-    seconds = WATCHED_SECONDS
     with screen() as terminal, LiveLine(terminal) as live:
         while True:
-            if seconds >= WATCHED_SECONDS:
-                live.watch(now)
+            live.watch(now)
             report = next(reports, None)
             live.clear()
             if report is None:
                 return
-            seconds = report.train_seconds
             yield report
 
 

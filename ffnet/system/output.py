@@ -71,6 +71,7 @@ def open_standard_streams() -> None:
 def forgive_readers(every_error: bool) -> None:
     """From now on, drop output to standard output and standard error if nobody reads it.
 
+    Each line is written when it ends, also into a pipe or a file: a log shows how far a job is.
     If somebody has replaced `sys.stdout` or `sys.stderr`, it does not change.
 
     Args:
@@ -85,8 +86,7 @@ def forgive_readers(every_error: bool) -> None:
         if old is not None:
             with suppress(OSError):
                 old.flush()
-            options = {"encoding": old.encoding, "errors": old.errors}
-            options["line_buffering"] = old.line_buffering
+            options |= {"encoding": old.encoding, "errors": old.errors}
         setattr(sys, name, _stream(_Forgiving(number, errors, closefd=False), **options))
 
 
