@@ -1,1 +1,1 @@
-"""What people look at: tables as text, figures, TensorBoard's files."""
+"""Shows a run: tables as text, figures, TensorBoard's files."""

@@ -1,8 +1,8 @@
 """Figures for papers: the curves of a trial, first-layer weights as images, a confusion matrix.
 
-Each function returns a Figure, and `save` writes it as PNG, PDF and SVG. Only matplotlib's objects
-are used and never pyplot, so that figures share no state. Lines and marks differ in more than
-colour, and people with any colour vision can tell the colours apart.
+Each function returns a Figure, and `save` writes it as PNG, PDF and SVG. The functions use
+matplotlib's objects and not pyplot, so figures share no state. Lines and marks differ in more than
+colour, and the colours are chosen for every kind of colour vision.
 """
 
 import math
@@ -28,11 +28,11 @@ from ffnet.run.tables import Row
 Floats = npt.NDArray[np.float64]
 
 DPI = 300
-MOST_NEURONS = 64  # images in a grid of weights
-MOST_COUNTS = 20  # a confusion matrix of at most so many classes shows its counts
-MOST_MARKERS = 40  # a line of at most so many points marks each of them
-FRAMED = 3  # reports from which on the first may lie outside the axis
-MOST_LETTERS = 24  # characters of a class name
+MOST_NEURONS = 64  # maximum number of images in a grid of weights
+MOST_COUNTS = 20  # a confusion matrix with more classes does not show its counts
+MOST_MARKERS = 40  # a line with more points does not mark each point
+FRAMED = 3  # with so many reports or more, the first report may lie outside the axis
+MOST_LETTERS = 24  # a longer class name is shortened to so many characters
 
 TRAIN, VALIDATION = "#0072B2", "#D55E00"  # from Okabe and Ito's palette
 INK, QUIET, RULE = "#262626", "#767676", "#e4e4e4"
@@ -47,16 +47,16 @@ FORMATS: dict[str, dict[str, Any]] = {
 FONTS: Any = {
     "pdf.fonttype": 42,  # TrueType fonts inside the file: journals refuse matplotlib's Type 3
     "svg.fonttype": "none",  # text stays text, which can be searched and edited
-    "svg.hashsalt": "ffnet",  # else each file has other random names inside
+    "svg.hashsalt": "ffnet",  # without it, names inside the file are random
 }
 
 
 def save(figure: Figure, place: Path) -> list[Path]:
-    """Write a figure as PNG (300 dpi), PDF and SVG. Each file appears in one piece.
+    """Write a figure as PNG (300 dpi), PDF and SVG. Each file is replaced in one piece.
 
     Args:
-        figure: what to write.
-        place: path of the files without a suffix: figures/curves for figures/curves.png and so on.
+        figure: the figure.
+        place: path of the files without a suffix, for example figures/curves.
 
     Returns:
         The paths of the files.
@@ -75,14 +75,14 @@ def save(figure: Figure, place: Path) -> list[Path]:
 
 
 def curves(reports: Sequence[Row], title: str) -> Figure:
-    """Loss and accuracy against the epoch, side by side.
+    """A figure of a trial's loss and accuracy over the epochs, side by side.
 
-    A value that is missing or not finite leaves a gap; a dotted line marks where the trial
+    A value that is missing or not finite leaves a gap. A dotted line marks where the trial
     diverged. See `_frame` for the first report.
 
     Args:
-        reports: rows of one trial in epochs.parquet, in any order, possibly none.
-        title: names the trial.
+        reports: the trial's rows of epochs.parquet, in any order; the list may be empty.
+        title: the figure's title, for example the trial's name.
     """
     reports = sorted(
         (row for row in reports if row.get("epoch") is not None), key=lambda row: row["epoch"]
@@ -109,7 +109,7 @@ def curves(reports: Sequence[Row], title: str) -> Figure:
 
 
 def _column(reports: Sequence[Row], name: str) -> Floats:
-    """The reports' values; NaN where there is none."""
+    """A column's values; NaN if a report has no value."""
     return np.array([math.nan if row.get(name) is None else row[name] for row in reports])
 
 
@@ -136,7 +136,7 @@ def _mark_best(axes: Axes, reports: Sequence[Row]) -> None:
 
 
 def _mark_divergence(axes: Axes, reports: Sequence[Row]) -> None:
-    """Mark where the trial diverged: the tables have no loss there, or one that is not finite."""
+    """Mark where the trial diverged: there, the loss is missing or not finite."""
     for row in reports:
         losses = [row.get(name) for name in ("train_loss", "val_loss")]
         known = [loss for loss in losses if loss is not None]
@@ -165,7 +165,10 @@ def _finish_curves(axes: Axes, reports: Sequence[Row], label: str) -> None:
 
 
 def _spread(axes: Axes, reports: Sequence[Row]) -> bool:
-    """Choose a logarithmic axis where losses span a decade, not counting the first report."""
+    """Use a logarithmic axis if the losses after the first report span a factor of more than 10.
+
+    Returns whether the axis is logarithmic.
+    """
     losses = np.array([_column(reports, name) for name in ("train_loss", "val_loss")])
     losses = losses[:, np.isfinite(losses).any(axis=0)]
     losses = losses[:, 1:] if losses.shape[1] >= FRAMED else losses
@@ -173,7 +176,7 @@ def _spread(axes: Axes, reports: Sequence[Row]) -> bool:
     ratio = losses.max() / losses.min() if losses.size else 1.0
     if ratio > 10:
         axes.set_yscale("log")
-    if 10 < ratio < 1e4:  # else matplotlib labels powers of ten
+    if 10 < ratio < 1e4:  # on larger axes, matplotlib's own labels (powers of ten) are good
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
@@ -181,17 +184,17 @@ def _spread(axes: Axes, reports: Sequence[Row]) -> bool:
 
 
 def _frame(axes: Axes, reports: Sequence[Row], lines: dict[str, str], worse: str) -> None:
-    """Keep the first report from flattening the curve.
+    """Prevent the first report from making the rest of the curve flat.
 
-    The first report is often made after one step, when the net still guesses: a loss far above all
-    others, or an accuracy far below. Where the later reports would fill less than a third of the
-    axis, the axis shows their range. The line still comes from the first report, across the edge,
+    The first report often comes after one step, when the net still guesses. Its loss is far above
+    all others, or its accuracy far below. If the later reports would fill less than a third of the
+    axis, the axis shows only their range. The line then leaves the axes towards the first report,
     and a note above the axes gives the values that lie outside.
 
     Args:
-        axes: where the lines are drawn.
-        reports: by epoch.
-        lines: column → what its line is called.
+        axes: the axes with the lines.
+        reports: the trial's reports, by epoch.
+        lines: column → name of its line.
         worse: the side on which values are worse: "above" or "below".
     """
     values = np.array([_column(reports, name) for name in lines])
@@ -221,24 +224,25 @@ def _frame(axes: Axes, reports: Sequence[Row], lines: dict[str, str], worse: str
 
 
 def is_image(shape: Sequence[int]) -> bool:
-    """Whether examples of this shape can be shown: (height, width), or with 1 or 3 channels."""
+    """Whether examples of a shape are images: (height, width) or (height, width, 1 or 3)."""
     return len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
 
 
 def weight_grid(weights: npt.ArrayLike, shape: Sequence[int]) -> Figure:
-    """The weights of first-layer neurons as images: at most 64, the largest norm first.
+    """A figure of the weights of first-layer neurons as images: at most 64, largest norm first.
 
-    Each neuron has its own scale, symmetric about 0. One channel runs from blue over white to red;
-    three channels are colours, and grey is 0. Neurons whose weights are not finite are left out.
+    Each image has its own scale, symmetric about 0. Weights of one channel go from blue over white
+    (0) to red. Weights of three channels are colours, and grey is 0. Neurons whose weights are not
+    finite are left out.
 
     Args:
-        weights: [D, H], one column for each neuron.
+        weights: [D, H], a column for each neuron.
         shape: shape of an example: (height, width), or (height, width, channels) with 1 or 3
             channels. Its product is D.
 
     Raises:
-        InputError: examples of that shape are no images or have not D numbers, or no neuron has
-            finite weights.
+        InputError: examples are not images, their shape does not fit D, or no neuron has finite
+            weights.
     """
     images = _images(np.asarray(weights, np.float64), tuple(shape))
     order = _largest(images)
@@ -270,8 +274,8 @@ def _images(weights: Floats, shape: tuple[int, ...]) -> Floats:
     """The weights as [H, height, width, channels]."""
     if not is_image(shape):
         raise InputError(
-            "weights can be shown as images where an example is one: (height, width), or with 1 "
-            f"or 3 channels. Given: examples of shape {shape}"
+            "weights can be shown as images only if examples are images: (height, width), or "
+            f"(height, width, 1 or 3). Given: examples of shape {shape}"
         )
     if weights.ndim != 2 or weights.shape[0] != math.prod(shape) or not weights.size:
         raise InputError(
@@ -282,18 +286,22 @@ def _images(weights: Floats, shape: tuple[int, ...]) -> Floats:
 
 
 def _largest(images: Floats) -> npt.NDArray[np.int64]:
-    """The numbers of the neurons with the largest norm."""
+    """The numbers of at most 64 neurons with finite weights, largest norm first."""
     norms = np.sqrt((images**2).sum(axis=(1, 2, 3)))
     finite = np.flatnonzero(np.isfinite(norms))
     if not len(finite):
         raise InputError(
-            f"weights must be finite to be shown. Given: {len(images)} neurons, none of them finite"
+            f"weights must be finite to be shown. Given: {len(images)} neurons, all with NaN or "
+            f"infinity"
         )
     return finite[np.argsort(-norms[finite], kind="stable")][:MOST_NEURONS]
 
 
 def _scaled(image: Floats) -> Floats:
-    """One channel: [height, width] from -1 to 1. Three: colours from 0 to 1, grey for 0."""
+    """The image for `imshow`.
+
+    With one channel: [height, width], from -1 to 1. With three: colours from 0 to 1, 0.5 for 0.
+    """
     scaled = image / (np.abs(image).max() or 1)
     return scaled[..., 0] if image.shape[2] == 1 else (1 + scaled) / 2
 
@@ -310,13 +318,13 @@ def _bar(figure: Figure, shown: AxesImage, beside: Any, label: str, location: An
 
 
 def confusion(matrix: npt.ArrayLike, classes: Sequence[str], part: str, title: str = "") -> Figure:
-    """A confusion matrix: counts, coloured by their share of the true class.
+    """A figure of a confusion matrix. A cell's colour is its count's share of the true class.
 
     Args:
-        matrix: [C, C] counts: a row for each true class, a column for each predicted class.
-        classes: C names.
+        matrix: [C, C] counts, a row for each true class and a column for each predicted class.
+        classes: the names of the C classes.
         part: the part of the data that was counted: "validation" or "test".
-        title: names the net.
+        title: the figure's title, for example the net's name.
 
     Raises:
         InputError: the matrix is not [C, C], or a count is negative.
@@ -336,7 +344,7 @@ def confusion(matrix: npt.ArrayLike, classes: Sequence[str], part: str, title: s
     examples = "1 example" if counts.sum() == 1 else f"{counts.sum():,} examples"
     heading = f"{title}\n".lstrip() + f"confusion matrix, {part} part: {examples}"
     axes.set_title(heading, color=INK, fontsize=11, parse_math=False)
-    # A square root, so that the few errors of a good net can be seen too.
+    # Colours follow the square root of the share, so that a good net's few errors are visible.
     shown = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
     if size <= MOST_COUNTS:
         _write_counts(axes, counts, shares, side / size)
@@ -354,7 +362,7 @@ def _write_counts(axes: Axes, counts: npt.NDArray[np.int64], shares: Floats, cel
 
 
 def _name_classes(axes: Axes, classes: Sequence[str]) -> None:
-    """Name the classes on both axes. With more than 40, only each second (third, …) has room."""
+    """Name the classes on both axes. With more than 40, only each second (third, …) is named."""
     every = math.ceil(len(classes) / 40)
     places = range(0, len(classes), every)
     names = [_short(classes[place]) for place in places]
@@ -373,5 +381,5 @@ def _name_classes(axes: Axes, classes: Sequence[str]) -> None:
 
 
 def _short(name: str) -> str:
-    """The name with an ellipsis in its middle where it is long: ends tell similar names apart."""
+    """A long name with … in its middle, because similar names often differ at their ends."""
     return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 9]}…{name[-8:]}"

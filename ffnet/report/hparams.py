@@ -1,7 +1,7 @@
-"""The hyper-parameters that TensorBoard's HParams dashboard shows: those that vary, as numbers.
+"""Chooses the hyper-parameters for TensorBoard's HParams dashboard: those that vary.
 
-Which ones vary follows from the study's space and not from the trials so far: TensorBoard reads
-the hyper-parameters of a trial once, often while the study has only begun.
+Which of them vary is decided from the study's space, not from the trials so far, because
+TensorBoard reads a trial's hyper-parameters only once, and often early in the study.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,18 +14,18 @@ from ffnet.spec.study import Study
 from ffnet.spec.validation import validated
 
 Value = bool | float | str
-"""The types that TensorBoard knows."""
+"""The types of values that TensorBoard shows."""
 
 
 class HParams:
-    """Which hyper-parameters of a run are shown, and how a trial's values are written."""
+    """The hyper-parameters that are shown for a run, and the form of their values."""
 
     def __init__(self, study: Study | None = None) -> None:
         """Decide what is shown.
 
         Args:
-            study: the study. With None the run is one net, and all its hyper-parameters are shown:
-                what varies between several nets is not known to any of them.
+            study: the study. With None, the run is a single net, and all its hyper-parameters are
+                shown, because other nets may differ in any of them.
         """
         self._domains: Mapping[str, Sequence[Domain]] = study.space.root if study else {}
         self._names = list(tables.HYPERPARAMETERS)
@@ -38,12 +38,12 @@ class HParams:
             self._one_layer = all(_depths(domain) == {1} for domain in sizes)
 
     def of(self, row: Row) -> dict[str, Value]:
-        """Name → value of the hyper-parameters that a trial has.
+        """Name → value, for a trial's hyper-parameters that are shown.
 
-        The width of a single hidden layer is a number. Where the space draws each layer for
-        itself, each layer is a number of its own, as hidden_sizes.1, and the number of layers is
-        hidden_sizes.depth. Where the space chooses among whole lists, a list is a text: 512-256.
-        The same holds for dropout.
+        The width of a single hidden layer is a number. If the space draws a value for each layer,
+        there is a number for each layer, such as hidden_sizes.1, and the number of layers is
+        hidden_sizes.depth. If the space chooses among whole lists, a list is a text: 512-256. The
+        rules for dropout are the same.
 
         Args:
             row: the trial's row of trials.parquet.
@@ -68,14 +68,14 @@ class HParams:
 
 
 def of_study(study: Mapping[str, Any], source: str) -> HParams:
-    """What a run's study decides.
+    """The hyper-parameters that are shown for a run.
 
     Args:
-        study: its section of study.json; one net alone has no space.
-        source: the file's place, for the message of an error.
+        study: the section `study` of study.json. A single net has no space.
+        source: the file's place, for messages.
 
     Raises:
-        InputError: the study is none that ffnet knows.
+        InputError: the study is not valid.
     """
     if "space" not in study:
         return HParams()
@@ -83,7 +83,7 @@ def of_study(study: Mapping[str, Any], source: str) -> HParams:
 
 
 def _depths(domain: Domain) -> set[int]:
-    """The numbers of layers that a domain of hidden_sizes can give; of a range only its ends."""
+    """The numbers of layers that a domain of hidden_sizes can give; only the ends of a range."""
     if domain.layers:
         return {len(domain.layers)}
     if domain.each:
@@ -92,15 +92,15 @@ def _depths(domain: Domain) -> set[int]:
 
 
 def _is_number(name: str, value: Sequence[float], domains: Sequence[Domain]) -> bool:
-    """Whether a list stands for one number in every trial: one layer, or one dropout for all."""
-    if not domains:  # one net
+    """Whether a list means one number in every trial: one layer, or one dropout for all layers."""
+    if not domains:  # a single net
         return len(value) == 1 or (name == "dropout" and len(set(value)) == 1)
     probes = [probe for domain in domains for probe in domain.probes()]
     return all(not isinstance(probe, list | tuple) or len(probe) == 1 for probe in probes)
 
 
 def _by_layer(name: str, value: Sequence[float], domains: Sequence[Domain]) -> dict[str, Value]:
-    """A number for each layer, and how many layers there are, without those that do not vary."""
+    """A number for each layer, and the number of layers. Numbers that do not vary are left out."""
     columns: dict[str, Value] = {f"{name}.{n}": one for n, one in enumerate(value, 1)}
     if name == "hidden_sizes":
         columns = {f"{name}.depth": len(value), **columns}

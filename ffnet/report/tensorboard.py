@@ -1,12 +1,12 @@
-"""The tables of a run as TensorBoard's event files: scalars, and the HParams dashboard.
+"""Writes the tables of a run as TensorBoard's event files: scalars, and the HParams dashboard.
 
-A trial's events follow from its rows and the study alone, and later rows only add events at the
-end. So a second conversion appends what is new, even where the first one was cut off, and a
-TensorBoard that reads meanwhile shows each point once.
+A trial's events depend only on its rows and the study, and later rows only add events at the end.
+So a second conversion appends the new events, even if the first conversion was interrupted. A
+TensorBoard that reads at the same time shows each point once.
 
-TensorBoard keeps the first status, and the first list of hyper-parameters, that it reads in a
-folder. So each status has a folder of its own, 00003-running and later 00003-done, and so has each
-list; a folder that is out of date is removed.
+TensorBoard keeps the first status that it reads in a folder, so the status is in the folder's name:
+00003-running becomes 00003-done. For the same reason, a changed list of hyper-parameters gets a new
+folder. Old folders are removed.
 """
 
 import io
@@ -45,7 +45,7 @@ SCALARS = {
 """Column of epochs.parquet → TensorBoard's tag."""
 
 BEST = {"val_accuracy": ("best/val_accuracy", max), "val_loss": ("best/val_loss", min)}
-"""Metric → the tag of its best value so far, and which of two values is the better one."""
+"""Metric → (tag of its best value so far, function that gives the better of two values)."""
 
 STATUS = {
     "running": api_pb2.STATUS_RUNNING,
@@ -56,7 +56,7 @@ STATUS = {
     "stopped": api_pb2.STATUS_UNKNOWN,  # neither success nor failure: the study ended first
 }
 OURS = re.compile(rf"\d{{5,}}-({'|'.join(STATUS)})|hparams-[0-9a-f]{{8}}")
-MOST_TEXTS = 20  # the dashboard lists at most so many different texts; else it offers a search
+MOST_TEXTS = 20  # with more different texts, the dashboard has no list, but a search
 
 
 def convert(run: RunFolder) -> None:
@@ -78,12 +78,12 @@ def write_run(
     """Bring the event files below a folder up to the rows.
 
     Args:
-        folder: TensorBoard's --logdir. It is made when it is absent.
+        folder: TensorBoard's --logdir. It is created if it does not exist.
         trials: every row of trials.parquet so far. A row needs `trial` and `status`; other
             columns may be absent or None.
         reports: every row of epochs.parquet so far, in any order. A row needs `trial` and `step`.
-        tuning: names the metric that trials are judged by, the first in the dashboard.
-        hparams: the hyper-parameters that the dashboard shows. With None it shows all.
+        tuning: names the study's metric, which comes first in the dashboard.
+        hparams: the hyper-parameters that the dashboard shows. With None, all.
     """
     of_trial = defaultdict(list)
     for report in reports:
@@ -110,11 +110,11 @@ def _records(events: Iterable[Event]) -> bytes:
 
 
 def _bring_up_to(folder: Path, content: bytes) -> None:
-    """Append what the event file in a folder lacks, or begin another file if the content differs.
+    """Append missing events to the file in a folder, or begin a new file if the content differs.
 
-    The content differs when a lost trial was trained again and its times are others, or when its
-    hyper-parameters changed while it ran (PBT). A TensorBoard that has read the old file replaces
-    its steps by those of the new one.
+    The content differs when a lost trial was trained again, so that its times differ, or when PBT
+    changed its hyper-parameters. A TensorBoard that has read the old file replaces the old steps by
+    those of the new file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     *older, last = sorted(folder.glob("events.out.tfevents.*")) or [_event_file(folder, 0)]
@@ -123,7 +123,7 @@ def _bring_up_to(folder: Path, content: bytes) -> None:
         older, last, have = [*older, last], _event_file(folder, int(last.suffix[1:]) + 1), b""
     if content != have:
         last.touch()
-        with last.open("r+b") as file:  # no append mode: another conversion may write at once
+        with last.open("r+b") as file:  # not in append mode: two conversions may write at once
             file.seek(len(have))
             file.write(content[len(have) :])
     for path in older:
@@ -138,11 +138,11 @@ def _event_file(folder: Path, number: int) -> Path:
 
 
 def _session(row: Row, hparams: Mapping[str, Value], reports: Sequence[Row]) -> Iterator[Event]:
-    """A trial: its hyper-parameters and status, then its reports by step."""
+    """The events of a trial: its hyper-parameters and status, then its reports by step."""
     reports = sorted(reports, key=lambda report: report["step"])
     begun = _seconds(row.get("started_at"), *(report.get("reported_at") for report in reports[:1]))
     yield Event(wall_time=begun, file_version="brain.Event:2")
-    # A restart: TensorBoard forgets the steps that it has read in an earlier file.
+    # After this event, TensorBoard forgets the steps that it has read in an earlier file.
     yield Event(wall_time=begun, session_log=SessionLog(status=SessionLog.START))
     start = SessionStartInfo(start_time_secs=begun)
     for name, value in hparams.items():
@@ -172,7 +172,7 @@ def _session(row: Row, hparams: Mapping[str, Value], reports: Sequence[Row]) -> 
 def _experiment(
     trials: Sequence[Row], hparams: Sequence[Mapping[str, Value]], tuning: Tuning
 ) -> Iterator[Event]:
-    """All trials: which hyper-parameters and metrics there are."""
+    """The events that list the hyper-parameters and metrics of all trials."""
     begun = min((_seconds(row.get("started_at")) for row in trials), default=0.0)
     values = defaultdict(set)
     for own in hparams:
@@ -188,7 +188,7 @@ def _experiment(
 
 
 def _metric_infos(tuning: Tuning) -> Iterator[api_pb2.MetricInfo]:
-    """Best and last figures, named as in trials.parquet; first the metric that the study judges."""
+    """Best and last figures, named as in trials.parquet. The study's metric comes first."""
     metrics = sorted(BEST, key=lambda metric: metric != tuning.metric)
     for prefix, tags in (("best_", {m: BEST[m][0] for m in BEST}), ("last_", SCALARS)):
         for metric in metrics:
@@ -200,7 +200,7 @@ def _metric_infos(tuning: Tuning) -> Iterator[api_pb2.MetricInfo]:
 
 
 def _hparam_info(name: str, different: Set[Value]) -> api_pb2.HParamInfo:
-    """The description of a hyper-parameter that has these different values."""
+    """The description of a hyper-parameter, given its different values."""
     info = api_pb2.HParamInfo(name=name, differs=len(different) > 1)
     if any(isinstance(value, str) for value in different):
         info.type = api_pb2.DATA_TYPE_STRING
@@ -218,7 +218,7 @@ def _hparam_info(name: str, different: Set[Value]) -> api_pb2.HParamInfo:
 
 
 def _hparams_event(tag: str, wall_time: float, **content: Any) -> Event:
-    """An event of the HParams plugin. The plugin keeps its content beside an empty tensor."""
+    """An event of the HParams plugin, which has its content in the metadata of an empty tensor."""
     data = HParamsPluginData(version=metadata.PLUGIN_DATA_VERSION, **content)
     plugin_data = SummaryMetadata.PluginData(
         plugin_name=metadata.PLUGIN_NAME, content=data.SerializeToString(deterministic=True)

@@ -1,9 +1,9 @@
-"""Tables that fit the width of a terminal.
+"""Fits tables into the width of a terminal.
 
-On a terminal a table never runs over the edge: names are short, long values end with …, and the
-columns that are needed least are left out. Columns that somebody asked for are all shown, if need
-be below each other. Elsewhere (a pipe, a log) a table is as wide as it is, under the full names,
-unless the environment variable COLUMNS sets a width.
+On a terminal, a table is never wider than the terminal: names are short, long values end with …,
+and the least needed columns are left out. Columns that the user asked for are all shown, if
+necessary in several blocks. In a pipe or a log, a table has its full width and full names, unless
+the environment variable COLUMNS sets a width.
 """
 
 import os
@@ -16,14 +16,14 @@ from ffnet.report.text import columns_of
 from ffnet.run.tables import Row
 
 LONG, SHORTENED = 40, 20
-"""Cells that a value takes at most on a terminal, and where a table would be too wide."""
+"""Maximum width of a value on a terminal, and in a table that would be too wide."""
 
 JOINED = {
     "best_val_accuracy": ("best_val_accuracy_epoch", "best acc @epoch"),
     "best_val_loss": ("best_val_loss_epoch", "best loss @epoch"),
     "best": ("best_trial", "best @trial"),
 }
-"""Column → the column that is shown in it, after an @, and what stands above both."""
+"""Column → (the column that is shown after it, with an @; the head of both)."""
 
 FIGURES = {
     "last_val_accuracy": "last acc",
@@ -40,30 +40,30 @@ HYPERPARAMETERS = {
     "initializer": "init",
     "warmup_epochs": "warmup",
 }
-"""Column → its name on a terminal. Hyper-parameters are named so only where there is no room."""
+"""Column → its name on a terminal. Hyper-parameters get it only if the table is too wide."""
 
 LEAST_NEEDED = ("train_seconds", "last_val_loss", "last_val_accuracy", "begun", "metric", "epochs")
-"""Columns in the order in which they are left out; after them the others, the last one first."""
+"""Columns in the order in which they are left out. Other columns follow, from right to left."""
 
 
 def width() -> int | None:
-    """The width that a table on standard output must fit: see above. None for any."""
+    """The width that a table on standard output must fit, in cells. None for no limit."""
     given = os.environ.get("COLUMNS", "")
     if given.isdecimal() and int(given) > 0:
         return int(given)
     try:
         return os.get_terminal_size(sys.stdout.fileno()).columns or 80
-    except (OSError, ValueError):  # not a terminal, or not even a file
+    except (OSError, ValueError):  # standard output is not a terminal, or has no descriptor
         return None
 
 
 def fitted(rows: Sequence[Row], names: Sequence[str], most: int | None) -> tuple[str, list[str]]:
-    """A table of the columns that have room.
+    """A table of the columns that fit into a width.
 
     Args:
         rows: table rows.
-        names: of the columns, in order. The first one and those of the best figures always stay.
-        most: the width in cells of a terminal; None for any.
+        names: names of the columns, in order. The first column and the best figures always stay.
+        most: the width in cells of a terminal. With None, there is no limit.
 
     Returns:
         The table, and the names of the columns that were left out.
@@ -94,7 +94,10 @@ def fitted(rows: Sequence[Row], names: Sequence[str], most: int | None) -> tuple
 
 
 def wrapped(rows: Sequence[Row], names: Sequence[str], most: int | None) -> str:
-    """A table of all columns: those without room stand below, beside the first one once more."""
+    """A table of all columns. If it is too wide, it has several blocks below each other.
+
+    Each block begins with the first column.
+    """
     columns = columns_of(rows, names)
     if most is None or total_width(columns) <= most:
         return side_by_side(columns)
@@ -115,7 +118,7 @@ def left_out_line(names: Sequence[str], how: str, most: int | None) -> str:
 
 
 def _joined(columns: Sequence[Column]) -> list[Column]:
-    """The columns, of which some stand in others: see JOINED."""
+    """The columns, with some of them put into others: see JOINED."""
     by_name = {column.name: column for column in columns}
     pairs = {name: by_name.get(JOINED[name][0]) for name in by_name if name in JOINED}
     joined = []
@@ -143,7 +146,7 @@ def _least_needed_first(names: list[str]) -> list[str]:
 
 
 def _within(columns: Sequence[Column], most: int) -> str:
-    """The table, its lines cut where even two columns have no room."""
+    """The table. If even two columns are too wide, its lines are cut."""
     table = side_by_side(columns)
     if total_width(columns) <= most:
         return table

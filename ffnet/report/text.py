@@ -1,4 +1,4 @@
-"""Rows as text: a table for a terminal, CSV, JSON or Markdown."""
+"""Writes rows as text: a table for a terminal, CSV, JSON or Markdown."""
 
 import csv
 import io
@@ -12,18 +12,18 @@ from ffnet.report.columns import Column, side_by_side
 from ffnet.run.ranking import tuning_of
 from ffnet.run.tables import Row
 
-LONGEST = 1000  # characters of a cell
+LONGEST = 1000  # maximum number of characters in a cell
 FORMATS = ("table", "csv", "json", "markdown")
 
 
 def default_columns(study: Mapping[str, Any]) -> list[str]:
-    """The columns to show unasked: among them what the study searches, and what it judges by.
+    """The columns of a table if the user names none: the searched fields, the metric and others.
 
     Args:
-        study: its section of study.json; one net alone has no space.
+        study: the section `study` of study.json. A single net has no space.
 
     Raises:
-        InputError: the study's metric is none that ffnet knows.
+        InputError: ffnet does not know the study's metric.
     """
     space = study.get("space")
     searched = space if space and isinstance(space, dict) else ("hidden_sizes", "learning_rate")
@@ -36,13 +36,13 @@ def default_columns(study: Mapping[str, Any]) -> list[str]:
 
 
 def render(rows: Sequence[Row], columns: Sequence[str], style: str) -> str:
-    """The rows' columns as text.
+    """Columns of rows as text.
 
     Args:
         rows: table rows.
-        columns: those shown, in order.
-        style: one of FORMATS. `table` and `markdown` round numbers to be read; `csv` and `json`
-            give every digit.
+        columns: names of the columns, in order.
+        style: one of FORMATS. `table` and `markdown` round numbers; `csv` and `json` give every
+            digit.
     """
     if style == "json":
         return json.dumps([{c: row[c] for c in columns} for row in rows], default=str, indent=1)
@@ -56,7 +56,7 @@ def render(rows: Sequence[Row], columns: Sequence[str], style: str) -> str:
 
 
 def columns_of(rows: Sequence[Row], names: Sequence[str]) -> list[Column]:
-    """The columns with these names, their values rounded to be read; numbers stand at the right."""
+    """The columns with these names. Values are rounded; numbers are aligned at the right."""
     return [
         Column(
             name,
@@ -83,4 +83,4 @@ def _rounded(column: str, value: Any) -> str:
         return " ".join(f"{part:.3g}" for part in value)
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    return one_line(str(_exact(value)), LONGEST)  # it may come from anywhere, as reasons do
+    return one_line(str(_exact(value)), LONGEST)  # a text such as a reason may have any characters

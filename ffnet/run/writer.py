@@ -174,10 +174,10 @@ class Writer(Rows):
         self.unwritable = self.unwritable or reason
 
     def refuse_given_up(self, resume: str) -> None:
-        """Do nothing, unless the run was given up.
+        """Raise an error if the run was given up.
 
         Args:
-            resume: what a person writes to go on with the study.
+            resume: what the user writes to continue the study.
 
         Raises:
             RunError: it says why the run was given up.
@@ -185,7 +185,7 @@ class Writer(Rows):
         if self.unwritable:
             raise RunError(
                 f"the run could not be read or written: {self.unwritable}; its tables are whole; "
-                f"mend that, and go on with {resume}"
+                f"repair the folder, and continue with {resume}"
             )
 
     def _is_due(self) -> bool:
