@@ -231,7 +231,7 @@ def test_neurons_that_are_not_finite_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("weights", "shape", "words"),
     [
-        (np.ones((20, 5)), (20,), r"only if examples are images.* Given: examples of shape \(20,\)"),
+        (np.ones((20, 5)), (20,), r"only if examples are: .* Given: examples of shape \(20,\)"),
         (np.ones((8, 5)), (2, 2, 2), "1 or 3 channels"),
         (np.ones((63, 5)), (8, 8), r"must be \[64, neurons\].* Given: \[63, 5\]"),
         (np.ones(64), (8, 8), r"Given: \[64\]"),

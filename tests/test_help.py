@@ -74,7 +74,7 @@ def test_every_field_is_a_flag_in_the_group_of_its_section(
         ("--hidden-sizes", "[512]"),
         ("--dropout", "[0]"),
         ("--batch-norm", "[true|false] normalise each hidden layer over the minibatch [false]"),
-        ("--bias", "[true|false] add a bias in every layer, also the last [true]"),
+        ("--bias", "[true|false] add a bias in every layer, including the output layer [true]"),
         ("--activation", "relu, sigmoid, tanh, elu,"),
         ("--activation", "softsign, hard_sigmoid, linear [relu]"),
         ("--optimizer", "sgd|adam|adamw|rmsprop"),

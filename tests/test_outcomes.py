@@ -176,7 +176,7 @@ SGD, ADAM = {"optimizer": "sgd"}, {"optimizer": "adam"}
         # A list of lists in `when` names nets: of a layer of 8 or of 4, not the net 8-4.
         ({"hidden_sizes": {"choice": [[8, 4], 16]},
           "momentum": {"uniform": [0.1, 0.9], "when": {"hidden_sizes": [[8], [4]]}}},
-         "one must hold"),
+         "must have one of its values"),
         ({"hidden_sizes": {"choice": [[64, 32], [64]]},
           "learning_rate": [{"fixed": 0.5, "when": {"hidden_sizes": [64, 32]}}, {"fixed": 0.001}]},
          "or any of these values: write [[64, 32]] for the net, or [[64], [32]]"),
@@ -190,9 +190,9 @@ SGD, ADAM = {"optimizer": "sgd"}, {"optimizer": "adam"}
                       "nesterov": {"choice": [True, False], "when": ADAM | {"momentum": 0.9}}},
          "nesterov is never drawn"),
         ({"hidden_sizes": [{"log_integer": [64, 512]}, {"choice": [32, 64]}]},
-         "for each layer write hidden_sizes = {layers = [{"),
+         "To give each layer a domain, write hidden_sizes = {layers = [{"),
         (RATE | {"dropout": [{"uniform": [0.0, 0.5]}, {"uniform": [0.0, 0.1]}]},
-         "for each layer write dropout = {layers = [{"),
+         "To give each layer a domain, write dropout = {layers = [{"),
         ({"hidden_sizes": [64, {"choice": [32, 64]}]}, "write {layers = [64, {"),
     ],
 )  # fmt: skip
@@ -261,9 +261,9 @@ def test_conditions_on_more_values_than_can_be_looked_at_are_accepted() -> None:
         ({"batch_size": {"log_integer": [1, 10**400]}}, "must fit in 64 bits"),
         ({"hidden_sizes": {"each": 64, "depth": 10**9}}, "depth needs counts of layers"),
         ({"hidden_sizes": {"each": [64, 32], "depth": 2}}, "needs a number or one domain"),
-        ({"hidden_sizes": {"layers": [64], "depth": 2}}, "depth goes with each"),
+        ({"hidden_sizes": {"layers": [64], "depth": 2}}, "depth needs each"),
         ({"hidden_sizes": {"layers": []}}, "layers"),
-        ({"hidden_sizes": {"layers": [{"each": 64, "depth": 1}]}}, "each, layers and depth take"),
+        ({"hidden_sizes": {"layers": [{"each": 64, "depth": 1}]}}, "each, layers and depth may have"),
         ({"learning_rate": {"layers": [0.1, 0.2]}}, "each and layers are for hidden_sizes"),
         ({"hidden_sizes": {"choice": [[64, 64]]}, "dropout": {"layers": [
             {"uniform": [0.1, 0.2]}]}}, "dropout needs one rate for each of 2 hidden layers"),

@@ -174,7 +174,7 @@ def test_tune_refuses_late_reports_before_anything_starts(
 ) -> None:
     done = call("tune", small_study, "--report-steps", 10**6, "--out", tmp_path / "run")
     assert done.returncode == 2
-    assert "none would report between grace_epochs and its end" in done.stderr
+    assert "no trial would report between grace_epochs and its end" in done.stderr
     assert not (tmp_path / "run").exists()
 
 

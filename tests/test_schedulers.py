@@ -294,7 +294,7 @@ def test_a_scheduler_that_could_stop_nothing_is_refused(
         "budget": {"epochs": 9, "trials": 9},
     }  # fmt: skip
     of = validated(Study, values, "test")  # 1,000 examples in batches of 64: 16 steps an epoch
-    with nullcontext() if possible else pytest.raises(InputError, match="none would report"):
+    with nullcontext() if possible else pytest.raises(InputError, match="no trial would report"):
         check_reports(of, examples=1000)
 
 

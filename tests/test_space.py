@@ -133,7 +133,9 @@ def test_conditions_in_a_circle_are_refused(conditions: dict[str, str], circle: 
         name: {"choice": choices.get(name, [True, False]), "when": {other: True}}
         for name, other in conditions.items()
     }
-    assert f"conditions go in a circle: {circle}" in refusal(space)
+    assert f"conditions must not depend on each other in a circle. Given: {circle}" in refusal(
+        space
+    )
 
 
 def test_a_list_of_each_layer_that_hidden_sizes_wait_for_is_a_circle() -> None:
@@ -141,7 +143,7 @@ def test_a_list_of_each_layer_that_hidden_sizes_wait_for_is_a_circle() -> None:
         "dropout": {"each": {"uniform": [0.0, 0.5]}},
         "hidden_sizes": {"choice": [4, 8], "when": {"dropout": 0.0}},
     }
-    assert "circle: dropout → hidden_sizes → dropout" in refusal(space)
+    assert "circle. Given: dropout → hidden_sizes → dropout" in refusal(space)
 
 
 # --- a value for each layer --------------------------------------------------------------------
@@ -179,9 +181,9 @@ def test_dropout_of_each_layer_follows_the_depth_given(sizes: Any, count: int) -
     ("domain", "words"),
     [
         ({"each": {"choice": [4]}}, "each needs depth in hidden_sizes"),
-        ({"depth": {"choice": [1]}, "choice": [4]}, "depth goes with each"),
+        ({"depth": {"choice": [1]}, "choice": [4]}, "depth needs each"),
         ({"each": {"choice": [4], "when": {"api": "model"}}, "depth": {"fixed": 1}},
-         "put when beside"),
+         "put when next to them"),
         ({"each": {"choice": [4, 0]}, "depth": {"fixed": 1}}, "Given: 0"),
         ({"each": {"choice": [4]}, "depth": {"uniform": [1.0, 3.0]}}, "depth"),
         ({"each": {"choice": [4]}, "depth": {"choice": ["two"]}}, "depth"),
@@ -194,7 +196,7 @@ def test_layers_that_cannot_be_drawn_are_refused(domain: Values, words: str) -> 
 
 def test_depth_belongs_to_hidden_sizes_alone() -> None:
     space = {"dropout": {"each": {"uniform": [0.1, 0.5]}, "depth": {"fixed": 1}}}
-    assert "each needs depth in hidden_sizes, and there alone" in refusal(space)
+    assert "each needs depth in hidden_sizes, and only there" in refusal(space)
 
 
 # --- what is drawn -----------------------------------------------------------------------------
@@ -364,7 +366,7 @@ PBT = {"tuning": {"scheduler": "pbt"}}
     ("space", "sections", "words"),
     [
         (OPTIMIZER | {"momentum": {"fixed": 0.9}}, {},
-         [CONTRADICTS, "momentum is of sgd and rmsprop", "0.9, optimizer adam", "when ="]),
+         [CONTRADICTS, "momentum is only for sgd and rmsprop", "0.9, optimizer adam", "when ="]),
         (RATE, {"training": {"nesterov": True}},
          [CONTRADICTS, "nesterov needs sgd with momentum", "momentum None"]),
         (RATE, {"net": {"dropout": 1.0}}, ["net.dropout", "less than 1", "Given: 1.0"]),
@@ -373,19 +375,19 @@ PBT = {"tuning": {"scheduler": "pbt"}}
         (RATE, {"net": {"dropout": [0.1, 0.2]}}, ["one rate for each of 1 hidden layers"]),
         (RATE, {"net": {"dropout": 0.1, "hidden_sizes": []}}, ["each of 0 hidden layers"]),
         (RATE, {"net": {"activation": "step"}},
-         ["net.activation", "derivative 0", "use sigmoid", "Given: step"]),
+         ["net.activation", "derivative is 0", "use sigmoid", "Given: step"]),
         ({"activation": {"choice": ["relu", "step"]}}, {},
-         ["space.activation", "derivative 0", "Given: step"]),
+         ["space.activation", "derivative is 0", "Given: step"]),
         (RATE, {"net": {"batch_norm": True}, "training": {"batch_size": 1}},
          ["batch_norm needs batches of two or more. Given: batch_size 1"]),
         ({"batch_norm": {"choice": [True, False]}}, {"net": {"hidden_sizes": []}},
          ["batch_norm needs a hidden layer"]),
         (RATE, {"training": {"optimizer": "adamw"}}, ["adamw needs weight_decay > 0"]),
         (RATE, {"training": {"schedule": "step"}}, ["schedule step needs step_epochs"]),
-        (RATE, {"training": {"step_epochs": 2}}, ["go with schedule step. Given: constant"]),
+        (RATE, {"training": {"step_epochs": 2}}, ["need schedule step. Given: constant"]),
         (RATE, {"training": {"warmup_epochs": 8}}, ["must be below epochs (8). Given: 8"]),
         (RATE, {"training": {"precision": "bfloat16", "optimizer": "adam"}},
-         ["bfloat16 products are of barebones nets under sgd", "optimizer adam"]),
+         ["precision bfloat16 needs api barebones, and sgd", "optimizer adam"]),
         ({"api": {"choice": ["barebones", "model"]}}, {"training": {"precision": "bfloat16"}},
          [CONTRADICTS, "bfloat16", "Given: api model"]),
         ({"lerning_rate": {"uniform": [1, 2]}}, {},

@@ -74,7 +74,7 @@ def test_unknown_key_is_refused_with_the_valid_ones_and_the_nearest() -> None:
         ({"space": {"learning_rate": {"choice": [1], "uniform": [1, 2]}}}, ["exactly one kind"]),
         ({"space": {}}, ["search space is empty", "`ffnet train`"]),
         ({"space": {"learning_rate": 0.1}}, ["search space is empty"]),
-        ({"training": {"learning_rate": 0.1}}, ["learning_rate stands in [space]"]),
+        ({"training": {"learning_rate": 0.1}}, ["learning_rate is in [space]"]),
         ({"tuning": {"grace_epochs": 8}}, ["grace_epochs < epochs", "grace_epochs 8, epochs 8"]),
         ({"tuning": {"scheduler": "hyperband"}, "budget": {"epochs": 2}}, ["hyperband needs"]),
         ({"tuning": {"scheduler": "hyperband"}, "budget": {"concurrency": 2}},
@@ -85,7 +85,7 @@ def test_unknown_key_is_refused_with_the_valid_ones_and_the_nearest() -> None:
           "budget": {"trials": 3}}, ["grid has 2 points but budget.trials is 3"]),
         ({"resources": {"gpus": 1.5}}, ["whole"]),
         ({"resources": {"cpus": 0}}, ["greater than 0"]),
-        ({"name": "a/b"}, ["name: needs letters, digits", "Given: 'a/b'"]),
+        ({"name": "a/b"}, ["name: may have only letters, digits", "Given: 'a/b'"]),
     ],
 )  # fmt: skip
 def test_bad_values_are_refused_with_rule_and_value(

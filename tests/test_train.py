@@ -114,8 +114,8 @@ def test_contradictions_are_refused_by_the_flags(call: Job) -> None:
     done = call("train", "--optimizer", "adam", "--momentum", "0.9")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "error: one net with --optimizer, --momentum: momentum is of sgd and rmsprop; leave it "
-        "out. Given: momentum 0.9, optimizer adam\n"
+        "error: one net with --optimizer, --momentum: momentum is only for sgd and rmsprop; leave "
+        "it out. Given: momentum 0.9, optimizer adam\n"
     )
 
 

@@ -274,8 +274,8 @@ def _images(weights: Floats, shape: tuple[int, ...]) -> Floats:
     """The weights as [H, height, width, channels]."""
     if not is_image(shape):
         raise InputError(
-            "weights can be shown as images only if examples are images: (height, width), or "
-            f"(height, width, 1 or 3). Given: examples of shape {shape}"
+            "weights can be shown as images only if examples are: (height, width), or with 1 or 3 "
+            f"channels. Given: examples of shape {shape}"
         )
     if weights.ndim != 2 or weights.shape[0] != math.prod(shape) or not weights.size:
         raise InputError(

@@ -1,4 +1,4 @@
-"""What all models of a study share: their base class, and the context of a validation."""
+"""The common base of all models of a study, and the context of a validation."""
 
 from typing import Any
 
@@ -10,17 +10,17 @@ Values = dict[str, Any]
 """The values of a study or of one section of it, by field name."""
 
 RECORDED, NEW = {"recorded": True}, {"recorded": False}
-"""Context of a validation: for values that a run has recorded, perhaps by an earlier version of
-ffnet with fewer rules; and for values that a person gives now."""
+"""Contexts of a validation. RECORDED is for values in a run, which an earlier version of ffnet with
+fewer rules may have written. NEW is for values that a user gives now."""
 
 
 def is_recorded(info: ValidationInfo) -> bool:
-    """Whether the values are those of a run: rules that are newer than the run do not apply."""
+    """Whether the values come from a run. Then rules that are newer than the run do not apply."""
     return bool((info.context or {}).get("recorded"))
 
 
 def is_new(info: ValidationInfo) -> bool:
-    """Whether a person gives the values now: they come neither from a run nor from ffnet itself."""
+    """Whether a user gives the values now, so that they come neither from a run nor from ffnet."""
     return (info.context or {}).get("recorded") is False
 
 
@@ -30,10 +30,10 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def __init__(self, /, **fields: Any) -> None:
-        """Make the model from its fields; the section of a study may be given as a dict.
+        """Make the model from its fields. A section of a study may be a dict.
 
         Raises:
-            InputError: in one line: the place, the rule, the value received.
+            InputError: a value is wrong. The message has the field, the rule and the value.
         """
         try:
             super().__init__(**fields)
@@ -42,5 +42,5 @@ class Spec(BaseModel):
 
             raise InputError(explain(error, type(self))) from None
 
-    # Only for calls: pydantic itself goes on to make a section inside a study without __init__.
+    # pydantic itself still makes a section inside a study without __init__.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]

@@ -1,8 +1,8 @@
 """One net and how it is trained: NetSpec and Training.
 
-Each field is a hyper-parameter: it may stand in a study's search space, it has a column in the
-tables, and it is a flag. (`precision` and `report_steps` are flags only.) Neither TensorFlow nor
-Ray is imported here.
+Each field is a hyper-parameter: a study can search over it, and it has a column in the tables and a
+flag. (`precision` and `report_steps` only have flags.) This module imports neither TensorFlow nor
+Ray.
 """
 
 from typing import Annotated, Literal
@@ -22,7 +22,7 @@ from ffnet.spec.space import MOST_LAYERS, as_sizes
 
 PositiveInt = Annotated[int, Field(ge=1, lt=2**63, strict=True)]
 Count = Annotated[int, Field(ge=1, lt=2**31, strict=True)]
-"""A number of trials or epochs; the tables have 32 bits for it."""
+"""A number of trials or epochs. Its columns in the tables have 32 bits."""
 
 
 def _sizes(value: object) -> object:
@@ -35,7 +35,7 @@ SMALLEST, LARGEST = (float(each) for each in (np.finfo("f4").tiny, np.finfo("f4"
 
 
 def _fits_float32(value: float, info: ValidationInfo) -> float:
-    """Refuse a number that float32, in which nets are trained, cannot hold."""
+    """Refuse a number that float32 cannot hold, because nets are trained in float32."""
     if is_new(info) and value and not SMALLEST <= abs(value) <= LARGEST:
         raise ValueError(
             f"must be a number that float32 holds, from {SMALLEST:.3g} to {LARGEST:.3g}. "
@@ -46,7 +46,7 @@ def _fits_float32(value: float, info: ValidationInfo) -> float:
 
 def _is_share_in_float32(value: float, info: ValidationInfo) -> float:
     if is_new(info) and np.float32(value) == 1:
-        raise ValueError(f"must be below 1, and float32 makes 1 of it. Given: {value!r}")
+        raise ValueError(f"must be below 1, but float32 rounds it to 1. Given: {value!r}")
     return value
 
 
@@ -66,8 +66,8 @@ Rates = Annotated[
 def _trainable(value: object) -> object:
     if value in ("step", "perceptron", "threshold"):
         raise ValueError(
-            f"a threshold unit has derivative 0 wherever it has one, so that gradient descent "
-            f"cannot train it; use sigmoid, its smooth form. Given: {value}"
+            f"gradient descent cannot train a threshold unit, because its derivative is 0; use "
+            f"sigmoid, which is a smooth threshold. Given: {value}"
         )
     return value
 
@@ -87,30 +87,37 @@ Initializer = Literal[
 
 
 class NetSpec(Spec):
-    """A feed-forward net: layers of neurons between the features and the class scores.
+    """A feed-forward net: hidden layers of neurons between the features and the class scores.
 
-    A hidden layer computes x·w + b, then batch normalisation, the activation and dropout, as far as
-    the net has them; the output layer computes x·w + b.
+    A hidden layer computes x·w + b, then batch normalisation, the activation and dropout. The
+    output layer computes x·w + b. Biases, batch normalisation and dropout are optional.
+
+    Raises:
+        InputError: a field has a wrong value.
+
+    Example:
+        >>> NetSpec(hidden_sizes=[256, 128], dropout=0.2).dropout_rates
+        (0.2, 0.2)
     """
 
     api: Literal["barebones", "functional", "model", "sequential"] = Field(
         "barebones",
-        description="how the net is written: in plain TensorFlow (barebones), or in one of three "
-        "ways of Keras",
+        description="how the net is written: in plain TensorFlow (barebones), or with one of three "
+        "APIs of Keras",
     )
     hidden_sizes: HiddenSizes = Field(
         (512,),
-        description="neurons in each hidden layer, 1 or more: a number, or a list as [256, 128]; "
-        "the list [] means no hidden layer",
+        description="neurons in each hidden layer, 1 or more: a number, or a list such as "
+        "[256, 128]; the list [] means no hidden layer",
     )
     activation: Activation = Field("relu", description="activation of every hidden layer")
     dropout: Rates = Field(
         0.0,
-        description="share of a hidden layer's outputs that is dropped while it trains, from 0 to "
-        "below 1: a number for all layers, or a list with a number for each",
+        description="share of a hidden layer's outputs that is dropped in training, from 0 to "
+        "below 1: a number for all layers, or a list with a number for each layer",
     )
     batch_norm: bool = Field(False, description="normalise each hidden layer over the minibatch")
-    bias: bool = Field(True, description="add a bias in every layer, also the last")
+    bias: bool = Field(True, description="add a bias in every layer, including the output layer")
     initializer: Initializer = Field(
         "kaiming_normal",
         description="how the initial weights are drawn (kaiming: variance 2 / inputs)",
@@ -125,7 +132,11 @@ class NetSpec(Spec):
 
 
 class Training(Spec):
-    """How a net is trained. The loss is the mean softmax cross-entropy."""
+    """How a net is trained. The loss is the mean softmax cross-entropy, in nats.
+
+    Raises:
+        InputError: a field has a wrong value.
+    """
 
     optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = Field(
         "sgd", description="rule by which gradients change the weights"
@@ -138,8 +149,8 @@ class Training(Spec):
     nesterov: bool = Field(False, description="Nesterov's momentum; only with sgd and momentum")
     weight_decay: NotNegative = Field(
         0.0,
-        description="L2 penalty, 0 or more: this times w is added to the gradient of w; with adamw "
-        "it shrinks the weights themselves",
+        description="L2 penalty, 0 or more: weight_decay·w is added to the gradient of w; adamw "
+        "decays the weights themselves",
     )
     schedule: Literal["constant", "cosine", "step"] = Field(
         "constant",
@@ -162,12 +173,12 @@ class Training(Spec):
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
         description="number type of the first layer's products; bfloat16 is faster on CPUs that "
-        "have it, and the weights stay float32",
+        "support it; the weights stay float32",
     )
     report_steps: PositiveInt | None = Field(
         None,
-        description="steps from one validation and report to the next, 1 or more "
-        "[those of an epoch]",
+        description="steps between two reports, each with a validation, 1 or more "
+        "[the steps of an epoch]",
     )
 
 
@@ -175,7 +186,7 @@ TUNABLE: dict[str, type[Spec]] = {
     **dict.fromkeys(NetSpec.model_fields, NetSpec),
     **{n: Training for n in Training.model_fields if n not in ("precision", "report_steps")},
 }
-"""Name of a hyper-parameter → the model that has it. Each of them may stand in [space]."""
+"""Name of a hyper-parameter that [space] may have → the model that has the field."""
 
 MUTABLE = ("learning_rate", "momentum", "weight_decay", "dropout")
 """Hyper-parameters that population-based training may change while a net trains."""

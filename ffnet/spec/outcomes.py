@@ -1,8 +1,8 @@
-"""What a search space can give: which alternatives are ever drawn, and the points of a grid.
+"""Computes which alternatives of a search space are ever drawn, and the points of a grid.
 
-Nothing is enumerated. A condition asks whether a field has one of a few values, so values that
-every condition answers in the same way are counted together, as a run. What is drawn later depends
-on these answers alone.
+It does not enumerate all values. A condition asks whether a field has one of a few values, and
+later draws depend only on the answers. So values with the same answers are counted together, as a
+run.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,27 +16,27 @@ from ffnet.spec.space import Domain, SearchSpace, as_sizes, asks, same
 from ffnet.spec.validation import shown
 
 Run = tuple[float, Any]
-"""How many values, and one value for all of them: a value that conditions ask for, or OTHER. It is
-a tuple of OTHER for hidden_sizes, where the number of layers matters."""
+"""(number of values, their answer). The answer is a value that conditions ask for, or OTHER. For
+hidden_sizes, OTHER is repeated for each layer, because the number of layers matters."""
 
 State = tuple[tuple[str, Any], ...]
-"""What is known about the fields that later domains ask for."""
+"""The answers for the fields that later domains ask for."""
 
 OF_LAYERS = ("hidden_sizes", "dropout")
-"""Fields with a value for each hidden layer."""
+"""Fields that have a value for each hidden layer."""
 
 OTHER = None
 MOST_STATES = 10_000  # with more states than this, no alternative is refused
 
 
 class Outcomes:
-    """All that can come out when the names of a space are drawn one after another."""
+    """All possible results when the names of a space are drawn in order."""
 
     def __init__(self, space: SearchSpace, base: Mapping[str, Any]) -> None:
-        """Look at a space.
+        """Prepare the computation.
 
         Args:
-            space: the space.
+            space: the search space.
             base: the study's fixed fields, by name.
         """
         self.names = space.order()
@@ -46,20 +46,19 @@ class Outcomes:
             for name, wanted in (domain.when or {}).items():
                 values = wanted if isinstance(wanted, list) else [wanted]
                 self._mentioned.setdefault(name, []).extend(values)
-        self._needed: list[set[str]] = [
-            set()
-        ]  # for the names from each position on; the last position first
+        # At each position: the fields that this and later names ask for. Built from the end.
+        self._needed: list[set[str]] = [set()]
         for name in reversed(self.names):
             asked = {other for domain in space.root[name] for other in asks(name, domain)}
             self._needed.insert(0, self._needed[0] | asked)
         self._runs: dict[tuple[str, int | None, int], list[Run]] = {}
 
     def first(self) -> State:
-        """The state before anything is drawn."""
+        """The state before the first name is drawn."""
         return self._state(0, {name: self._answer(name, v) for name, v in self._base.items()})
 
     def holding(self, at: int, state: State) -> list[int]:
-        """The alternatives of name number `at` whose conditions hold. The first is drawn from."""
+        """The alternatives of name number `at` whose conditions hold. The first is used."""
         known = dict(state)
         return [i for i, domain in enumerate(self._domains[self.names[at]]) if domain.holds(known)]
 
@@ -75,16 +74,16 @@ class Outcomes:
         return self._runs[key]
 
     def after(self, at: int, state: State, answer: Any) -> State:
-        """The state once name number `at` is drawn."""
+        """The state after name number `at` is drawn."""
         return self._state(at + 1, dict(state) | {self.names[at]: answer})
 
     def layers(self, state: State) -> int:
-        """The number of hidden layers, where a later name needs it."""
+        """The number of hidden layers. It is right only if a later name needs it."""
         return len(as_sizes(dict(state).get("hidden_sizes", ())))
 
     def never_drawn(self) -> Iterator[tuple[str, int, bool]]:
-        """(name, number of its alternative, whether its condition holds at times) for those that
-        are never drawn; none when too many states would have to be looked at."""
+        """(name, number of the alternative, whether its condition can hold), for each alternative
+        that is never drawn. With more than MOST_STATES states, nothing."""
         first, later = set(), set()
         states = {self.first()}
         for at, name in enumerate(self.names):
@@ -106,7 +105,7 @@ class Outcomes:
         return tuple((name, known[name]) for name in sorted(self._needed[at]) if name in known)
 
     def _answer(self, name: str, value: Any) -> Any:
-        """What the conditions of a space can find out about a value."""
+        """The answer of the space's conditions about a value: see `Run`."""
         for wanted in self._mentioned.get(name, ()):
             if same(value, wanted):
                 return _hashable(wanted)
@@ -124,7 +123,7 @@ class Outcomes:
         return [run for n in counts for run in self._of_lists(name, [domain.each] * n)]
 
     def _of_lists(self, name: str, parts: Sequence[Domain | None]) -> list[Run]:
-        """Runs of the lists with a value from each part, or of the values of a single range."""
+        """The runs of all lists with a value from each part, or of the values of one range."""
         domains = [part for part in parts if part]
         size = prod(map(_size, domains))
         ranks = {}
@@ -142,7 +141,7 @@ class Outcomes:
 
 
 def refuse_two_meanings(name: str, asked: str, value: Any) -> None:
-    """Refuse a list in `when` that could be values to choose from, or one value for each layer."""
+    """Refuse a list in `when` that could mean several values, or one value for each layer."""
     flat = isinstance(value, list) and not any(isinstance(one, list | tuple) for one in value)
     if flat and asked in OF_LAYERS and len(value) > 1:
         alone = [[one] for one in value] if asked == "hidden_sizes" else "each in a condition alone"
@@ -157,37 +156,37 @@ def why_never_drawn(name: str, domains: tuple[Domain, ...], number: int, holds: 
     if name in OF_LAYERS and not any(domain.when for domain in domains):
         each = "{choice = [64, 128]}" if name == "hidden_sizes" else "{uniform = [0.0, 0.5]}"
         return (
-            f"a list of domains is a list of alternatives: the first whose `when` holds is drawn. "
-            f"For a domain for each layer write {name} = {{layers = [{each}, {each}]}}"
+            f"a list of domains is a list of alternatives: the first whose `when` holds is used. "
+            f"To give each layer a domain, write {name} = {{layers = [{each}, {each}]}}"
         )
     which = f"alternative {number + 1} of {name}" if len(domains) > 1 else name
     if holds or not domains[number].when:
         return (
-            f"{which} is never drawn: the first alternative whose `when` holds is drawn, and one "
-            f"before it always holds where it does; order them anew, or take it out"
+            f"{which} is never drawn: the first alternative whose `when` holds is used, and an "
+            f"earlier one always holds too; change the order, or remove {which}"
         )
     asked = " and ".join(f"{n} = {v!r}" for n, v in (domains[number].when or {}).items())
     return (
-        f"{which} is never drawn: its condition never holds. Given: when {asked} (a list there "
-        f"names several values, of which one must hold); mend it, or take {which} out"
+        f"{which} is never drawn: its condition never holds. Given: when {asked} (with a list, the "
+        f"field must have one of its values); correct the condition, or remove {which}"
     )
 
 
 class Grid(Sequence[Values]):
-    """The configurations of a space of choices, the last name varying fastest.
+    """The configurations of a space of choices; the last name varies fastest.
 
-    Point n is made from its number alone, in a time that grows with the names, not with the grid.
+    Point n is computed from n. The time grows with the number of names, not of points.
     """
 
     def __init__(self, space: SearchSpace, base: Mapping[str, Any]) -> None:
-        """Look at a space whose domains are choices and fixed values."""
+        """Prepare the grid of a space whose domains are choices and fixed values."""
         self._domains = space.root
         self._outcomes = Outcomes(space, base)
         self._counts: dict[tuple[int, State], int] = {}
 
     @cached_property
     def size(self) -> int:
-        """The number of points, which may exceed what `len` can say."""
+        """The number of points, which may be too large for `len`."""
         return self._count(0, self._outcomes.first())
 
     def __len__(self) -> int:
@@ -219,7 +218,7 @@ class Grid(Sequence[Values]):
         return point
 
     def _count(self, at: int, state: State) -> int:
-        """The points that differ from name number `at` on."""
+        """The number of ways to draw name number `at` and all later names."""
         if at == len(self._outcomes.names):
             return 1
         key = (at, state)
@@ -232,7 +231,7 @@ class Grid(Sequence[Values]):
 
 
 def _value_at(domain: Domain, rank: int, layers: int) -> Any:
-    """The value at a position of all that a domain of choices can give."""
+    """The value at position `rank` among all values of a domain of choices."""
     if domain.kind in ("fixed", "choice"):
         return domain.probes()[rank]
     parts = list(domain.layers or ())
@@ -251,13 +250,13 @@ def _value_at(domain: Domain, rank: int, layers: int) -> Any:
 
 
 def _values(counts: Domain) -> Sequence[int]:
-    """The numbers of layers that a depth may be."""
+    """The possible values of a depth."""
     low_high = counts.probes()
     return range(low_high[0], low_high[1] + 1) if "integer" in counts.kind else low_high
 
 
 def _size(domain: Domain) -> float:
-    """How many values a domain of one layer has."""
+    """How many values a domain for one layer has; infinite for a range of floats."""
     if domain.kind in ("fixed", "choice"):
         return len(domain.probes())
     low, high = domain.value
@@ -265,7 +264,7 @@ def _size(domain: Domain) -> float:
 
 
 def _rank(domains: Sequence[Domain], wanted: Any) -> int | None:
-    """The position of a list among those with a value from each domain; None where it is not."""
+    """The position of a list among all lists with a value from each domain; None if not there."""
     values = wanted if isinstance(wanted, list | tuple) else [wanted]
     if len(values) != len(domains):
         return None
@@ -279,7 +278,7 @@ def _rank(domains: Sequence[Domain], wanted: Any) -> int | None:
 
 
 def _place(domain: Domain, value: Any) -> int | None:
-    """The position of a value in a layer's domain. A range of floats never gives a certain one."""
+    """The position of a value in a layer's domain; None if not there, or in a range of floats."""
     if domain.kind in ("fixed", "choice"):
         return next((i for i, one in enumerate(domain.probes()) if same(one, value)), None)
     if "integer" not in domain.kind or value != int(value):
@@ -289,7 +288,7 @@ def _place(domain: Domain, value: Any) -> int | None:
 
 
 def _joined(runs: Sequence[Run]) -> list[Run]:
-    """Neighbours with the same answer as one run."""
+    """The runs, with neighbours that have the same answer joined into one."""
     return [
         (sum(count for count, _ in group), answer)
         for answer, group in groupby(runs, key=lambda run: run[1])

@@ -11,10 +11,10 @@ def studies() -> dict[str, Path]:
 
 
 def nets() -> dict[str, Path]:
-    """The file of each net of the source lesson: `ffnet train --preset mnist-dense`."""
+    """The file of each net: `ffnet train --preset mnist-dense` trains the one named mnist-dense."""
     return _files("presets")
 
 
 def _files(kind: str) -> dict[str, Path]:
-    """They lie in the package; in a clone, files of jobs/ are links to them."""
+    """Name → file. The files are in the package; in a clone, jobs/ has links to them."""
     return {path.stem: path for path in sorted((PACKAGE / kind).glob("*.toml"))}

@@ -1,7 +1,7 @@
-"""Fields that have an effect only beside certain values of another field.
+"""Fields that have an effect only with certain values of another field.
 
-Such a field is refused where it has no effect. But a flag that changes the other field, for example
-`--scheduler none`, takes the field without effect out of the file's values instead.
+A field without an effect is refused. But if a flag changes the other field, for example
+`--scheduler none`, then a field in the file that loses its effect is left out instead.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -17,8 +17,8 @@ class Beside(NamedTuple):
 
     Attributes:
         other: another field of its section.
-        holds: whether it has an effect beside a value of that field.
-        needed: these values in words.
+        holds: says whether the field has an effect with a value of the other field.
+        needed: these values in words, for messages.
     """
 
     other: str
@@ -51,12 +51,12 @@ BESIDE = {
 
 
 def check(study: BaseModel, sections: Collection[str]) -> None:
-    """Refuse fields that are given in these sections and have no effect.
+    """Refuse fields in these sections that have no effect.
 
-    A field that has its default value is not refused, because study.json names every field.
+    A field with its default value is not refused, because study.json names every field.
 
     Raises:
-        ValueError: the rule, the values.
+        ValueError: names both fields and their values.
     """
     for (section, name), (other, holds, needed) in BESIDE.items():
         if section not in sections:
@@ -73,7 +73,7 @@ def check(study: BaseModel, sections: Collection[str]) -> None:
 
 
 def relevant(values: Values, given: Collection[str] = ()) -> Values:
-    """A study's values without the fields that have no effect. Fields in `given` stay."""
+    """A study's values without fields that have no effect. The fields in `given` stay."""
     kept = dict(values)
     for section, name in _without_effect(values):
         if name not in given:

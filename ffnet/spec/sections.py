@@ -1,7 +1,6 @@
-"""The sections of a study besides its net, training and space: Data, Tuning, Budget, Resources.
+"""The sections Data, Tuning, Budget and Resources of a study.
 
-The name of a field is unique across all sections, so that it also names a flag, a column of the
-tables and a word in the README.
+A field's name is unique across all sections. Flags and columns of the tables have the same names.
 """
 
 import re
@@ -22,7 +21,7 @@ def _as_text(value: Any) -> Any:
 
 def _is_name(name: str) -> str:
     if not re.fullmatch(r"[\w.-]+", name):
-        raise ValueError(f"needs letters, digits, '_', '.' or '-', and no other. Given: {name!r}")
+        raise ValueError(f"may have only letters, digits, '_', '.' and '-'. Given: {name!r}")
     return name
 
 
@@ -30,11 +29,11 @@ Text = Annotated[str, BeforeValidator(_as_text)]
 Name = Annotated[Text, Field(max_length=100), AfterValidator(_is_name)]
 
 GIVEN = "given"
-"""What `dataset` says where the data are given from Python."""
+"""The value of `dataset` in a study whose data were passed as Python objects."""
 
 
 class Data(Spec):
-    """Which data set, where it lies and how it is split."""
+    """Which data set is used, where it is, and how it is split."""
 
     dataset: Text = Field(
         "digits",
@@ -47,8 +46,8 @@ class Data(Spec):
     target: Text | None = Field(
         None,
         min_length=1,
-        description="column (Parquet) or array (npz) that holds the labels [the one that is called "
-        "label, labels, y, target or class]",
+        description="column (Parquet) or array (npz) that holds the labels [the one named label, "
+        "labels, y, target or class]",
     )
     drop_unlabelled: bool = Field(
         False, description="leave out rows without a label; otherwise they are refused"
@@ -68,7 +67,7 @@ class Data(Spec):
     )
     split: Literal["last", "stratified"] | None = Field(
         None,
-        description="which examples become validation and test part: the last ones of the training "
+        description="which examples become the validation and test parts: the last of the training "
         "file, or some of each class, drawn at random [last for cifar10, else stratified]",
     )
     split_seed: int = Field(0, ge=0, description="seed of a stratified split, 0 or more")
@@ -80,18 +79,18 @@ class Data(Spec):
 
 
 class Tuning(Spec):
-    """How configurations are found and weak trials are stopped."""
+    """How configurations are chosen, compared and stopped."""
 
     search: Literal["random", "grid", "tpe"] = Field(
         "random", description="how the trials' configurations are chosen"
     )
     scheduler: Literal["asha", "hyperband", "median", "pbt", "none"] = Field(
         "asha",
-        description="what stops weak trials early; pbt lets them go on from the weights of better "
-        "ones",
+        description="rule that stops weak trials early; pbt does not stop them: they continue from "
+        "the weights of better trials",
     )
     metric: Literal["val_accuracy", "val_loss"] = Field(
-        "val_accuracy", description="figure by which search, scheduler and tables judge trials"
+        "val_accuracy", description="figure by which search, scheduler and tables compare trials"
     )
     grace_epochs: float = Field(
         1, gt=0, description="asha, median: epochs before a trial may be stopped, above 0"
@@ -99,20 +98,20 @@ class Tuning(Spec):
     reduction_factor: float = Field(
         3,
         gt=1,
-        description="asha, hyperband: at each rung one trial of this many goes on, above 1",
+        description="asha, hyperband: at each rung, 1 in this many trials continues, above 1",
     )
     perturbation_epochs: float = Field(
-        1, gt=0, description="pbt: epochs from one comparison of the trials to the next, above 0"
+        1, gt=0, description="pbt: epochs between two comparisons of the trials, above 0"
     )
 
     @property
     def mode(self) -> Literal["max", "min"]:
-        """Whether a higher or a lower metric is better."""
+        """Whether a higher ("max") or a lower ("min") metric is better."""
         return "max" if self.metric == "val_accuracy" else "min"
 
 
 class Budget(Spec):
-    """What a study may use."""
+    """How many trials and epochs a study trains, and its limits."""
 
     trials: Count | None = Field(None, description="trials to start, 1 or more [16; all of a grid]")
     epochs: Count = Field(8, description="epochs of a trial that is not stopped, 1 or more")
@@ -136,7 +135,7 @@ class Budget(Spec):
 
 
 class Resources(Spec):
-    """What one trial holds while it trains."""
+    """The CPUs and GPUs that one trial uses while it trains."""
 
     cpus: float = Field(
         1, gt=0, description="CPUs per trial, above 0; TensorFlow uses as many threads"
@@ -148,10 +147,10 @@ class Resources(Spec):
     @model_validator(mode="after")
     def _whole_gpus(self) -> Self:
         if self.gpus > 1 and self.gpus != int(self.gpus):
-            raise ValueError("gpus above 1 must be whole")
+            raise ValueError("gpus above 1 must be a whole number")
         return self
 
     @property
     def threads(self) -> int:
-        """Threads that TensorFlow uses for a trial; a fraction of a CPU counts as a whole one."""
+        """How many threads TensorFlow uses for a trial: `cpus` rounded down, but at least 1."""
         return max(1, int(self.cpus))

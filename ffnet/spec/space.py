@@ -1,7 +1,7 @@
-"""The search space: what values each hyper-parameter may take, and how a configuration is drawn.
+"""The search space: which values a hyper-parameter may have, and how a configuration is drawn.
 
-A configuration is drawn name by name through a callback, so that random search, grid search and
-TPE see the same space, conditions included. Neither TensorFlow nor Ray is imported here.
+A configuration is drawn name by name through a callback, so that random search, grid search and TPE
+use the same space with the same conditions. This module imports neither TensorFlow nor Ray.
 """
 
 import graphlib
@@ -23,15 +23,15 @@ from pydantic import (
 from ffnet.spec.base import Spec, Values, is_recorded
 
 Suggest = Callable[[str, "Domain"], Any]
-"""(label, domain) → a value that is drawn from the domain, a choice or a range."""
+"""(label, domain) → a value from the domain, which is a choice or a range."""
 
 PERTURB, RESAMPLE = (0.8, 1.2), 0.25  # population-based training: Jaderberg et al., 2017
 
-MOST_LAYERS = 1000  # hidden layers of a net
+MOST_LAYERS = 1000  # maximum number of hidden layers
 
 
 def _as_domain(value: object) -> object:
-    """One domain. A number stands for the domain that has only this number."""
+    """A domain as pydantic needs it. A number means a domain with only this number."""
     if value is None or isinstance(value, Mapping | Domain):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -55,10 +55,10 @@ Real = Annotated[float, BeforeValidator(_as_number)]
 
 
 class Domain(Spec):
-    """The values that one hyper-parameter may take: exactly one kind, perhaps under a condition.
+    """The values that a hyper-parameter may have: exactly one kind, and perhaps a condition.
 
-    `each` draws a value for each hidden layer from one domain, `layers` has a domain for each. For
-    hidden_sizes `each` needs `depth` too, the number of layers.
+    `each` draws a value for each hidden layer from the same domain. `layers` has a domain for each
+    layer. With `each`, hidden_sizes also needs `depth`, the number of layers.
     """
 
     fixed: Any = None
@@ -87,7 +87,7 @@ class Domain(Spec):
             if self.kind.startswith("log_") and low <= 0:
                 raise ValueError(f"{self.kind} needs low > 0")
         if self.depth and not self.each:
-            raise ValueError("depth goes with each")
+            raise ValueError("depth needs each")
         if (twice := _twice(self.choice or ())) and not is_recorded(info):
             raise ValueError(f"choice has a value twice. Given: {twice[0]!r} and {twice[1]!r}")
         counts = self.depth.probes() if self.depth else []
@@ -95,7 +95,8 @@ class Domain(Spec):
             raise ValueError(f"depth needs counts of layers, up to {MOST_LAYERS}. Given: {counts}")
         if any(part.when or part.each or part.layers for part in self.parts()):
             raise ValueError(
-                "each, layers and depth take choices, ranges or fixed values; put when beside them"
+                "each, layers and depth may have choices, ranges or fixed values only; put when "
+                "next to them, not inside"
             )
         return self
 
@@ -110,7 +111,7 @@ class Domain(Spec):
 
     @property
     def value(self) -> Any:
-        """What was given for the kind: a value, the choices, (low, high), or layers' domains."""
+        """The kind's value: a fixed value, the choices, (low, high), or the domains of layers."""
         return getattr(self, self.kind)
 
     def probes(self) -> list[Any]:
@@ -121,7 +122,7 @@ class Domain(Spec):
         return [self.value] if self.kind == "fixed" else list(self.value)
 
     def holds(self, known: Mapping[str, Any]) -> bool:
-        """Whether the condition holds: each of its fields has the value, or one of the list."""
+        """Whether the condition holds: each of its fields has the value, or a value in the list."""
         wanted = (self.when or {}).items()
         return all(
             any(same(known[name], one) for one in (value if isinstance(value, list) else [value]))
@@ -133,23 +134,21 @@ class Domain(Spec):
         return len(self.probes()) > 1
 
     def only_value(self) -> Any:
-        """The value that is drawn where every domain inside this one has a single value."""
+        """The value of this domain, if every domain inside it has only one value."""
         if self.layers:
             return [layer.only_value() for layer in self.layers]
         if self.each:
-            value = (
-                self.each.only_value()
-            )  # one number stands for all layers where no depth is given
+            value = self.each.only_value()  # without depth, one number means all layers
             return [value] * self.depth.only_value() if self.depth else value
         return self.probes()[0]
 
     def leaves(self) -> Iterator["Domain"]:
-        """The domains that values are really drawn from."""
+        """The domains inside this one, or this one: values are drawn from these."""
         yield from self.parts() or [self]
 
 
 def _twice(values: Sequence[Any]) -> tuple[Any, Any] | None:
-    """Two values that mean the same, by the rule of `same`; empty where there are none."""
+    """Two values that mean the same (see `same`); None if there are none."""
     seen: dict[tuple[Any, ...], Any] = {}
     for value in values:
         whole = value if isinstance(value, list | tuple) else [value]
@@ -165,7 +164,7 @@ def _as_domains(value: object) -> object:
     domains = [isinstance(v, Mapping | Domain) for v in alternatives]
     if any(domains) and not all(domains):
         raise ValueError(
-            "values and domains stand in one list; for a domain for each layer write "
+            "a list must not have both values and domains; to give each layer a domain, write "
             "{layers = [64, {log_integer = [64, 512]}]}"
         )
     if not any(domains):
@@ -177,7 +176,7 @@ Domains = Annotated[tuple[Domain, ...], BeforeValidator(_as_domains)]
 
 
 class SearchSpace(RootModel[dict[str, Domains]]):
-    """Hyper-parameter name → its domain, or alternatives: the first whose `when` holds is used."""
+    """Name of a hyper-parameter → its domains. The first domain whose `when` holds is used."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -186,23 +185,26 @@ class SearchSpace(RootModel[dict[str, Domains]]):
         try:
             self.order()
         except graphlib.CycleError as error:
-            raise ValueError(f"conditions go in a circle: {' → '.join(error.args[1])}") from None
+            raise ValueError(
+                f"conditions must not depend on each other in a circle. Given: "
+                f"{' → '.join(error.args[1])}"
+            ) from None
         return self
 
     def items(self) -> list[tuple[str, Domain]]:
-        """(name, domain) in the study's order; a name comes once for each of its alternatives."""
+        """(name, domain) in the study's order. A name comes once for each of its domains."""
         return [(name, domain) for name, domains in self.root.items() for domain in domains]
 
     def leaves(self) -> Iterator[tuple[str, Domain]]:
-        """(name, domain) for all domains that values are drawn from."""
+        """(name, domain) for all domains from which values are drawn."""
         return ((name, leaf) for name, domain in self.items() for leaf in domain.leaves())
 
     def draw(self, suggest: Suggest, base: Mapping[str, Any]) -> Values:
-        """A configuration: a value for each name that has a domain whose condition holds.
+        """Draw a configuration: a value for each name that has a domain whose condition holds.
 
         Args:
-            suggest: gives the values.
-            base: the study's fixed fields, by name, that conditions may ask for.
+            suggest: called with a label and a domain for each value; returns the value.
+            base: the study's fixed fields, by name. Conditions may ask for them.
         """
         drawn: Values = {}
         for name in self.order():
@@ -215,9 +217,10 @@ class SearchSpace(RootModel[dict[str, Domains]]):
         return drawn
 
     def sample(self, seed: int, number: int, base: Mapping[str, Any]) -> Values:
-        """Configuration `number` of a random search. It does not depend on earlier configurations.
+        """Configuration `number` of a random search with `seed`.
 
-        What is drawn for one name does not depend on the other names of the space.
+        It does not depend on earlier configurations. A name's value does not depend on the other
+        names of the space, unless a condition asks for them.
         """
 
         def suggest(label: str, domain: Domain) -> Any:
@@ -229,17 +232,15 @@ class SearchSpace(RootModel[dict[str, Domains]]):
     def perturbed(
         self, known: Mapping[str, Any], names: Sequence[str], random: np.random.Generator
     ) -> Values:
-        """New values for some names, by the rule of PBT: drawn anew, or a fifth more or less.
+        """New values for some names, by the rule of PBT: drawn again, or 20 % more or less.
 
         Args:
             known: the present values of all fields.
-            names: those to change, as far as the space has them and their conditions hold.
-            random: what decides.
+            names: the names to change. A name without a domain whose condition holds stays.
+            random: the source of random numbers.
         """
         new: Values = {}
-        for (
-            name
-        ) in self.root:  # in the order of the space: the order of a set differs between processes
+        for name in self.root:  # this order is the same in every process
             if name not in names:
                 continue
             domain = next((d for d in self.root[name] if d.holds(known)), None)
@@ -248,7 +249,7 @@ class SearchSpace(RootModel[dict[str, Domains]]):
         return new
 
     def varied(self, base: Mapping[str, Any]) -> list[str]:
-        """The names whose value is not the same in every configuration, in the space's order.
+        """The names that have different values in different configurations, in the space's order.
 
         Args:
             base: the study's fixed fields, by name.
@@ -264,7 +265,7 @@ class SearchSpace(RootModel[dict[str, Domains]]):
         return [name for name in self.root if name not in same_in_all]
 
     def _possible(self, name: str, known: Mapping[str, Any]) -> list[Domain | None]:
-        """The alternatives of a name that may be drawn from; None where the base's value may stay.
+        """The domains of a name that may be used, and None if the base's value may be used.
 
         Args:
             name: the hyper-parameter.
@@ -279,7 +280,7 @@ class SearchSpace(RootModel[dict[str, Domains]]):
         return [*possible, None]
 
     def order(self) -> list[str]:
-        """The names in the order in which they are drawn: first those that others depend on."""
+        """The names in the order in which they are drawn: a name follows those it depends on."""
         asked = {
             name: [
                 other for domain in domains for other in asks(name, domain) if other in self.root
@@ -290,7 +291,7 @@ class SearchSpace(RootModel[dict[str, Domains]]):
 
 
 def asks(name: str, domain: Domain) -> tuple[str, ...]:
-    """The names that must be known before a domain is drawn from."""
+    """The names that must be drawn before this domain."""
     layers = ("hidden_sizes",) if domain.each and name != "hidden_sizes" else ()
     return (*layers, *(domain.when or ()))
 
@@ -324,7 +325,12 @@ def same(known: Any, wanted: Any) -> bool:
 
 
 def recorded_value(label: str, values: Mapping[str, Any]) -> Any:
-    """The value drawn under a label of `SearchSpace.draw`, from the finished configuration."""
+    """The value that `SearchSpace.draw` drew under a label, recovered from the configuration.
+
+    Args:
+        label: the label, for example `hidden_sizes.2`.
+        values: the finished configuration.
+    """
     whole, _, part = label.partition(".")
     value = values[whole.partition("/")[0]]
     if not part:
@@ -333,7 +339,7 @@ def recorded_value(label: str, values: Mapping[str, Any]) -> Any:
 
 
 def as_sizes(value: Any) -> Any:
-    """One number means one hidden layer."""
+    """hidden_sizes as a tuple or list. A number means one hidden layer."""
     return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
 
 

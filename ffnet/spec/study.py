@@ -1,6 +1,7 @@
-"""A study, and one net without a tuner: their sections together, and the rules between these.
+"""Study, and OneNet without a tuner: all sections together, and the rules between sections.
 
-A study is a TOML file (see jobs/studies/). Neither TensorFlow nor Ray is imported here.
+A study is written as a TOML file (see jobs/studies/). This module imports neither TensorFlow nor
+Ray.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,18 +22,22 @@ from ffnet.spec.space import SearchSpace, same
 from ffnet.spec.trial import TrialConfig
 from ffnet.spec.validation import explain, unknown_key
 
-CHECKED_SAMPLES = 64, 1000  # samples that are checked before a study starts: at least, at most
-MOST_TRIALS = 2**31 - 1  # more do not fit into the column of the tables
+CHECKED_SAMPLES = 64, 1000  # minimum and maximum number of samples checked before a study starts
+MOST_TRIALS = 2**31 - 1  # the column `trial` of the tables has 32 bits
 
 
 class OneNet(Spec):
-    """One net to train without a tuner."""
+    """One net to train without a tuner, with its data.
+
+    Raises:
+        InputError: a field has a wrong value, or fields contradict each other.
+    """
 
     seed: int = Field(
         0, ge=0, lt=2**31, description="seed of weights, batches and dropout, 0 or more"
     )
     epochs: Count = Field(1, description="epochs to train, 1 or more")
-    evaluate_test: bool = Field(False, description="score the test part at the end")
+    evaluate_test: bool = Field(False, description="evaluate the net on the test part at the end")
     data: Data = Data()
     net: NetSpec = NetSpec()
     training: Training = Training()
@@ -44,14 +49,23 @@ class OneNet(Spec):
         return self
 
     def trial_config(self) -> TrialConfig:
-        """The net as the training loop takes it: a trial with number 0."""
+        """The net as trial 0, which is what the training loop needs."""
         return TrialConfig(
             number=0, net=self.net, training=self.training, epochs=self.epochs, seed=self.seed
         )
 
 
 class Study(Spec):
-    """A study: many trials of a net over a search space, under one budget."""
+    """A study: many trials, whose configurations come from a search space.
+
+    Raises:
+        InputError: a field has a wrong value, or fields contradict each other.
+
+    Example:
+        >>> study = Study(space={"learning_rate": {"log_uniform": [1e-3, 1e-1]}})
+        >>> study.trials
+        16
+    """
 
     name: Name = Field(
         "study",
@@ -87,10 +101,10 @@ class Study(Spec):
                 )
             both = name in self.net.model_fields_set | self.training.model_fields_set
             if both and not self._only_under_conditions(name):
-                raise ValueError(f"{name} stands in [space] and in its section: keep one of them")
+                raise ValueError(f"{name} is in [space] and in its own section: keep one of them")
             if bool(domain.depth) != bool(domain.each and name == "hidden_sizes"):
                 raise ValueError(
-                    "each needs depth in hidden_sizes, and there alone, e.g. hidden_sizes = "
+                    "each needs depth in hidden_sizes, and only there, e.g. hidden_sizes = "
                     "{each = {log_integer = [64, 512]}, depth = {integer = [1, 3]}}"
                 )
             for probe in domain.probes():
@@ -109,7 +123,7 @@ class Study(Spec):
             raise ValueError(why_never_drawn(name, self.space.root[name], number, holds))
 
     def _only_under_conditions(self, name: str) -> bool:
-        """Whether each domain of a field has a `when`; where none holds, the section counts."""
+        """Whether each domain has a `when`. If none of them holds, the section's value is used."""
         return all(domain.when for domain in self.space.root[name])
 
     def _never_drawn(self) -> Iterable[tuple[str, int, bool]]:
@@ -126,8 +140,8 @@ class Study(Spec):
         size = self.grid().size
         if size > MOST_TRIALS:
             raise ValueError(
-                f"a grid may have {MOST_TRIALS} points, and this one has more: take choices out, "
-                f"or search at random"
+                f"a grid may have {MOST_TRIALS} points, and this grid has more: remove choices, or "
+                f"use random search"
             )
         if self.budget.trials not in (None, size):
             raise ValueError(
@@ -155,7 +169,7 @@ class Study(Spec):
         elif grace >= epochs:
             raise ValueError(
                 f"{scheduler} can prune nothing unless grace_epochs < epochs. Given: grace_epochs "
-                f'{grace:g}, epochs {epochs}; lower grace_epochs, or say scheduler = "none"'
+                f'{grace:g}, epochs {epochs}; lower grace_epochs, or set scheduler = "none"'
             )
 
     def _check_pbt(self) -> None:
@@ -176,18 +190,18 @@ class Study(Spec):
             )
 
     def _check_samples(self) -> None:
-        """Check some configurations as a whole, for fields that contradict each other."""
+        """Check that the fields of some configurations do not contradict each other."""
         for sample in self._checked_samples():
             try:
                 self.trial_config(0, sample, 0)
             except InputError as error:
                 raise ValueError(
-                    f"a configuration of [space] contradicts itself: {error}; a condition "
-                    f'keeps apart what does not go together, e.g. when = {{optimizer = "sgd"}}'
+                    f"a configuration of [space] contradicts itself: {error}; prevent it "
+                    f'by a condition, e.g. when = {{optimizer = "sgd"}}'
                 ) from None
 
     def _checked_samples(self) -> Iterable[Values]:
-        """The samples of the study's first trials, or points from all over a grid."""
+        """The samples of the study's first trials, or points that are spread over the grid."""
         least, most = CHECKED_SAMPLES
         if self.tuning.search != "grid":
             return map(self.sample, range(min(most, max(least, self.trials))))
@@ -203,11 +217,11 @@ class Study(Spec):
 
     @property
     def base(self) -> Values:
-        """The fixed fields of nets and training, by name."""
+        """The fixed fields of net and training: name → value."""
         return {**self.net.model_dump(), **self.training.model_dump()}
 
     def grid(self) -> Grid:
-        """The points of a grid search. Each point is made when it is asked for."""
+        """The points of a grid search. A point is computed when it is used."""
         return self._grid
 
     @cached_property
@@ -215,23 +229,23 @@ class Study(Spec):
         return Grid(self.space, self.base)
 
     def sample(self, number: int) -> Values:
-        """What a random search draws for a trial; only the study's seed and the number decide."""
+        """The values that a random search draws for a trial, from the study's seed and `number`."""
         return self.space.sample(self.seed, number, self.base)
 
     def trial_config(self, number: int, sample: Mapping[str, Any], seed: int) -> TrialConfig:
-        """Join a sample with the study's fixed fields."""
+        """The configuration of a trial: a sample joined with the study's fixed fields."""
         return TrialConfig.of({**self.base, **sample}, number, self.budget.epochs, seed)
 
     def explored(self, config: TrialConfig, random: np.random.Generator) -> TrialConfig:
-        """The trial with small changes to the hyper-parameters that may change in training."""
+        """The trial with changed values of the hyper-parameters in MUTABLE: see `perturbed`."""
         known = {**self.base, **config.net.model_dump(), **config.training.model_dump()}
         changed = self.space.perturbed(known, MUTABLE, random)
         return self.trial_config(config.number, known | changed, config.seed)
 
     def resolved(self) -> Values:
-        """The study with every default filled in, as JSON; reads back as the same study.
+        """The study as JSON values, with all defaults. `Study` makes the same study from them.
 
-        Alternatives that are never drawn are left out; earlier versions accepted them.
+        Alternatives that are never drawn are left out. Earlier versions accepted them.
         """
         whole = self.model_dump(mode="json", exclude={"space"})
         never = {(name, number) for name, number, _ in self._never_drawn()}
@@ -249,7 +263,7 @@ class Study(Spec):
 
 
 def _check_drawn(name: str, value: Any, where: str, recorded: bool) -> None:
-    """Refuse a value that the field cannot have, or that it would have only after a conversion."""
+    """Refuse a value that the field cannot have, or that must be converted first."""
     try:
         context = RECORDED if recorded else NEW
         becomes = getattr(TUNABLE[name].model_validate({name: value}, context=context), name)

@@ -1,6 +1,6 @@
-"""One trial: its net, its training and its length; which fields contradict each other; its reports.
+"""One trial: its net, training, epochs and reports, and which fields contradict each other.
 
-Neither TensorFlow nor Ray is imported here.
+This module imports neither TensorFlow nor Ray.
 """
 
 import math
@@ -14,7 +14,7 @@ from ffnet.spec.net import TUNABLE, Count, NetSpec, Training
 
 
 class TrialConfig(Spec):
-    """Everything one trial needs besides its data."""
+    """Everything that a trial needs, except its data."""
 
     number: int = Field(ge=0)
     net: NetSpec
@@ -29,11 +29,13 @@ class TrialConfig(Spec):
 
     @classmethod
     def of(cls, values: Mapping[str, Any], number: int, epochs: int, seed: Any) -> Self:
-        """The trial whose net and training have these values; other fields have their defaults.
+        """A trial whose net and training have these values; other fields have their defaults.
 
         Args:
             values: fields of `NetSpec` and `Training` by name. Other names are ignored.
-            number, epochs, seed: of the trial.
+            number: the trial's number, from 0.
+            epochs: how many epochs it trains.
+            seed: the seed of its weights, batches and dropout.
 
         Raises:
             InputError: a field cannot have its value, or two fields contradict each other.
@@ -48,7 +50,7 @@ class TrialConfig(Spec):
         return cls(number=number, net=net, training=training, epochs=epochs, seed=seed)
 
     def hyperparameters(self) -> Values:
-        """Hyper-parameter name → value, or None; dropout is a rate for each layer."""
+        """Name of a hyper-parameter → value, perhaps None. dropout has a rate for each layer."""
         return {
             name: value
             for name, value in (self.net.model_dump() | self.training.model_dump()).items()
@@ -57,10 +59,10 @@ class TrialConfig(Spec):
 
 
 def check(net: NetSpec, training: Training, epochs: int) -> None:
-    """Refuse fields that contradict each other, so that none is silently ignored.
+    """Refuse fields that contradict each other, so that no field is ignored without a message.
 
     Raises:
-        ValueError: the rule, the values, what to do.
+        ValueError: names the rule and the values.
     """
     depth, rule = len(net.hidden_sizes), training.optimizer
     plain = net.api == "barebones" and rule == "sgd" and not training.momentum
@@ -72,23 +74,23 @@ def check(net: NetSpec, training: Training, epochs: int) -> None:
         f"batch_norm needs batches of two or more. Given: batch_size {training.batch_size}": (
             net.batch_norm and training.batch_size < 2
         ),
-        f"momentum is of sgd and rmsprop; leave it out. Given: momentum {training.momentum}, "
+        f"momentum is only for sgd and rmsprop; leave it out. Given: momentum {training.momentum}, "
         f"optimizer {rule}": training.momentum and rule in ("adam", "adamw"),
         f"nesterov needs sgd with momentum. Given: optimizer {rule}, momentum "
         f"{training.momentum}": training.nesterov and not (rule == "sgd" and training.momentum),
-        "adamw needs weight_decay > 0; without it is adam. Given: weight_decay 0": (
+        "adamw needs weight_decay > 0; without weight decay use adam. Given: weight_decay 0": (
             rule == "adamw" and not training.weight_decay
         ),
         f"schedule step needs step_epochs. Given: {training.step_epochs}": (
             training.schedule == "step" and not training.step_epochs
         ),
-        f"step_epochs and step_factor go with schedule step. Given: {training.schedule}": (
+        f"step_epochs and step_factor need schedule step. Given: {training.schedule}": (
             training.schedule != "step" and (training.step_epochs or training.step_factor)
         ),
         f"warmup_epochs must be below epochs ({epochs}). Given: {training.warmup_epochs:g}": (
             training.warmup_epochs >= epochs
         ),
-        "bfloat16 products are of barebones nets under sgd without momentum or weight_decay. "
+        "precision bfloat16 needs api barebones, and sgd without momentum or weight_decay. "
         f"Given: api {net.api}, optimizer {rule}, momentum {training.momentum}, weight_decay "
         f"{training.weight_decay:g}": (
             training.precision == "bfloat16" and not (plain and not training.weight_decay)
@@ -100,12 +102,12 @@ def check(net: NetSpec, training: Training, epochs: int) -> None:
 
 
 def steps_per_epoch(config: TrialConfig, examples: int) -> int:
-    """Steps in which every training example is seen once; the last batch may be short."""
+    """Number of steps in which the net sees every training example once."""
     return math.ceil(examples / config.training.batch_size)
 
 
 def report_points(config: TrialConfig, examples: int) -> list[int]:
-    """The steps after which a trial reports: each `report_steps` or epoch, and the end."""
+    """The steps after which a trial reports: every `report_steps` or every epoch, and the last."""
     per_epoch = steps_per_epoch(config, examples)
     end = config.epochs * per_epoch
     interval = config.training.report_steps or per_epoch

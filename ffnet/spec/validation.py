@@ -1,4 +1,4 @@
-"""Validates values, and turns what pydantic raises into one line for a person."""
+"""Validates values, and turns pydantic's errors into a line that a user understands."""
 
 import difflib
 import re
@@ -15,37 +15,37 @@ from ffnet.spec.space import Domain
 M = TypeVar("M", bound=Spec)
 Place = tuple[str, ...]
 
-MOST_LEVELS = 20  # of tables and lists inside each other
-SHOWN = 100  # characters of one value in a message
-MOST_MESSAGE = 350  # characters of a rule and its values
+MOST_LEVELS = 20  # maximum depth of nested tables and lists
+SHOWN = 100  # maximum number of characters of a value in a message
+MOST_MESSAGE = 350  # maximum number of characters of a rule with its values
 
 
 def unknown_key(name: str, section: str, valid: Iterable[str]) -> str:
-    """The message for a key that does not exist, with the valid ones."""
+    """The message for a key that does not exist. It lists the valid keys."""
     valid = list(valid)
     hint, keys = did_you_mean(name, valid), ", ".join(valid)
     return f"unknown key {shown(name)} in [{_short(section)}]{hint}; valid keys: {keys}"
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """A hint at the valid name that is most like this one; empty where no name is like it."""
+    """A hint with the most similar valid name. Empty if no name is similar."""
     close = difflib.get_close_matches(name[:SHOWN], list(valid), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
 def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str:
-    """One line for the first error: its place, the rule, the value received.
+    """A line for the first error: its place, the rule and the value.
 
     Args:
-        error: what pydantic raised.
-        model: the model that was validated, to name the valid keys when one is unknown.
+        error: pydantic's error.
+        model: the model that was validated. It is used to list valid keys if a key is unknown.
     """
     where, message = _first(error, model)
     return f"{where}: {message}" if where else message
 
 
 def _first(error: ValidationError, model: type[BaseModel] | None) -> tuple[str, str]:
-    """The place of the first error (empty where it has no place of its own), and its message."""
+    """(place of the first error, its message). The place is empty if the message names it."""
     first = error.errors()[0]
     place = [str(part) for part in first["loc"]]
     if first["type"] == "extra_forbidden" and model is not None:
@@ -73,10 +73,10 @@ def _valid_keys(model: type[BaseModel], place: list[str]) -> tuple[str, Mapping[
 
 
 def shown(value: Any) -> str:
-    """A value as a message shows it: short, however large it is."""
+    """A short text for a value in a message, even if the value is large."""
     try:
         return _short(_SHORTENER.repr(value))
-    except (ValueError, RecursionError):  # an integer of thousands of digits
+    except (ValueError, RecursionError):  # for example, an integer with thousands of digits
         return f"a value of type {type(value).__name__}"
 
 
@@ -96,18 +96,19 @@ def validated(
     flags: Collection[str] = (),
     recorded: bool = False,
 ) -> M:
-    """The model made from `values`.
+    """A model from values.
 
     Args:
-        model: what to make.
-        values: its fields.
-        source: where they come from, usually a file.
+        model: the model's class.
+        values: its fields, by name.
+        source: where the values come from, usually a file; messages name it.
         flags: names of the fields that come from the command line instead.
-        recorded: whether the values are those of a run, perhaps of an earlier version of ffnet.
-            Then rules that are newer than the run do not apply.
+        recorded: whether the values come from a run, which an earlier version of ffnet may have
+            written. Then rules that are newer than the run do not apply.
 
     Raises:
-        InputError: in one line: the source, or the flag; the rule; the value received.
+        InputError: a value is wrong. The message has the source or the flag, the rule and the
+            value.
     """
     if odd := _odd_leaf(values):
         place, message = odd
@@ -123,7 +124,7 @@ def validated(
 def _refusal(
     source: str, flags: Collection[str], place: Place, where: str, message: str
 ) -> InputError:
-    """The error; it names the flag that gave the field, or the source and the place."""
+    """The error. It names the flag that set the field, or the source and the place."""
     if flag := next((field for field in place if field in flags), None):
         return InputError(f"{_flag(flag)}: {message}")
     if where:
@@ -137,9 +138,9 @@ def _flag(field: str) -> str:
 
 
 def _odd_leaf(values: Any) -> tuple[Place, str] | None:
-    """The place and the rule of a value that no study can have; None where there is no such value.
+    """(place, message) for a value that no study can have; None if there is none.
 
-    It is too many levels, an integer beyond 64 bits or a text with control characters.
+    Such a value is nested too deep, is an integer beyond 64 bits, or has control characters.
     """
     level: list[tuple[Place, Any]] = [((), values)]
     for _ in range(MOST_LEVELS):
@@ -155,7 +156,7 @@ def _odd_leaf(values: Any) -> tuple[Place, str] | None:
         if not inner:
             return None
         level = inner
-    deep = f"tables and lists may stand in one another {MOST_LEVELS} deep at most"
+    deep = f"tables and lists may be nested at most {MOST_LEVELS} deep"
     return level[0][0][:2], deep
 
 
