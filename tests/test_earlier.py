@@ -138,7 +138,7 @@ def test_where_no_condition_holds_the_section_s_value_is_meant_and_study_json_ke
 def test_a_field_stands_in_the_space_and_in_its_section_only_where_a_condition_may_fail() -> None:
     net: Values = {"bias": True}
     both = {"name": "s", "net": net, "space": {"bias": {"choice": [True, False]}}}
-    with pytest.raises(InputError, match=r"bias stands in \[space\] and in its section"):
+    with pytest.raises(InputError, match=r"bias is in \[space\] and in its own section"):
         validated(Study, both, "s")
 
 

@@ -263,7 +263,7 @@ def test_conditions_on_more_values_than_can_be_looked_at_are_accepted() -> None:
         ({"hidden_sizes": {"each": [64, 32], "depth": 2}}, "needs a number or one domain"),
         ({"hidden_sizes": {"layers": [64], "depth": 2}}, "depth needs each"),
         ({"hidden_sizes": {"layers": []}}, "layers"),
-        ({"hidden_sizes": {"layers": [{"each": 64, "depth": 1}]}}, "each, layers and depth may have"),
+        ({"hidden_sizes": {"layers": [{"each": 64, "depth": 1}]}}, "layers and depth may have"),
         ({"learning_rate": {"layers": [0.1, 0.2]}}, "each and layers are for hidden_sizes"),
         ({"hidden_sizes": {"choice": [[64, 64]]}, "dropout": {"layers": [
             {"uniform": [0.1, 0.2]}]}}, "dropout needs one rate for each of 2 hidden layers"),
