@@ -313,11 +313,11 @@ class Value:
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"classes": ["a", "b"]}, "classes: must be 3 names, as the net of trial 0 gives so many"),
-        ({"classes": list("abcd")}, "classes: must be 3 names, as the net of trial 0 gives so man"),
+        ({"classes": ["a", "b"]}, "classes: must be 3 names, as the net of trial 0 has so"),
+        ({"classes": list("abcd")}, "classes: must be 3 names, as the net of trial 0 has so"),
         (
             {"example_shape": [4], "mean": [0.0] * 4, "std": [1.0] * 4},
-            "example_shape: must be of 5 numbers, as the net of trial 0 takes so many. Given: [4]",
+            "example_shape: must be 5 numbers, as the net of trial 0 has so many inputs. Given:",
         ),
     ],
 )

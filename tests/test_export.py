@@ -233,7 +233,7 @@ def test_of_a_study_the_best_last_report_with_a_checkpoint_goes(
     assert len(rows) == 5
     card = export(study, tmp_path / "best")
     assert card["last_val_accuracy"] == max(row["last_val_accuracy"] for row in rows)
-    assert card["chosen"] == "highest last_val_accuracy of 5 that can be exported"
+    assert card["chosen"] == "highest last_val_accuracy of 5 trials that can be exported"
     part = load(Data(dataset="digits")).validation
     assert_as_measured(answer(tmp_path / "best", images=part.x), part, card)
     assert choose(study, None).out(None) == study.export("digits")
@@ -247,7 +247,7 @@ def test_a_study_that_judges_by_loss_hands_on_the_lowest(study: RunFolder, tmp_p
     rows = kept(run)
     chosen = choose(run, None)
     assert chosen.row["last_val_loss"] == min(row["last_val_loss"] for row in rows)
-    assert chosen.why == "lowest last_val_loss of 5 that can be exported"
+    assert chosen.why == "lowest last_val_loss of 5 trials that can be exported"
 
 
 @pytest.mark.slow
@@ -294,7 +294,7 @@ def test_what_cannot_be_exported_is_one_line(call: Job, study: RunFolder, tmp_pa
         (tmp_path,): f"{tmp_path} is not a run: it has no study.json",
         (study.place, "--trial", "6"): "--trial must be one of the run's 6 trials. Given: 6",
         (study.place, "--trial", without): "--trial must have a checkpoint with the weights",
-        (study.place, "--out", tmp_path / "a model"): "--out names the model, by letters, digits",
+        (study.place, "--out", tmp_path / "a model"): "--out names the model: only letters, digits",
     }
     for arguments, words in refusals.items():
         done = call("export", *arguments)
@@ -310,7 +310,7 @@ def test_a_trial_without_a_checkpoint_is_answered_with_those_that_have_one(
     (without,) = set(range(6)) - having
     with pytest.raises(InputError) as refused:
         choose(study, str(without))
-    (listed,) = re.findall(r"as these have: (.*)\. Given: ", str(refused.value))
+    (listed,) = re.findall(r"these trials do: (.*)\. Given: ", str(refused.value))
     assert list(map(int, listed.split(", "))) == sorted(having)
 
 
@@ -318,7 +318,9 @@ def test_a_trial_without_a_checkpoint_is_answered_with_those_that_have_one(
 def test_a_file_in_the_way_is_refused(nets: Path, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(InputError, match=r"file must be a folder to write to \(File exists\)"):
+    with pytest.raises(
+        InputError, match=r"file must be a folder that can be written \(File exists\)"
+    ):
         export(RunFolder.existing(nets / "model"), file)
 
 
@@ -331,7 +333,7 @@ def test_weights_without_a_report_of_theirs_are_not_exported(nets: Path, tmp_pat
     def refuse(reports: list[Row], **changed: object) -> None:
         tables.write(run.epochs, reports, tables.EPOCHS)
         tables.write(run.trials, [row | changed], tables.TRIALS)
-        for trial, words in ((None, "a run without any"), ("0", "these have: none. Given: 0")):
+        for trial, words in ((None, "a run without any"), ("0", "these trials do: none. Given: 0")):
             with pytest.raises(InputError, match=words):
                 choose(run, trial)
 
@@ -354,7 +356,7 @@ def test_a_trial_that_trains_on_after_it_was_chosen_is_not_exported(
         checkpoints.write(file, saved.step + 1, saved.reports, variables)
     from ffnet.export.export import export
 
-    with pytest.raises(InputError, match="trial 0 trains on meanwhile"):
+    with pytest.raises(InputError, match="trial 0 is still training"):
         export(chosen, tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
@@ -379,7 +381,7 @@ def test_study_json_of_an_older_run_is_refused(nets: Path, tmp_path: Path) -> No
     document = recorded.read_study_json(run)
     del document["data"]["mean"], document["data"]["std"]
     storage.write_json(run.study, document)
-    with pytest.raises(InputError, match="needs mean, std of the data"):
+    with pytest.raises(InputError, match="must have mean, std"):
         choose(run, None)
     storage.write_json(run.study, [])
     with pytest.raises(InputError, match=r"not a study\.json of a run"):

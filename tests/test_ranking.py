@@ -134,7 +134,7 @@ def test_summary_progress_and_checkpoints_follow_the_table(run: RunFolder) -> No
 def test_export_names_the_first_of_the_table_where_it_takes_another(run: RunFolder) -> None:
     choice = choose(run, None)
     assert choice.row["trial"] == 2
-    assert choice.why == "lowest last_val_loss of 4 that can be exported"
+    assert choice.why == "lowest last_val_loss of 4 trials that can be exported"
     assert choice.note == (
         "trial 1 is first in the table (best_val_loss 0.2000), but its weights are those after "
         "its last report, with val_loss 0.6000: exporting trial 2, with 0.5000"

@@ -278,16 +278,26 @@ def test_a_request_that_breaks_a_rule_gets_400_and_the_reason(
 @pytest.mark.parametrize(
     ("method", "path", "status", "words"),
     [
-        ("GET", "/v1/models/other", 404, "Servable not found: other; there is insects, version 3"),
+        (
+            "GET",
+            "/v1/models/other",
+            404,
+            "Servable not found: other; this server has insects, version 3",
+        ),
         ("POST", "/v1/models/other:predict", 404, "Servable not found: other"),
-        ("GET", "/v1/models/insects/versions/2", 404, "insects, version 2; there is insects"),
+        (
+            "GET",
+            "/v1/models/insects/versions/2",
+            404,
+            "insects, version 2; this server has insects",
+        ),
         ("POST", "/v1/models/insects/versions/4:predict", 404, "insects, version 4"),
         ("GET", "/v1/models/insects/versions/x", 400, "Malformed request: GET /v1/models/ins"),
         ("POST", "/v1/models/insects:classify", 400, "Malformed request: POST"),
         ("GET", "/", 404, "Malformed request: GET /"),
-        ("GET", "/v1/models/insects:predict", 405, "predict is asked for by POST. Given: GET"),
-        ("POST", "/v1/models/insects", 405, "status is asked for by GET. Given: POST"),
-        ("DELETE", "/v1/models/insects/metadata", 405, "metadata is asked for by GET"),
+        ("GET", "/v1/models/insects:predict", 405, "predict needs the method POST. Given: GET"),
+        ("POST", "/v1/models/insects", 405, "status needs the method GET. Given: POST"),
+        ("DELETE", "/v1/models/insects/metadata", 405, "metadata needs the method GET"),
     ],
 )
 def test_what_is_not_there_gets_404_and_another_method_405(
@@ -348,7 +358,7 @@ def test_help_needs_neither_ray_nor_tensorflow() -> None:
         (["tiny", "--port", "65536"], "--port must be a number from 0 to 65535. Given: 65536"),
         (["tiny", "--replicas", "0"], "--replicas must be a number from 1 to "),
         (["tiny", "--max-bytes", "1e6"], "--max-bytes must be a number from 1 to "),
-        (["tiny", "--name", "a/b"], "a model's name must be of up to 100 letters"),
+        (["tiny", "--name", "a/b"], "a model's name must have 1 to 100 letters"),
         (["tiny", "--host", "203.0.113.1"], "must be free to listen on. Given: 203.0.113.1:8501"),
     ],
 )
@@ -364,7 +374,7 @@ def test_a_model_that_its_replica_refuses_is_one_line(servers: tuple[Server, ...
     printed, errors = servers[2].process.communicate(timeout=60)
     assert servers[2].process.returncode == 2
     assert len(errors.splitlines()) == 1
-    assert "input images must be of numbers, its first axis of any size" in errors
+    assert "input images must hold numbers; its first axis must have any size" in errors
     assert "Given: uint8 [1, 2, 3]" in errors
     assert printed == ""
 

@@ -1,1 +1,1 @@
-"""A trained net handed on: its folder, card and graph."""
+"""Exporting a trained net as a SavedModel with a card."""

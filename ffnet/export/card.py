@@ -1,4 +1,4 @@
-"""Which trial of a run is handed on, and the card that says what it is. Needs no TensorFlow."""
+"""Chooses the trial to export, and writes the card that describes it. Needs no TensorFlow."""
 
 import math
 import re
@@ -18,23 +18,23 @@ from ffnet.spec.sections import Tuning
 from ffnet.spec.trial import TrialConfig
 
 NEEDED = {"name", "sizes", "classes", "example_shape", "dtype", "mean", "std"}
-"""What an export needs of study.json's data."""
+"""The keys of study.json's "data" that an export needs."""
 WEIGHTS = "a checkpoint with the weights of a report"
-LISTED = 10  # trials that a message names
+LISTED = 10  # a message names at most so many trials
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A trial to hand on.
+    """A trial to export.
 
     Attributes:
-        run: its run.
-        document: the run's study.json.
-        row: its row of trials.parquet.
-        report: that of its weights, of epochs.parquet: the last one; `shapes` holds the shapes of
-            the checkpoint's arrays.
-        why: how it was chosen.
-        note: why it is not the first of the run's table, where it is not.
+        run: the run of the trial.
+        document: the content of the run's study.json.
+        row: the trial's row of trials.parquet.
+        report: the trial's last row of epochs.parquet, which belongs to the weights. Its key
+            `shapes` holds the shapes of the checkpoint's arrays.
+        why: how the trial was chosen.
+        note: why the first trial of the run's table was not chosen, or "" if it was.
     """
 
     run: RunFolder
@@ -46,19 +46,22 @@ class Choice:
 
     @property
     def config(self) -> TrialConfig:
-        """How the trial was configured."""
+        """The trial's configuration."""
         return recorded.config(self.document["study"], self.row)
 
     @property
     def checkpoint(self) -> File:
-        """The file with its weights."""
+        """The file with the trial's weights."""
         return self.run.checkpoint(self.row["trial"])
 
     def out(self, wanted: Path | None) -> Path:
-        """The model's folder, whose name is the model's: the wanted one, or one in the run.
+        """Return the model's folder; its name is the model's name.
+
+        Args:
+            wanted: the folder that the user named. With None it is a folder of the run.
 
         Raises:
-            InputError: the wanted folder's name cannot stand in a URL.
+            InputError: the wanted folder's name cannot be part of a URL.
         """
         if wanted is None:
             name = self.document["study"].get("name") or self.document["data"]["name"]
@@ -67,20 +70,23 @@ class Choice:
         name = wanted.resolve().name
         if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
             raise InputError(
-                f"--out names the model, by letters, digits, '.', '_' and '-'. Given: {name!r}"
+                f"--out names the model: only letters, digits, '.', '_' and '-'. Given: {name!r}"
             )
         return wanted
 
 
 def choose(run: RunFolder, trial: str | None) -> Choice:
-    """The trial of that number, or the best by the study's metric of those that can be exported.
+    """Choose the trial to export.
 
-    The best by its last report, not by its best one: a checkpoint holds the weights after the
-    last report, and those of an earlier, better epoch are gone.
+    Args:
+        run: the run.
+        trial: a trial's number. With None, the trial with the best last report is chosen, by the
+            study's metric, among those that can be exported. The last report counts because a
+            checkpoint holds the weights after it; those of a better, earlier epoch are lost.
 
     Raises:
-        InputError: there is no such trial, its weights cannot be exported, or study.json lacks
-            something.
+        InputError: there is no such trial, its weights cannot be exported, or study.json lacks a
+            key.
     """
     document = _document(run)
     rows = tables.read(run.trials)
@@ -101,16 +107,16 @@ def _document(run: RunFolder) -> dict[str, Any]:
     document = recorded.read_study_json(run)
     if missing := NEEDED - document["data"].keys():
         raise InputError(
-            f"{run.study}: needs {', '.join(sorted(missing))} of the data, which older runs did "
-            f"not note; run it again"
+            f'{run.study}: "data" must have {", ".join(sorted(missing))}, which early versions of '
+            f"ffnet did not write; run the study again"
         )
     return document
 
 
 def _refuse_another_net(choice: Choice) -> None:
-    """Raise InputError where the weights take or give other numbers than study.json says.
+    """Raise InputError unless the weights have as many inputs and outputs as study.json says.
 
-    Weights that do not fit the trial's layers are refused as they are given to the net.
+    Weights that do not fit the trial's layers are refused later, when the net takes them.
     """
     net, data, shapes = choice.config.net, choice.document["data"], choice.report["shapes"]
     last = len(net.hidden_sizes) * (1 + net.bias + 2 * net.batch_norm)
@@ -122,22 +128,25 @@ def _refuse_another_net(choice: Choice) -> None:
     where = f"the net of trial {choice.row['trial']}"
     if features != inputs:
         raise InputError(
-            f"{choice.run.study}: data.example_shape: must be of {inputs} numbers, as {where} "
-            f"takes so many. Given: {data['example_shape']}"
+            f"{choice.run.study}: data.example_shape: must be {inputs} numbers, as {where} "
+            f"has so many inputs. Given: {data['example_shape']}"
         )
     if classes != outputs:
         raise InputError(
-            f"{choice.run.study}: data.classes: must be {outputs} names, as {where} gives so "
-            f"many probabilities. Given: {classes}"
+            f"{choice.run.study}: data.classes: must be {outputs} names, as {where} has so "
+            f"many outputs. Given: {classes}"
         )
 
 
 def _reports_of_weights(run: RunFolder, rows: list[Row], wanted: str | None) -> list[Row]:
-    """The report of each checkpoint's weights, a row of epochs.parquet, by trial.
+    """Return the report that belongs to each checkpoint's weights, sorted by trial.
 
-    Weights without one are not finite, are newer than the table, or are another trial's, taken
-    over as the study ended (pbt). Raises InputError when the checkpoint of the wanted trial is
-    damaged; where none is named, when any is.
+    A checkpoint without a report is left out. Its weights are not finite, or are newer than the
+    table, or belong to another trial (pbt copied them as the study ended).
+
+    Raises:
+        InputError: the checkpoint of the wanted trial is damaged, or any checkpoint is damaged and
+            no trial is wanted.
     """
     saved = {r["trial"]: r for r in rows if run.checkpoint(r["trial"]).exists()}
     steps, shapes = {}, {}
@@ -161,18 +170,18 @@ def _reports_of_weights(run: RunFolder, rows: list[Row], wanted: str | None) -> 
 
 
 def _best(usable: list[Row], tuning: Tuning) -> tuple[Row, str]:
-    """The best report, and what makes it so."""
+    """Return the best report, and a sentence that says why it is the best."""
     if not usable:
         raise InputError(f"a run must have {WEIGHTS} to export. Given: a run without any")
     best = "highest" if tuning.mode == "max" else "lowest"
     return (
         ranking.best_first(usable, tuning, prefix="")[0],
-        f"{best} last_{tuning.metric} of {len(usable)} that can be exported",
+        f"{best} last_{tuning.metric} of {len(usable)} trials that can be exported",
     )
 
 
 def _not_the_first(rows: list[Row], usable: list[Row], chosen: Row, tuning: Tuning) -> str:
-    """A sentence that names the first trial of the table too, where another one is exported."""
+    """Say why the first trial of the table is not exported, or "" if it is."""
     first = ranking.best_first(rows, tuning)[0]
     if first["trial"] == chosen["trial"]:
         return ""
@@ -194,12 +203,12 @@ def _named(trial: int, usable: list[Row]) -> Row:
     others = [str(report["trial"]) for report in usable]
     listed = ", ".join(others if len(others) <= LISTED else [*others[:LISTED], "…"])
     raise InputError(
-        f"--trial must have {WEIGHTS}, as these have: {listed or 'none'}. Given: {trial}"
+        f"--trial must have {WEIGHTS}; these trials do: {listed or 'none'}. Given: {trial}"
     )
 
 
 def card(choice: Choice) -> dict[str, Any]:
-    """What a person needs to know of an exported net, as JSON."""
+    """Return the card of an exported net as JSON: what a person needs to know to use the net."""
     document, row, report = choice.document, choice.row, choice.report
     data, asked = document["data"], document["study"]["data"]
     return {
@@ -209,7 +218,7 @@ def card(choice: Choice) -> dict[str, Any]:
         "last_val_loss": report["val_loss"],
         "test_accuracy": row["test_accuracy"],
         "test_loss": row["test_loss"],
-        "measured": "all four after the trial's last report, on these weights; null: not measured",
+        "measured": "all four figures belong to these weights; null: not measured",
         "data": {n: v for n, v in data.items() if n not in ("source", "mean", "std")},
         "split": {n: v for n, v in asked.items() if n not in ("dataset", "data_dir")},
         "hyperparameters": choice.config.hyperparameters(),
@@ -226,12 +235,12 @@ def card(choice: Choice) -> dict[str, Any]:
 
 
 def input_name(dtype: str) -> str:
-    """What the signature calls examples of that dtype."""
+    """Return the signature's name for examples of a dtype."""
     return "images" if dtype == "uint8" else "features"
 
 
 def _signature(data: dict[str, Any]) -> dict[str, Any]:
-    """How the net is called; None in a shape is for any number of examples."""
+    """Return names, dtypes and shapes of inputs and outputs. None stands for any number."""
     dtype, shape = data["dtype"], [None, *data["example_shape"]]
     probabilities = {"dtype": "float32", "shape": [None, len(data["classes"])]}
     return {

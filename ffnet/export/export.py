@@ -1,6 +1,7 @@
-"""A trial's net as a SavedModel: raw examples in, probabilities and class names out.
+"""Writes a trial's net as a SavedModel: raw examples in, probabilities and class names out.
 
-Whoever loads it needs TensorFlow, and nothing of ffnet or Keras. Imports TensorFlow.
+To load the SavedModel one needs TensorFlow, but neither ffnet nor Keras. This module imports
+TensorFlow.
 """
 
 import math
@@ -27,10 +28,10 @@ Array = npt.NDArray[Any]
 
 
 class ServedNet(tf.Module):  # type: ignore[misc]
-    """A trained net with the normalisation and the class names inside.
+    """A trained net that also normalises its inputs and names the classes.
 
     Attributes:
-        step: steps that its weights have been trained.
+        step: number of steps that the weights have been trained.
     """
 
     def __init__(self, spec: NetSpec, data: Mapping[str, Any], checkpoint: File) -> None:
@@ -38,15 +39,16 @@ class ServedNet(tf.Module):  # type: ignore[misc]
 
         Args:
             spec: the net.
-            data: the data set, as study.json has it.
-            checkpoint: the trial's.
+            data: study.json's description of the data set.
+            checkpoint: the trial's checkpoint.
         """
         super().__init__()
         self._features, self._classes = math.prod(data["example_shape"]), tuple(data["classes"])
-        # Every api gives the same net, and the variables of a barebones one have open shapes.
+        # Every api gives the same net, but a barebones net's variables have no fixed shape.
         functional = spec.model_copy(update={"api": "functional"})
         self._net = make_net(self._features, len(self._classes), functional)
-        self._variables = [*self._net.weights, *self._net.state]  # saved as it is the Module's
+        # An attribute, so that tf.Module saves these variables.
+        self._variables = [*self._net.weights, *self._net.state]
         saved = checkpoints.load(checkpoint)
         try:
             saved.assign(self._variables)
@@ -60,7 +62,7 @@ class ServedNet(tf.Module):  # type: ignore[misc]
         self._input = tf.TensorSpec([None, *data["example_shape"]], dtype, name)
 
     def answer(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Probabilities [N, C] and class names [N] for raw examples [N, …]."""
+        """Return probabilities [N, C] and class names [N] for raw examples [N, …]."""
         x = normalized(tf.reshape(x, [-1, self._features]), self._mean, self._scale)
         scores = self._net.scores(x)
         best = tf.argmax(scores, axis=1)
@@ -70,37 +72,38 @@ class ServedNet(tf.Module):  # type: ignore[misc]
         }
 
     def save(self, path: Path) -> None:
-        """Write a SavedModel, whose one signature is `answer`."""
+        """Write a SavedModel with a single signature, `answer`."""
         signature = tf.function(self.answer, autograph=False).get_concrete_function(self._input)
         tf.saved_model.save(self, str(path), {SIGNATURE: signature})
 
 
 def export(choice: Choice, out: Path) -> dict[str, Any]:
-    """Write the next version of a model, OUT/1, OUT/2, …; returns its card.
+    """Write the next version of a model, OUT/1, OUT/2, …, and return its card.
 
-    The card lies in the version's folder and, that of the newest, in OUT.
+    Each version's folder has its card. OUT has the card of the newest version, too.
 
     Args:
         choice: the trial.
-        out: the model's folder; its name is the model's.
+        out: the model's folder; its name is the model's name.
 
     Raises:
-        InputError: the trial has trained on since it was chosen, or `out` cannot be written.
+        InputError: the trial has been trained further since it was chosen, or `out` cannot be
+            written.
     """
     net = ServedNet(choice.config.net, choice.document["data"], choice.checkpoint)
     if net.step != choice.report["step"]:
-        raise InputError(f"trial {choice.row['trial']} trains on meanwhile: export it when it ends")
+        raise InputError(f"trial {choice.row['trial']} is still training: export it when it ends")
     try:
         return _publish(net, card(choice), out)
     except OSError as error:
-        raise InputError(f"{out} must be a folder to write to ({error.strerror})") from None
+        raise InputError(f"{out} must be a folder that can be written ({error.strerror})") from None
 
 
 def _publish(net: ServedNet, about: dict[str, Any], out: Path) -> dict[str, Any]:
-    """A version appears when it is complete; none is ever written over."""
+    """Write a version and rename it when it is complete. Existing versions are never changed."""
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=out) as beside:
-        made = Path(beside) / "model"  # unlike `beside`, for others to read too
+        made = Path(beside) / "model"  # other users may read it, unlike `beside`
         net.save(made)
         while True:
             taken = [int(path.name) for path in out.iterdir() if path.name.isdecimal()]
@@ -112,6 +115,7 @@ def _publish(net: ServedNet, about: dict[str, Any], out: Path) -> dict[str, Any]
                 break
             except OSError:
                 if not (out / str(version)).exists():
-                    raise  # else another export came first
+                    raise
+                # Another export has just taken this version: try the next.
     write_json(File(str(out.absolute() / CARD)), whole)
     return whole

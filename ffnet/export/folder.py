@@ -1,4 +1,4 @@
-"""The folder of an exported model: which version is served, and under which name."""
+"""The folder of an exported model: finds the version and the name to serve."""
 
 import re
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from ffnet.run.study_files import MOST_BYTES, json_object
 
 CARD = "card.json"
 GRAPH = "saved_model.pb"
-"""The file that makes a folder a SavedModel."""
+"""A folder with this file is a SavedModel."""
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A SavedModel that is there, with the name and the version that its URL has."""
+    """The folder of a SavedModel, and the name and version in its URL."""
 
     path: Path
     name: str
@@ -22,26 +22,28 @@ class ModelFolder:
 
     @classmethod
     def find(cls, folder: Path, name: str | None = None) -> "ModelFolder":
-        """The highest version in a model's folder, or the folder itself if it is a SavedModel.
+        """Find the highest version in a model's folder.
 
         Args:
-            folder: holds a folder for each version, named by its number, and maybe card.json.
-            name: of the model; None for the card's name, or the folder's without a card.
+            folder: a SavedModel, or a folder with a SavedModel for each version, named by its
+                number. It may hold card.json.
+            name: the model's name. With None it is the name on the card, or the folder's name if
+                there is no card.
 
         Raises:
-            InputError: there is no SavedModel, the card is no JSON object with a name,
-                or the name fits no URL.
+            InputError: there is no SavedModel, the card is not a JSON object with a name, or the
+                name cannot be part of a URL.
         """
         if not folder.is_dir():
             raise InputError(f"MODEL_DIR must be a folder. Given: {folder}")
-        folder = folder.absolute()  # for replicas too
+        folder = folder.absolute()  # replicas run in another directory
         path = folder if (folder / GRAPH).is_file() else _highest(folder)
         home = path.parent if path.name.isdecimal() else path
         name = name or _name_on_card(home / CARD) or home.resolve().name
         if not re.fullmatch(r"(?!\.+$)[\w.-]{1,100}", name, re.ASCII):
             raise InputError(
-                f"a model's name must be of up to 100 letters, digits, '.', '_' and '-': it is in "
-                f"the URL. Given: {one_line(name, 60)}; set --name"
+                f"a model's name must have 1 to 100 letters, digits, '.', '_' and '-', because it "
+                f"is part of the URL. Given: {one_line(name, 60)}; set --name"
             )
         return cls(path, name, int(path.name) if path.name.isdecimal() else 1)
 
@@ -66,7 +68,7 @@ def _name_on_card(card: Path) -> str | None:
     except OSError as error:
         raise InputError(f"{card} must be a file that can be read ({error.strerror})") from None
     except ValueError as error:
-        raise InputError(f"{rule} ({one_line(str(error), 100)}); mend it") from None
+        raise InputError(f"{rule} ({one_line(str(error), 100)}); correct it") from None
     if not isinstance(name, str) or not name:
-        raise InputError(f"{rule}; mend it")
+        raise InputError(f"{rule}; correct it")
     return name

@@ -1,1 +1,1 @@
-"""Serving: a net handed on, and the server that answers for it."""
+"""The REST server for exported models."""

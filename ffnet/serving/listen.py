@@ -1,4 +1,4 @@
-"""The server's port: reserved from the start, shared by the replicas, free of other servers."""
+"""The server's port: all replicas share it, and no other server may listen on it."""
 
 import socket
 
@@ -6,13 +6,17 @@ from ffnet.errors import InputError
 
 
 def reserved(host: str, port: int) -> socket.socket:
-    """A socket that keeps a port for this server's replicas while it is open; 0 is a free port.
+    """Return a socket that reserves a port for the replicas as long as the socket is open.
+
+    Args:
+        host: address of this machine.
+        port: the port; 0 chooses a free port.
 
     Raises:
         InputError: the address is not this machine's, or another server listens there.
     """
     try:
-        if port:  # a shared socket would not mind another server's
+        if port:  # a shared socket alone would not notice another server
             with socket.socket(_family(host)) as alone:
                 alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 alone.bind((host, port))
@@ -24,7 +28,7 @@ def reserved(host: str, port: int) -> socket.socket:
 
 
 def shared_socket(host: str, port: int) -> socket.socket:
-    """A socket bound to a port that this user's other processes may be bound to as well."""
+    """Return a socket bound to a port. Other processes of this user may bind the same port."""
     made = socket.socket(_family(host))
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     made.bind((host, port))

@@ -1,6 +1,6 @@
-"""A SavedModel in memory: its `serving_default` signature, checked, and called on whole batches.
+"""Loads a SavedModel, checks its signature `serving_default`, and calls it on batches.
 
-Imports TensorFlow: only replicas import this.
+This module imports TensorFlow, so only replicas import it.
 """
 
 import json
@@ -19,12 +19,12 @@ from ffnet.serving.rest import SIGNATURE
 from ffnet.serving.tensors import Array, Input
 
 ROWS = 1024
-"""Rows of one call at most: what the layers make of them takes memory."""
+"""Limit for the rows of a call, because the outputs of the layers take memory."""
 
 
 def configure() -> None:
-    """Let this process use one CPU: at these sizes a second thread mostly waits for the first."""
-    tf.config.set_visible_devices([], "GPU")  # Ray lets a replica without one see all
+    """Let TensorFlow use one CPU: with such small batches a second thread would mostly wait."""
+    tf.config.set_visible_devices([], "GPU")  # Ray does not hide GPUs from replicas
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
@@ -33,21 +33,21 @@ class Model:
     """A model that is loaded and has answered once.
 
     Attributes:
-        inputs: of its signature.
-        signatures: the signature by its name, as TensorFlow Serving's metadata show it.
+        inputs: the inputs of the signature.
+        signatures: {name of the signature: the signature as in TensorFlow Serving's metadata}.
     """
 
     def __init__(self, path: Path) -> None:
-        """Load a SavedModel; its graph is run, so it must come from a trusted source.
+        """Load a SavedModel and run it once. The file must come from a source that you trust.
 
         Raises:
-            InputError: it cannot be loaded, or its signature cannot be served in batches.
+            InputError: the model cannot be loaded, or its signature cannot be served in batches.
         """
         try:
             self._load(path)
         except InputError:
             raise
-        except Exception as error:  # whatever a damaged file leads to
+        except Exception as error:  # a damaged file may raise anything
             reason = one_line(str(error) or type(error).__name__, 200)
             raise InputError(f"{path} must be a SavedModel that can be served: {reason}") from None
 
@@ -66,7 +66,7 @@ class Model:
         self._warm_up()
 
     def __call__(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
-        """The outputs [N x …] by name for the inputs [N x …] by name."""
+        """Return {name: output [N, …]} for {name: input [N, …]}."""
         count = len(next(iter(arrays.values())))
         parts = [self._part(arrays, slice(i, i + ROWS)) for i in range(0, count, ROWS)]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -76,7 +76,12 @@ class Model:
         return {name: _texts(output.numpy()) for name, output in outputs.items()}
 
     def _warm_up(self) -> None:
-        """The first call, slow, on two rows: each output must have a row for each, fit for JSON."""
+        """Make the first, slow call with two rows, and check its outputs.
+
+        Raises:
+            InputError: an output does not have two rows.
+            TypeError, ValueError: an output cannot be written as JSON.
+        """
         zeros = {i.name: np.zeros((2, *i.shape), i.dtype) for i in self.inputs}
         outputs = self._part(zeros, slice(None))
         for name, output in outputs.items():
@@ -93,14 +98,14 @@ def _input(name: str, info: Any) -> Input:
     dtype = np.dtype(tf.dtypes.as_dtype(info.dtype).as_numpy_dtype)
     if dtype.kind not in "iuf" or shape[:1] != [-1] or min(shape[1:], default=1) < 1:
         raise InputError(
-            f"input {one_line(name, 60)} must be of numbers, its first axis of any size, the "
-            f"others of known sizes. Given: {dtype} {one_line(str(shape), 100)}"
+            f"input {one_line(name, 60)} must hold numbers; its first axis must have any size, the "
+            f"other axes fixed sizes. Given: {dtype} {one_line(str(shape), 100)}"
         )
     return Input(name, dtype, tuple(shape[1:]))
 
 
 def _as_json(signature: Any) -> dict[str, Any]:
-    """Protobuf's JSON for a signature, with the fields that have their default."""
+    """Return a signature as Protobuf's JSON, including fields with their default value."""
     return dict(
         MessageToDict(
             signature, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
@@ -109,7 +114,7 @@ def _as_json(signature: Any) -> dict[str, Any]:
 
 
 def _texts(values: Array) -> Array:
-    """TensorFlow's strings, which are bytes, as text; other values as they are."""
+    """Decode TensorFlow's strings, which are bytes, to text. Other values stay as they are."""
     if values.dtype.kind != "O":
         return values
     texts = [value.decode(errors="replace") for value in values.ravel()]

@@ -1,9 +1,9 @@
-"""A replica of the server: it listens, reads requests, joins those that wait, calls the model.
+"""A replica of the server: it reads requests, joins waiting requests, and calls the model.
 
-Each replica listens on the server's port itself, and the kernel shares the connections out. Serve's
-own HTTP proxy hands a request on by several calls between processes: behind it the same replica
-answered an eighth of the requests a second. Serve starts, watches and replaces replicas here, and
-joins requests.
+Each replica listens on the server's port, and the kernel distributes the connections. Ray Serve
+starts, watches and replaces the replicas and joins requests, but its HTTP proxy is not used: it
+passes each request through several processes, and a replica behind it answered only an eighth of
+the requests per second.
 """
 
 import asyncio
@@ -27,18 +27,18 @@ Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 JOINED = 64
-"""Requests in one call of the model at most."""
+"""Limit for the requests in a call of the model."""
 
 BODY_SECONDS = 60
-"""Time for a request's body to arrive."""
+"""A request's body must arrive within this time."""
 
 STOP_SECONDS = 5
-"""Time for requests that are under way when the server stops."""
+"""When the server stops, unfinished requests have this time to end."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to serve: where to listen, with how many replicas, and the largest body taken."""
+    """How to serve: address, number of replicas, and the largest body in bytes."""
 
     host: str
     port: int
@@ -50,9 +50,9 @@ class Replica:
     """A process that holds the model and answers requests."""
 
     async def __init__(self, folder: ModelFolder, options: Options) -> None:  # type: ignore[misc]
-        """Load the model and listen; Serve awaits this."""
+        """Load the model and start to listen. Ray Serve waits until this is done."""
         from ffnet.ray_cluster.ray_internals import keep_replica_on_loopback
-        from ffnet.serving import model  # TensorFlow: in replicas only
+        from ffnet.serving import model  # imports TensorFlow, which only replicas need
 
         keep_replica_on_loopback()
         model.configure()
@@ -74,17 +74,17 @@ class Replica:
         self._serving = asyncio.create_task(self._server.serve([listening]))
 
     def check_health(self) -> None:
-        """Serve calls this at intervals, and replaces a replica that raises."""
+        """Raise if the HTTP server has ended. Ray Serve then replaces this replica."""
         if self._serving.done():
             raise RuntimeError("the HTTP server has ended")
 
     async def __del__(self) -> None:
-        """Serve's last call: answer what is under way and listen no longer."""
+        """Stop listening, and finish the requests that have begun. Ray Serve calls this last."""
         self._server.should_exit = True
         await self._serving
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request and its answer (an ASGI application)."""
+        """Answer a request (this is an ASGI application)."""
         status, headers = 200, {"content-type": "application/json"}
         try:
             body = await self._answer(scope, receive)
@@ -111,10 +111,10 @@ class Replica:
                 arrays, by_row = rest.read(body, self._model.inputs)
                 return rest.write(await self._joined(arrays), by_row)
 
-    # No wait for more to join: the call holds up the event loop, so what comes meanwhile is next.
+    # No waiting: requests that arrive while the model runs form the next batch.
     @serve.batch(max_batch_size=JOINED, batch_wait_timeout_s=0)  # type: ignore[untyped-decorator]
     async def _joined(self, requests: list[dict[str, Array]]) -> list[dict[str, list[Any]]]:
-        """Each request's own rows of one call for all of them."""
+        """Call the model once for all requests, and return each request's rows."""
         outputs = self._model(
             {name: np.concatenate([r[name] for r in requests]) for name in requests[0]}
         )
@@ -137,7 +137,7 @@ async def _body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
             while True:
                 message = await receive()
                 body += message.get("body", b"")
-                if len(body) > max_bytes:  # in chunks, who knows how many more
+                if len(body) > max_bytes:  # sent in chunks: the total size is unknown
                     raise Refused(f"{rule}. Given: more", 413, {"connection": "close"})
                 if not message.get("more_body"):
                     return bytes(body)

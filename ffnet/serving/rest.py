@@ -1,6 +1,6 @@
-"""TensorFlow Serving's REST API: what a path asks for, what a body holds, how it is answered.
+"""TensorFlow Serving's REST API: reads paths and bodies of requests, and writes answers.
 
-https://www.tensorflow.org/tfx/serving/api_rest. Knows neither TensorFlow nor Ray.
+See https://www.tensorflow.org/tfx/serving/api_rest. This module needs neither TensorFlow nor Ray.
 """
 
 import codecs
@@ -16,7 +16,7 @@ Call = Literal["status", "metadata", "predict"]
 
 SIGNATURE = "serving_default"
 MAX_INSTANCES = 8192
-"""Rows of one request: their answer, as JSON, must fit in memory many times over."""
+"""Limit for the rows of a request: memory holds many answers at a time, as JSON."""
 
 _PATH = re.compile(
     r"/v1/models/(?P<name>[^/:]+)(/versions/(?P<version>\d{1,18}))?(?P<rest>/metadata|:predict)?"
@@ -29,39 +29,45 @@ _CALLS: dict[str | None, tuple[str, Call]] = {
 
 
 def route(method: str, path: str, name: str, version: int) -> Call:
-    """What a request to the server of one version of one model asks for.
+    """Return what a request asks for. The server has one version of one model.
+
+    Args:
+        method, path: those of the request, for example GET and /v1/models/digits.
+        name, version: those of the model on this server.
 
     Raises:
-        Refused: 400 or 404 for a path that is none of the API's, 404 for another model or
-            version, 405 for another method.
+        Refused: 400 or 404 if the API has no such path, 404 for another model or version, 405 for
+            the wrong method.
     """
     match = _PATH.fullmatch(path)
     if not match:
         raise Refused(
-            f"Malformed request: {method} {path[:60]}; there are "
-            f"/v1/models/{name}[/versions/{version}] and its /metadata and :predict",
+            f"Malformed request: {method} {path[:60]}; ask for /v1/models/{name}"
+            f"[/versions/{version}], or add /metadata or :predict to it",
             400 if path.startswith("/v1/") else 404,
         )
-    there = f"there is {name}, version {version}"
+    there = f"this server has {name}, version {version}"
     if match["name"] != name:
         raise Refused(f"Servable not found: {match['name'][:60]}; {there}", 404)
     if match["version"] and int(match["version"]) != version:
         raise Refused(f"Servable not found: {name}, version {match['version']}; {there}", 404)
     allowed, call = _CALLS[match["rest"]]
     if method != allowed:
-        raise Refused(f"{call} is asked for by {allowed}. Given: {method}", 405, {"Allow": allowed})
+        raise Refused(
+            f"{call} needs the method {allowed}. Given: {method}", 405, {"Allow": allowed}
+        )
     return call
 
 
 def read(body: bytes, inputs: Sequence[Input]) -> tuple[dict[str, Array], bool]:
-    """What a predict request holds.
+    """Read the body of a predict request.
 
     Returns:
-        The array [N x shape] of each input, N the same in all, and whether the request was by
-        row ("instances").
+        {name of an input: array [N, …]}, and whether the request has its values by row
+        ("instances") instead of by input ("inputs").
 
     Raises:
-        Refused: 400, it breaks a rule.
+        Refused: 400 if the request breaks a rule.
     """
     request = _parse(body)
     by_row = "instances" in request
@@ -92,15 +98,15 @@ def _parse(body: bytes) -> dict[str, Any]:
 
 
 def _no_number(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number")
+    raise ValueError(f"{constant} is not a number in JSON")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
-    if len(made) < len(pairs):  # json itself would keep the last of them
+    if len(made) < len(pairs):  # the json module would silently keep the last value
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"an object must have a name once. Given: {in_words(twice)} twice")
+        raise ValueError(f"names in an object must differ. Given twice: {in_words(twice)}")
     return made
 
 
@@ -109,13 +115,13 @@ _JSON = json.JSONDecoder(parse_constant=_no_number, object_pairs_hook=_object)
 
 def _reason(error: ValueError) -> str:
     text = str(error)
-    if "int_max_str_digits" in text:  # Python's limit, and its advice to its programmer
+    if "int_max_str_digits" in text:  # Python's message gives advice to programmers
         return f"a number must have at most {sys.get_int_max_str_digits()} digits"
     return text
 
 
 def _check_counts(columns: Mapping[str, Any]) -> None:
-    """All inputs must have as many instances, and neither none nor too many."""
+    """Raise Refused unless all inputs have the same number of instances, 1 to MAX_INSTANCES."""
     counts = {name: len(rows) for name, rows in columns.items() if isinstance(rows, list)}
     if counts and (len(set(counts.values())) > 1 or not 1 <= min(counts.values()) <= MAX_INSTANCES):
         given = ", ".join(f"{count} of {name}" for name, count in counts.items())
@@ -123,10 +129,10 @@ def _check_counts(columns: Mapping[str, Any]) -> None:
 
 
 def _may_hold_others(body: bytes, request: Mapping[str, Any]) -> bool:
-    """Whether a value may be a text, true or false: found by counting, as most requests have none.
+    """Whether a value may be a text, true or false. Most requests have none, so this only counts.
 
-    Then each value is looked at before NumPy is: beside a number it takes true for 1, and one long
-    text makes an array in which each value has room for a text as long.
+    If so, each value is checked before NumPy sees it. NumPy reads true beside numbers as 1, and a
+    single long text makes an array in which every value takes as much room.
     """
     values = request.get("instances", request.get("inputs"))
     rows = values if isinstance(values, list) else [values]
@@ -167,10 +173,10 @@ def _check_names(named: object, inputs: Sequence[Input]) -> None:
 
 
 def write(outputs: Mapping[str, list[Any]], by_row: bool) -> bytes:
-    """The answer to a predict request; a model's only output goes without its name.
+    """Write the answer to a predict request. If a model has a single output, its name is left out.
 
     Raises:
-        Refused: 422, the model gives NaN or an infinite number, which JSON does not have.
+        Refused: 422 if the model returned NaN or infinity, which JSON cannot express.
     """
     only = next(iter(outputs.values())) if len(outputs) == 1 else None
     try:
@@ -180,27 +186,27 @@ def write(outputs: Mapping[str, list[Any]], by_row: bool) -> bytes:
         return _json({"predictions": only or rows})
     except ValueError:
         raise Refused(
-            "the model must give finite numbers. Given: NaN or an infinite one; are the inputs "
-            "like those that it was trained on?",
+            "the model must return finite numbers. Given: NaN or infinity; are the inputs like "
+            "those that it was trained on?",
             422,
         ) from None
 
 
 def status(version: int) -> bytes:
-    """The answer to a status request."""
+    """Write the answer to a status request."""
     fine = {"error_code": "OK", "error_message": ""}
     state = {"version": str(version), "state": "AVAILABLE", "status": fine}
     return _json({"model_version_status": [state]})
 
 
 def metadata(name: str, version: int, signatures: Mapping[str, Any]) -> bytes:
-    """The answer to a metadata request."""
+    """Write the answer to a metadata request."""
     spec = {"name": name, "signature_name": "", "version": str(version)}
     return _json({"model_spec": spec, "metadata": {"signature_def": {"signature_def": signatures}}})
 
 
 def error(reason: str) -> bytes:
-    """The answer to a request that fails."""
+    """Write the answer to a request that fails."""
     return _json({"error": reason})
 
 

@@ -1,4 +1,4 @@
-"""Runs the server: replicas of one model under Ray Serve, on a Ray of its own, until a signal."""
+"""Runs the server: replicas of a model under Ray Serve, on a private Ray, until a signal."""
 
 import http.client
 import json
@@ -25,10 +25,10 @@ QUIET = {"enable_access_log": False}
 
 
 def run(folder: ModelFolder, options: Options) -> None:
-    """Serve a model until a signal; prints when it is ready and how to call it.
+    """Serve a model until a signal. When the server is ready, print how to call it.
 
     Raises:
-        InputError: the model cannot be loaded, or cannot be served.
+        InputError: the model cannot be loaded or served.
     """
     try:
         with (
@@ -42,18 +42,18 @@ def run(folder: ModelFolder, options: Options) -> None:
                 print(_ready(folder, options), file=screen, flush=True)
                 signal.pause()
             finally:
-                ignore()
+                ignore()  # further signals: shutting down takes seconds
     except KeyboardInterrupt:
         return
 
 
 @contextmanager
 def _deployed(folder: ModelFolder, options: Options) -> Iterator[None]:
-    """The model's replicas under Serve; without its proxy, as each replica listens itself."""
+    """Start the replicas under Ray Serve, without its HTTP proxy: each replica listens itself."""
     deployment = serve.deployment(
         Replica,
         num_replicas=options.replicas,
-        max_ongoing_requests=JOINED,  # of Serve's own calls; serve.batch warns below its size
+        max_ongoing_requests=JOINED,  # serve.batch warns if this is below its batch size
         max_constructor_retry_count=1,
         graceful_shutdown_wait_loop_s=0.1,
         ray_actor_options={"num_cpus": 0},
@@ -70,7 +70,7 @@ def _deployed(folder: ModelFolder, options: Options) -> Iterator[None]:
 
 
 def _reason() -> InputError | None:
-    """What a replica found wrong with the model."""
+    """Return the InputError that a replica raised, or None."""
     deployments = [
         d for app in serve.status().applications.values() for d in app.deployments.values()
     ]
@@ -79,7 +79,7 @@ def _reason() -> InputError | None:
 
 
 def _ready(folder: ModelFolder, options: Options) -> str:
-    """What is served where, and a command that calls it: the first answer is seen to come."""
+    """Ask the server for its metadata; return its address and a command that calls the model."""
     host = f"[{options.host}]" if ":" in options.host else options.host
     path = f"/v1/models/{folder.name}"
     connection = http.client.HTTPConnection(options.host, options.port, timeout=30)
@@ -98,7 +98,7 @@ def _ready(folder: ModelFolder, options: Options) -> str:
 
 
 def _zeros(info: Any) -> str:
-    """Python for a row of zeros."""
+    """Return Python code for a row of zeros."""
     text = "0"
     for dim in reversed(info["tensor_shape"]["dim"][1:]):
         text = f"[{text}] * {dim['size']}"

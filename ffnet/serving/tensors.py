@@ -1,4 +1,4 @@
-"""The values of a request as arrays: strict, for numpy by itself takes more than a model should."""
+"""Turns the values of a request into arrays. NumPy alone would accept more than a model should."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -15,13 +15,13 @@ Array = npt.NDArray[Any]
 
 
 LONGEST = 300
-"""Characters of a reason; a longer one loses its middle."""
+"""Limit for the characters of a reason. In a longer reason the middle is cut out."""
 
 
-class Refused(Exception):  # noqa: N818 - the server is at no fault
-    """A request that gets a status of 4xx and a reason: the rule, and the value received.
+class Refused(Exception):  # noqa: N818 - it is not an error of the server
+    """Refuses a request with a status of 4xx and a reason: the rule, and the value received.
 
-    The reason is one line of printable characters, whatever the request holds.
+    The reason is a single line of printable characters, whatever the request holds.
     """
 
     def __init__(
@@ -33,21 +33,21 @@ class Refused(Exception):  # noqa: N818 - the server is at no fault
 
 @dataclass(frozen=True)
 class Input:
-    """A named input of a model; `shape` is that of one row."""
+    """An input of a model: its name, its dtype, and the shape of a row."""
 
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
 
     def array(self, values: object, each: bool = False) -> Array:
-        """An array [N x shape] of the nested lists of a request.
+        """Turn the nested lists of a request into an array [N, …] of the input's dtype.
 
         Args:
-            values: as parsed from JSON.
-            each: look at each value first, and not only at what NumPy makes of them together.
+            values: the values from JSON.
+            each: whether to check each value before NumPy joins them.
 
         Raises:
-            Refused: lists of unequal lengths, another shape, or a value that does not fit.
+            Refused: lists have unequal lengths or another shape, or a value does not fit.
         """
         if each:
             self._check_each(values)
@@ -74,7 +74,7 @@ class Input:
         return self.dtype.kind == "f"
 
     def _holds_all(self, array: Array) -> bool:
-        """Whether all values fit, seen at once; False where that cannot be said."""
+        """Whether all values surely fit, checked with NumPy at once."""
         if array.dtype.kind not in ("iuf" if self._floats else "iu"):
             return False
         with np.errstate(over="ignore"):
@@ -99,7 +99,7 @@ class Input:
 
 
 def _values(nested: object, depth: int) -> Iterator[object]:
-    """What lies `depth` lists down, and what ends above."""
+    """Yield the values that lie `depth` lists deep, and values of less depth."""
     if depth and isinstance(nested, list):
         for inner in nested:
             yield from _values(inner, depth - 1)
@@ -112,7 +112,7 @@ def _by(shape: tuple[int, ...]) -> str:
 
 
 def in_words(value: object) -> str:
-    """A value of a request in a few words."""
+    """Describe a value of a request in a few words."""
     if isinstance(value, dict):
         return f"an object with {', '.join(map(in_words, islice(value, 4))) or 'nothing'}"
     if isinstance(value, list):
