@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# A Ray cluster on this machine, to try what runs on a real one later. For Linux.
+# Starts a Ray cluster on this machine, to try things before you use a real cluster. Needs Linux.
 #
-#   cluster/local.sh up [--nodes N] [--cpus C]     start it, and wait until it is ready
+#   cluster/local.sh up [--nodes N] [--cpus C]     start N nodes with C CPUs each; wait until ready
 #   cluster/local.sh submit tune jobs/studies/digits.toml
 #   cluster/local.sh submit list                   also: status, logs, stop; --help
 #   cluster/local.sh status
 #   cluster/local.sh env                           for: eval "$(cluster/local.sh env)"
-#   cluster/local.sh down                          end it, with all that runs in it
+#   cluster/local.sh down                          end the cluster and everything that runs in it
 #
-# It listens on loopback only and asks everyone for a token that is made for it alone. Its state is
-# in $FFNET_LOCAL [~/.local/state/ffnet/local]; with another folder there, a second cluster runs
-# beside it. Exit status: 0; 1 when it does not start or is not up; 2 for bad input.
+# The cluster listens on loopback only and asks for a token, which each `up` makes anew. Its state is
+# in the folder $FFNET_LOCAL [~/.local/state/ffnet/local]. Set FFNET_LOCAL to another folder to run a
+# second cluster. Exit status: 0 for success; 1 if the cluster does not start or is not up; 2 for bad
+# input.
 set -euo pipefail
 umask 077
 
@@ -26,7 +27,7 @@ die() { # STATUS MESSAGE…
 
 # --- processes -----------------------------------------------------------------------------------
 
-# When a process started: with its number, a name that the system does not give again.
+# When a process started. Number and start time together name a process: numbers are used again.
 born() { # PID
   local stat
   { stat=$(<"/proc/$1/stat"); } 2>/dev/null || return 0
@@ -34,8 +35,8 @@ born() { # PID
   [[ ${stat[0]} == Z ]] || echo "${stat[19]}"
 }
 
-# All processes of this cluster, as "PID BIRTH": those that have its mark in their environment, and
-# what they started, for some of Ray's overwrite theirs.
+# All processes of this cluster, as "PID BIRTH": those that have the cluster's mark in their
+# environment, and their descendants, because some of Ray's processes overwrite their environment.
 members() {
   local pid
   { grep -lzxF "FFNET_LOCAL_CLUSTER=$mark" /proc/[0-9]*/environ 2>/dev/null || true; } \
@@ -51,7 +52,7 @@ members() {
     | while read -r pid; do echo "$pid $(born "$pid")"; done
 }
 
-# Those of the given "PID BIRTH" lines that still live.
+# Prints those "PID BIRTH" lines whose processes still live.
 living() { # LINES
   local pid birth
   while read -r pid birth; do
@@ -68,16 +69,16 @@ kill_all() { # SIGNAL LINES
 
 # --- state ---------------------------------------------------------------------------------------
 
-# Hold the state folder: two commands at a time would start two clusters.
+# Lock the state folder: two commands at the same time would start two clusters.
 hold() {
   while true; do
     mkdir -p "$state"
-    # Others could put a `cluster` of theirs into an open folder, and it is run here.
+    # `load` runs the file `cluster` in this folder, so no other user may be able to write it.
     [[ -O $state ]] || die 1 "the state folder must be yours. Given: $state; set FFNET_LOCAL"
     chmod 700 "$state"
     exec 9<"$state"
     flock 9
-    [[ $state -ef /dev/fd/9 ]] && return # not removed by a `down` meanwhile
+    [[ $state -ef /dev/fd/9 ]] && return # else a `down` has just removed the folder: try again
   done
 }
 
@@ -85,10 +86,10 @@ forget() {
   mark='' temp='' dashboard='' address='' nodes=''
 }
 
-# Read the state; true when the cluster is up.
+# Read the state. Returns true if the cluster is up.
 load() {
   forget
-  [[ -O $state && -O $state/cluster ]] || return 1 # it is run: never what somebody else wrote
+  [[ -O $state && -O $state/cluster ]] || return 1 # never run a file that another user wrote
   # shellcheck source=/dev/null
   . "$state/cluster"
   [[ -n $address && $(living "$nodes" | wc -l) == $(wc -l <<<"$nodes") ]]
@@ -108,9 +109,9 @@ held = [socket.create_server(("127.0.0.1", 0)) for _ in range(int(sys.argv[1]))]
 print(*(s.getsockname()[1] for s in held))' "$1"
 }
 
-# `ray start` takes 127.0.0.1 for "this machine's address" and listens on all of them; Ray has a
-# switch against that, for laptops, but with it refuses further nodes. So here it is thrown after
-# Ray has read it: for all that this process starts.
+# `ray start` takes 127.0.0.1 for "this machine's address" and listens on all addresses. Ray has a
+# setting against that, for laptops, but refuses further nodes if it reads this setting. So it is
+# set here after `ray start` has read it: only for the processes that `ray start` starts.
 on_loopback='
 import os
 from ray._private import services
@@ -122,7 +123,7 @@ cli()'
 start_node() { # `ray start`'s ARGUMENTS…
   local memory
   memory=$(awk -v n="$count" '/MemAvailable/ { printf "%d", $2 * 1024 * 0.3 / n }' /proc/meminfo)
-  # `--block`: the command stays, and takes its node down when it ends or a part of the node dies.
+  # `--block`: the command keeps running. When it ends or a part of the node dies, the node ends.
   env -u RAY_ADDRESS -u RAY_API_SERVER_ADDRESS -u RAY_AUTH_TOKEN -u RAY_TMPDIR \
     FFNET_LOCAL_CLUSTER="$mark" PATH="$root/.venv/bin:$PATH" \
     RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$state/token" RAY_USAGE_STATS_ENABLED=0 \
@@ -135,7 +136,7 @@ start_node() { # `ray start`'s ARGUMENTS…
   save
 }
 
-# The nodes that the head counts; nothing while it does not answer.
+# Prints how many nodes the head counts, or nothing while the head does not answer.
 alive() {
   "$python" - "http://$dashboard" "$state/token" <<'PYTHON' 2>/dev/null
 import json, pathlib, sys, urllib.request
@@ -178,7 +179,7 @@ up() {
   if load; then
     echo "already up: $(wc -l <<<"$nodes") node(s)"
   else
-    clear_away # what a machine that went off, or a head that died, left
+    clear_away # the remains of a cluster that died, or of a machine that was switched off
     trap clear_away EXIT
     mark=$("$python" -c 'import secrets; print(secrets.token_hex(16))')
     temp=$(mktemp -d /tmp/ffnet-XXXXXX) # short: a socket's path has at most 107 bytes
@@ -189,9 +190,9 @@ up() {
       --dashboard-host=127.0.0.1 --dashboard-port="$board"
     wait_for_nodes 1
     for ((i = 2; i <= count; i++)); do
-      # Not in the head's folder: seen there, a running job's code was deleted under it.
+      # Another folder than the head's: in a shared folder, Ray deleted the code of a running job.
       start_node --address="127.0.0.1:$port" --temp-dir="$temp/$i"
-      wait_for_nodes "$i" # one by one: two that start at a time get into each other's way
+      wait_for_nodes "$i" # one by one: nodes that start at the same time disturb each other
     done
     address=127.0.0.1:$port
     save
@@ -200,12 +201,12 @@ up() {
   fi
   cat <<NEXT
 next:  cluster/local.sh submit tune jobs/studies/digits.toml
-       eval "\$(cluster/local.sh env)"     then any other command of Ray's, in this shell
+       eval "\$(cluster/local.sh env)"     then any command of Ray, in this shell
        cluster/local.sh down
 NEXT
 }
 
-# --- the others ----------------------------------------------------------------------------------
+# --- the other commands --------------------------------------------------------------------------
 
 # End all processes of the cluster in the state folder, then remove its files.
 clear_away() {
@@ -230,7 +231,7 @@ down() {
   fi
   hold
   clear_away
-  rmdir -- "$state" 2>/dev/null || true # somebody else's file may lie there
+  rmdir -- "$state" 2>/dev/null || true # the user may keep other files there
   echo "down"
 }
 
@@ -241,7 +242,7 @@ status() {
   exec "$python" "$root/jobs/submit.py" list
 }
 
-# The environment that clients of the cluster need: a path, never the token itself.
+# Set the environment that clients of the cluster need. It has the token's path, never the token.
 exports() {
   unset RAY_AUTH_TOKEN
   export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$state/token

@@ -1,7 +1,7 @@
-"""Says what to do where ffnet's environment is missing. Each job takes `main` from here.
+"""Says what to do if ffnet's environment is missing. Each job imports `main` from here.
 
-This file is read by Pythons before 3.11 too, and imports only the standard library until it is
-known that the rest is there.
+Pythons before 3.11 must be able to read this file. It imports only the standard library until it
+has found the other packages.
 """
 
 import sys

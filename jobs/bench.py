@@ -1,4 +1,4 @@
-"""Time ffnet beside its peers, as `ffnet bench` does."""
+"""Compare the speed of ffnet and other tools: the command `ffnet bench` as a file."""
 
 from _environment import main
 

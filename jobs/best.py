@@ -1,4 +1,4 @@
-"""Print the best net of a run as TOML, as `ffnet best` does."""
+"""Print the best net of a run as TOML: the command `ffnet best` as a file."""
 
 from _environment import main
 

@@ -1,4 +1,4 @@
-"""Show a run in TensorBoard, as `ffnet board` does."""
+"""Show a run in TensorBoard: the command `ffnet board` as a file."""
 
 from _environment import main
 

@@ -1,4 +1,4 @@
-"""Hand on the net of a run, as `ffnet export` does; a file, to be submitted as a job."""
+"""Export the net of a run: the command `ffnet export` as a file, to submit it as a job."""
 
 from _environment import main
 

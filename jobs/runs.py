@@ -1,4 +1,4 @@
-"""List the runs in a folder, as `ffnet runs` does."""
+"""List the runs in a folder: the command `ffnet runs` as a file."""
 
 from _environment import main
 

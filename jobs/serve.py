@@ -1,4 +1,4 @@
-"""Serve an exported net, as `ffnet serve` does."""
+"""Serve an exported net: the command `ffnet serve` as a file."""
 
 from _environment import main
 

@@ -1,4 +1,4 @@
-"""Run a job on a cluster, as `ffnet submit` does."""
+"""Run a job on a cluster: the command `ffnet submit` as a file."""
 
 from _environment import main
 

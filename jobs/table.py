@@ -1,4 +1,4 @@
-"""Print the table of a run, as `ffnet table` does; a file, to be submitted as a job."""
+"""Print the table of a run: the command `ffnet table` as a file, to submit it as a job."""
 
 from _environment import main
 

@@ -1,4 +1,4 @@
-"""Train one net, as `ffnet train` does; a file, to be submitted as a job."""
+"""Train a net: the command `ffnet train` as a file, to submit it as a job."""
 
 from _environment import main
 

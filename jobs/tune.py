@@ -1,4 +1,4 @@
-"""Run a study, as `ffnet tune` does; a file, to be submitted as a job."""
+"""Run a study: the command `ffnet tune` as a file, to submit it as a job."""
 
 from _environment import main
 

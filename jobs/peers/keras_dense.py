@@ -1,8 +1,8 @@
-"""The lesson's first model with Keras `fit`: what jobs/train.py --preset mnist-dense is timed by.
+"""Times the source lesson's first model with Keras `fit`, to compare with `ffnet train`.
 
   python jobs/peers/keras_dense.py PRESET.toml SEED [DATA_DIR]     (jobs/bench.py dense runs this)
 
-Prints one line of JSON.
+Prints a line of JSON.
 """
 
 import json
@@ -20,7 +20,7 @@ from ffnet.spec.validation import validated
 
 
 def main(preset: str, seed: str, data_dir: str | None = None) -> None:
-    """Train and evaluate the preset's net as the lesson wrote it."""
+    """Train and evaluate the preset's net with the lesson's code."""
     one = validated(OneNet, read_toml(Path(preset)), preset)
     data = load(one.data.model_copy(update={"data_dir": data_dir}))
     assert data.test

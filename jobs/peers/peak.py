@@ -1,8 +1,9 @@
-"""The machine's rate of matrix products: what no training of wide nets can exceed.
+"""Measures how fast this machine multiplies matrices. No training of wide nets can be faster.
 
   python jobs/peers/peak.py        (jobs/bench.py sweep runs this)
 
-The best of five repeats of 2048² products on all CPUs, in GFLOP/s by type. Prints one line of JSON.
+It multiplies 2048×2048 matrices on all CPUs and prints a line of JSON: GFLOP/s for each dtype, the
+best of five repeats.
 """
 
 import json
@@ -14,7 +15,7 @@ SIZE, REPEATS = 2048, 5
 
 
 def rate(dtype: tf.DType) -> float:
-    """GFLOP/s of one type."""
+    """Return the GFLOP/s of a dtype."""
     a, b = (tf.cast(tf.random.normal((SIZE, SIZE)), dtype) for _ in range(2))
     seconds = []
     for _ in range(REPEATS + 1):  # the first one warms up

@@ -1,9 +1,9 @@
-"""The floor: the sweep as a plain TensorFlow loop in one warm process, without a tuner.
+"""Runs the sweep as a plain TensorFlow loop in a single warm process, without a tuner.
 
   python jobs/peers/plain_loop.py SWEEP.json        (jobs/bench.py writes the file and runs this)
 
-The whole epoch is one tf.function; every thread works on one configuration at a time; the function
-is traced before the clock starts. Prints one line of JSON.
+A tf.function trains a whole epoch, and it is traced before the clock starts. Configurations run one
+after another, each on all threads. Prints a line of JSON.
 """
 
 import json
@@ -64,7 +64,7 @@ def main(path: str) -> None:
             best = max(best, float(accuracy()))
         return best
 
-    train(8, 0.01, 1)  # warm
+    train(8, 0.01, 1)  # traces the functions before the clock starts
     fitting = time.time()
     best = [train(hidden, rate, sweep["epochs"]) for hidden, rate in sweep["configurations"]]
     print(json.dumps({"begun": fitting, "ended": time.time(), "val_accuracy": best}))

@@ -1,8 +1,8 @@
-"""The peer: the sweep with Ray Tune and Keras `fit`, actors reused, as its examples do it.
+"""Runs the sweep with Ray Tune and Keras `fit`, as Ray's examples do, with reused actors.
 
   python jobs/peers/ray_keras.py SWEEP.json        (jobs/bench.py writes the file and runs this)
 
-Prints one line of JSON.
+Prints a line of JSON.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = "60"  # 2 s, the default, loses trials
+os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = "60"  # with the default, 2 s, trials are lost
 os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
 
 import ray
@@ -24,7 +24,7 @@ from ffnet.spec.sections import Data
 
 
 def train(config: dict[str, Any], arrays: list[Any], sweep: dict[str, Any]) -> None:
-    """One trial."""
+    """Train a trial's net."""
     from tensorflow import keras
 
     x, y, x_val, y_val = arrays

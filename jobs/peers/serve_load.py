@@ -1,11 +1,11 @@
-"""Requests a second and latency of jobs/serve.py, each answer compared with the model's own.
+"""Measures requests per second and latency of jobs/serve.py, and checks every answer.
 
   python jobs/peers/serve_load.py MODEL_DIR [SECONDS [CLIENTS …]]
 
-Starts the server on a free loopback port, lets 1, 8 and 64 clients ask for 10 s each, and stops it.
-A client keeps its connection and sends the next request, of one instance, when it has the answer.
-The instances are MNIST's test images where they fit the model and $FFNET_DATA has them, otherwise
-random. The clients share the machine with the server. Prints JSON.
+It starts the server on a free loopback port and runs 1, 8 and 64 clients for 10 s each. A client
+keeps its connection open, and sends a request with one instance as soon as it has the answer to the
+last. The instances are MNIST's test images if they fit the model and $FFNET_DATA has them, else
+random numbers. The clients share the machine with the server. Prints JSON.
 """
 
 import asyncio
@@ -29,13 +29,13 @@ from ffnet.system.output import redirected
 SERVE = Path(__file__).parent.parent / "serve.py"
 INSTANCES = 1024
 WARM_UP_SECONDS = 1.0
-TOLERANCE = 1e-5  # the sum of a product's terms depends on the batch that a row is in
+TOLERANCE = 1e-5  # rounding depends on the other rows in a batch
 
 Expected = list[dict[str, Any]]
 
 
 class Load:
-    """Clients of one server, and what came of their requests."""
+    """Clients of a server, and the figures of their requests."""
 
     def __init__(self, url: str, instances: Any, expected: Expected) -> None:
         self._url, self._expected = urlsplit(url), expected
@@ -47,7 +47,7 @@ class Load:
         return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
     async def measure(self, clients: int, seconds: float) -> dict[str, Any]:
-        """A row of figures."""
+        """Return the figures of so many clients as a row of the table."""
         self._times: list[float] = []
         self._wrong = 0
         begun = time.perf_counter()
@@ -64,7 +64,7 @@ class Load:
         }
 
     async def _client(self, number: int, end: float) -> None:
-        """One connection; clients start at different instances and go through all of them."""
+        """Send requests over a connection. Each client starts at another instance."""
         reader, writer = await asyncio.open_connection(self._url.hostname, self._url.port)
         for i in itertools.count(number * 61):
             begun = time.perf_counter()
@@ -92,7 +92,7 @@ def _same(body: bytes, expected: dict[str, Any]) -> bool:
 
 
 def _instances_and_answers(path: Path) -> tuple[Any, Expected]:
-    """What to ask, and what the SavedModel says by itself; its input and outputs are named."""
+    """Return the instances to send, and the SavedModel's answers without a server."""
     import tensorflow as tf
 
     model = tf.saved_model.load(str(path))  # alive until the signature has been called

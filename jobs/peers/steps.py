@@ -1,8 +1,9 @@
-"""Milliseconds of a training step by width: plain, in blocks, and in blocks of bfloat16 products.
+"""Times a training step for several widths: plain, in blocks, and in blocks with bfloat16.
 
   python jobs/peers/steps.py THREADS        (jobs/bench.py steps runs this)
 
-The least of three repeats on random bytes of CIFAR-10's shape, batches of 64. Prints JSON.
+Prints JSON: milliseconds, the least of three repeats, with random bytes of CIFAR-10's shape in
+batches of 64.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""Seconds of an epoch by the way in which a net is written, through ffnet's one loop.
+"""Times an epoch for each way (`api`) of writing a net. ffnet's loop trains all of them.
 
   python jobs/peers/ways.py THREADS [DATA_DIR]        (jobs/bench.py ways runs this)
 
-Two epochs of MNIST, batches of 64; the second is timed, the first one compiles. Prints JSON.
+Prints JSON: seconds of the second epoch on MNIST with batches of 64. The first epoch compiles.
 """
 
 import json
