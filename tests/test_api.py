@@ -114,7 +114,7 @@ def test_pixels_are_whole_numbers_and_predictions_are_the_digits(tmp_path: Path)
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: ffnet.train(hiden_sizes=[8]), r"no field of a net \(did you mean hidden_sizes\?"),
+        (lambda: ffnet.train(hiden_sizes=[8]), r"a net has no field hiden_sizes \(did you mean hidden_sizes\?"),
         (lambda: ffnet.train(epochs=0), "greater than or equal to 1"),
         (lambda: ffnet.train(cast(Any, 3)), "a net is a path, a name, a dict"),
         (lambda: ffnet.train(device="tpu"), "device must be cpu or gpu. Given: tpu"),
@@ -122,7 +122,7 @@ def test_pixels_are_whole_numbers_and_predictions_are_the_digits(tmp_path: Path)
         (lambda: ffnet.tune({r"unknown key .spce": {}}), "spce.*did you mean space"),
         (lambda: ffnet.tune({}), "the search space is empty"),
         (lambda: ffnet.tune(STUDY, resume=True), "resume needs out"),
-        (lambda: ffnet.tune(STUDY, retry_failed=True), "retry_failed goes with resume"),
+        (lambda: ffnet.tune(STUDY, retry_failed=True), "retry_failed needs resume"),
         (lambda: ffnet.tune(cast(Any, ["digits"])), "a study is a path, a name, a dict"),
         (lambda: ffnet.tune("mnist", data=([[1.0]], [1])), "dataset must be left out"),
         (lambda: ffnet.tune(STUDY, target=""), "data: target: .* at least 1"),

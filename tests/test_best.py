@@ -130,8 +130,8 @@ def test_a_run_without_a_figure_has_no_best(run: RunFolder, call: Job) -> None:
         ("", [], "a file of one net must have fields. Given: none"),
         ("[space]\nlearning_rate = {choice = [1, 2]}", [], "`ffnet tune` runs a study"),
         ("[net]\nhiden_sizes = 3", [], "did you mean hidden_sizes?"),
-        ("epochs = 1", ["--preset", "mnist-dense"], "from a file or from --preset, not from both"),
-        ("epochs = 1", ["--from", "r", "--trial", "1"], "FILE has no effect on a trial that is"),
+        ("epochs = 1", ["--preset", "mnist-dense"], "by a file or by --preset, not by both"),
+        ("epochs = 1", ["--from", "r", "--trial", "1"], "FILE has no effect with --from"),
     ],
 )
 def test_train_refuses_a_file_that_is_no_net(

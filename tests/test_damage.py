@@ -365,4 +365,4 @@ def test_a_trial_without_a_report_cannot_be_trained_again(run: RunFolder, call: 
     tables.write(run.epochs, [report(0, 10)], tables.EPOCHS)
     done = call("train", "--from", run.place, "--trial", 1)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "trial 1 made no report (status failed): nothing to compare" in done.stderr
+    assert "trial 1 has no report to compare with (status failed)" in done.stderr

@@ -302,7 +302,7 @@ def test_a_study_that_was_finished_takes_more_trials_and_epochs(
     again = tune(*run)
     assert again.returncode == 0, again.stderr
     assert "going on after 0 trials that have ended" in again.stdout
-    assert "6 trials that were done train on to 3 epochs; 1 of them begin again" in again.stdout
+    assert "6 finished trials train on to 3 epochs; 1 of them begin again" in again.stdout
     whole = tune(of, "--out", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
 
@@ -319,4 +319,4 @@ def test_a_study_that_was_finished_takes_more_trials_and_epochs(
 def test_retry_failed_needs_a_run(call: Job, small_study: Path) -> None:
     done = call("tune", small_study, "--retry-failed")
     assert done.returncode == 2
-    assert "--retry-failed goes with --resume" in done.stderr
+    assert "--retry-failed needs --resume" in done.stderr

@@ -171,7 +171,7 @@ def test_unknown_jobs_and_forgotten_dashes_are_answered(here: Path, call: Job) -
     message = str(refused.value)
     assert message.endswith("(export, table, train, tune). Given: tuna (did you mean tune?)")
     done = call("submit", "tune", "a.toml", cwd=here)
-    assert done.stderr == "error: a job and its arguments stand after --, as in: -- tune …\n"
+    assert done.stderr == "error: write a job and its arguments after --, as in: -- tune …\n"
     assert "(did you mean status?)" in call("submit", "stauts").stderr
 
 

@@ -389,7 +389,7 @@ def test_all_of_the_cluster_listens_on_loopback_and_its_files_are_closed(cluster
         (["--", "tuna"], "the first word after -- must be a job in"),
         (["--address", "here", "list"], "--address must be the URL"),
         (["--address", "http://127.0.0.1:1", "list"], "a running Ray cluster must answer"),
-        (["list", "--", "tune"], "a job after -- is submitted. Given: also list"),
+        (["list", "--", "tune"], "not both. Given: list and a job"),
         (["stop"], "stop needs the name of a job"),
         (["stop", "nobody"], "there is no job nobody"),
         (["--driver-cpus", "-1", "list"], "--driver-cpus must be 0 or more. Given: -1"),

@@ -1,1 +1,1 @@
-"""What a script or a notebook calls: studies, nets and runs as functions and objects of Python."""
+"""The Python interface for scripts and notebooks: studies, nets and runs."""

@@ -14,15 +14,15 @@ from ffnet.run.folder import RunFolder
 from ffnet.spec.validation import shown
 
 AT_ONCE = 1024
-"""Examples that are predicted at a time, which bounds the memory that this takes."""
+"""Examples are predicted in parts of this size, which limits the memory."""
 
 
 class Net:
-    """A trained net with its normalisation.
+    """A trained net that takes raw examples, because it includes the normalisation.
 
     Attributes:
-        trial: number of the trial that trained it.
-        classes: names of the classes, in the order of the probabilities.
+        trial: number of the trial that trained the net.
+        classes: names of the C classes, in the order of the probabilities.
         example_shape: shape of a raw example, such as (28, 28) or (13,).
     """
 
@@ -37,17 +37,17 @@ class Net:
         self._net = ServedNet(choice.config.net, data, choice.checkpoint)
 
     def probabilities(self, x: Any) -> npt.NDArray[np.float32]:
-        """The probability of each class.
+        """The probability of each class, for each example.
 
         Args:
-            x: raw examples [N, *example_shape], as they stood in the data: pixels from 0 to 255, or
-                features that are not standardised. Anything that NumPy makes an array of.
+            x: raw examples [N, *example_shape], as in the data: pixels from 0 to 255, or features
+                that are not standardised. Anything that NumPy can convert to an array.
 
         Returns:
             Probabilities [N, C], in the order of `classes`; each row sums to 1.
 
         Raises:
-            InputError: another shape, or numbers that the data could not hold.
+            InputError: `x` has another shape, or values that the data's type cannot hold.
         """
         examples = self._examples(x)
         parts = [
@@ -57,15 +57,16 @@ class Net:
         return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
 
     def predict(self, x: Any) -> npt.NDArray[Any]:
-        """The most probable class of each example [N].
-
-        The classes are integers where the names of all of them are, as those of digits, else text.
+        """The most probable class of each example.
 
         Args:
             x: raw examples, as for `probabilities`.
 
+        Returns:
+            The classes [N]: int64 if the names of all classes are integers, else text.
+
         Raises:
-            InputError: another shape, or numbers that the data could not hold.
+            InputError: `x` has another shape, or values that the data's type cannot hold.
         """
         names = np.array(self.classes)
         if all(re.fullmatch(r"0|-?[1-9]\d{0,17}", name) for name in self.classes):
@@ -89,5 +90,7 @@ class Net:
         with np.errstate(over="ignore"):
             examples = given.astype(self._dtype)
         if self._dtype.kind == "f" and not np.isfinite(examples).all():
-            raise InputError(f"examples must be numbers that {self._dtype} holds")
+            raise InputError(
+                f"examples must be numbers that {self._dtype} can hold. Given: larger numbers"
+            )
         return examples

@@ -1,4 +1,4 @@
-"""One net, trained without a tuner: what `ffnet.train` and the command `ffnet train` share."""
+"""Trains one net without a tuner, for `ffnet.train` and for the command `ffnet train`."""
 
 import io
 from collections.abc import Iterable, Iterator
@@ -18,25 +18,26 @@ if TYPE_CHECKING:
     from ffnet.training.loop import Report
     from ffnet.training.trainer import Trainer
 
-THEN = "export it from there, or move it"
+THEN = "export the net from there, or move the folder"
 
 
 @contextmanager
 def written(one: OneNet, data: DataSet, threads: int, hold: Hold | None) -> Iterator[Rows]:
-    """Keep the net's run in the folder that is held, also when the block is interrupted.
+    """Write the net's run into a folder, even if the block is interrupted.
 
     Args:
-        one: what is trained.
+        one: the net.
         data: its data set.
-        threads: TensorFlow's threads; how numbers are summed depends on them.
-        hold: this process's hold on the folder, which must be empty; with None nothing is kept.
+        threads: number of TensorFlow's threads. Rounding depends on it.
+        hold: gives this process the right to write into the folder, which must be empty. With
+            None, nothing is written.
 
     Yields:
-        The rows of the run.
+        The rows of the run, to be filled in the block.
 
     Raises:
         InputError: the folder is not empty, or cannot be written.
-        RunError: the run could not be written into its folder at the end; it says where it is.
+        RunError: the run could not be written into its folder at the end. It says where the run is.
     """
     if not hold:
         yield Rows(Tuning())
@@ -60,13 +61,13 @@ def written(one: OneNet, data: DataSet, threads: int, hold: Hold | None) -> Iter
 def trained(
     rows: Rows, one: OneNet, trainer: "Trainer", reports: "Iterable[Report]"
 ) -> "Iterator[Report]":
-    """Pass a net's reports on, each when it stands in the rows and its weights are kept.
+    """Put each report into the rows, and then yield it.
 
     Args:
-        rows: get the reports; a `Writer` gets the weights too.
-        one: what is trained.
-        trainer: trains it.
-        reports: what `training.loop.train` yields.
+        rows: the rows of the run. A `Writer` also saves the weights at each report.
+        one: the net.
+        trainer: the net's trainer.
+        reports: the reports that `training.loop.train` yields.
     """
     config, here = one.trial_config(), place()
     rows.begin(config)
@@ -87,7 +88,11 @@ def trained(
 
 
 def tested(rows: Rows, trainer: "Trainer") -> "tuple[float, float]":
-    """Evaluate the net on the test part and put the figures into its row: accuracy and loss."""
+    """Evaluate the net on the test part, and put the figures into its row.
+
+    Returns:
+        (accuracy from 0 to 1, loss in nats).
+    """
     assert trainer.data.test  # every data set has three parts
     test = trainer.evaluate(trainer.data.test)
     rows.put(0, {"test_accuracy": test.accuracy, "test_loss": test.loss})

@@ -1,4 +1,4 @@
-"""A run as an object of Python. Opening its tables needs neither Ray nor TensorFlow."""
+"""A run as a Python object. To read its tables, neither Ray nor TensorFlow is needed."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A study, or one trained net, with its tables and its weights.
+    """A run's folder: the tables and the weights of a study, or of one trained net.
 
-    The tables are read anew at each call, so a run can be looked at while its study runs.
+    Each call reads the tables again, so they are up to date while a study runs.
 
     Example:
         >>> run = ffnet.Run("runs/digits")
@@ -35,10 +35,10 @@ class Run:
         """Open a run.
 
         Args:
-            place: its folder, or a URI such as s3://bucket/runs/digits.
+            place: the run's folder, or its URI such as s3://bucket/runs/digits.
 
         Raises:
-            InputError: no run is there.
+            InputError: there is no run, or the store does not answer.
         """
         self._folder = RunFolder.existing(place)
         self.place = self._folder.place
@@ -48,7 +48,11 @@ class Run:
 
     @property
     def study(self) -> Study | OneNet:
-        """What was run, with every default filled in: a `OneNet` where no study was."""
+        """The `Study` with all its defaults, or the `OneNet` if the run is a single net.
+
+        Raises:
+            InputError: study.json cannot be read, or is not valid.
+        """
         study = recorded.read_study_json(self._folder)["study"]
         source = str(self._folder.study)
         if "budget" in study:
@@ -56,23 +60,30 @@ class Run:
         return validated(OneNet, study, source, recorded=True)
 
     def trials(self) -> pa.Table:
-        """trials.parquet: a row for each trial started. `.to_pandas()` gives a DataFrame.
+        """trials.parquet: a row for each trial that has begun. `.to_pandas()` gives a DataFrame.
+
+        A missing value is null. Columns `*_seconds` are in seconds, `*_at` are UTC timestamps,
+        accuracies are from 0 to 1, and losses are in nats.
 
         Raises:
-            InputError: the table cannot be read, or holds what no run writes.
+            InputError: the table cannot be read, or has a value that is not possible.
         """
         return tables.read_table(self._folder.trials)
 
     def epochs(self) -> pa.Table:
-        """epochs.parquet: a row for each report of each trial.
+        """epochs.parquet: a row for each report of each trial. Units are as in `trials`.
 
         Raises:
-            InputError: the table cannot be read, or holds what no run writes.
+            InputError: the table cannot be read, or has a value that is not possible.
         """
         return tables.read_table(self._folder.epochs)
 
     def best(self) -> Row | None:
-        """The row of the best trial by the study's metric; None while no trial has reported."""
+        """The best trial's row by the study's metric, as a dict. None while no trial has reported.
+
+        Raises:
+            InputError: the run cannot be read.
+        """
         study = recorded.read_study_json(self._folder)["study"]
         tuning = ranking.tuning_of(study, str(self._folder.study))
         return ranking.best(tables.read(self._folder.trials), tuning)
@@ -81,14 +92,14 @@ class Run:
         """The trained net of a trial. This imports TensorFlow.
 
         Args:
-            trial: its number. With None, the best trial among those whose weights are kept, as
-                `ffnet export` chooses it.
+            trial: the trial's number. With None, the trial whose last report is the best, among
+                the trials with saved weights. `ffnet export` chooses the same trial.
 
         Returns:
             The net with the weights after the trial's last report.
 
         Raises:
-            InputError: the trial's weights are not kept, or are damaged.
+            InputError: the trial does not exist, or its weights are not saved or are damaged.
         """
         with environment.restored():
             from ffnet.api.net import Net

@@ -1,4 +1,4 @@
-"""A study from Python: `ffnet.tune`."""
+"""`ffnet.tune`, which runs a study from Python."""
 
 import os
 import sys
@@ -35,24 +35,26 @@ def tune(
     retry_failed: bool = False,
     address: str | None = None,
 ) -> Run:
-    """Run a study to its end, and give its run back.
+    """Run a study until it ends, and return its run.
 
     A Ray that the process has initialised is used and left running. Otherwise a private Ray starts
-    on this machine and stops with the study. Streams, signal handlers, environment and loggers of
-    the process are afterwards as they were. Ctrl-C stops the study in order: trials save their
-    state, and `KeyboardInterrupt` is raised when all of it is written; `resume=True` goes on.
-    When Ray's own processes are killed, Ray ends this process too; the tables are written before.
+    on this machine and stops when the study ends. Afterwards, the streams, signal handlers,
+    environment and loggers of the process are as before.
+
+    Ctrl-C stops the study cleanly: trials save their state, and then `KeyboardInterrupt` is raised.
+    With `resume=True` the study continues. If Ray's processes are killed, this process ends too,
+    after the tables are written.
 
     Args:
-        study: a TOML file, the study.json of a run, the name of a study that comes with ffnet
-            ("digits"), the same values as a dict, or a `Study`.
+        study: a TOML file, the study.json of a run, the name of one of ffnet's own studies
+            ("digits"), a dict with the same values, or a `Study`.
         out: folder or URI (s3://, gs://) of the results. With None, a new folder in runs/.
         data: arrays (x, y), a DataFrame or Table, or a dict of parts, instead of the study's data
             set: see `ffnet.data.given`.
         target: the column of `data` that holds the labels.
-        resume: whether to go on with the study in `out`, if it holds one.
-        retry_failed: whether trials of it that failed are trained again.
-        address: address of a Ray cluster to connect to. With None, `$RAY_ADDRESS` if it is set.
+        resume: whether to continue the study in `out`, if there is one.
+        retry_failed: whether failed trials are trained again. It needs `resume`.
+        address: address of a Ray cluster. With None, the value of RAY_ADDRESS, if it is set.
 
     Returns:
         The run.
@@ -67,9 +69,9 @@ def tune(
         >>> run.best()["learning_rate"]
     """
     if resume and out is None:
-        raise InputError("resume needs out: the folder of the run to go on with")
+        raise InputError("resume needs out, the folder of the run that continues")
     if retry_failed and not resume:
-        raise InputError("retry_failed goes with resume: a new study has no failed trials")
+        raise InputError("retry_failed needs resume: a new study has no failed trials")
     whole = _validated(study, str(out) if resume else None)
     if target is not None:
         section = validated(Data, whole.data.model_dump() | {"target": target}, "data")
@@ -97,7 +99,7 @@ def tune(
                 folder.discard()
                 raise
     if recorder.interrupted:
-        advice = f"go on with out={folder.place!r}, resume=True"
+        advice = f"continue with out={folder.place!r}, resume=True"
         raise KeyboardInterrupt(f"{recorder.stopping}; {advice}")
     recorder.writer.refuse_given_up("resume=True")
     if not recorder.writer.finished():
@@ -110,9 +112,9 @@ def tune(
 
 
 def _validated(study: Any, resumed: str | None) -> Study:
-    """The study; for a run that goes on, as the run means it."""
+    """The validated study. For a resume, fields that are left out get the run's values."""
     values: Values
-    if isinstance(study, Study):  # what a person gives is also held by the newest rules
+    if isinstance(study, Study):  # validate again: the newest rules apply to what a user gives
         study = study.model_dump(exclude_unset=True)
     if isinstance(study, Mapping):
         source, values, recorded = "the study", dict(study), False
@@ -129,11 +131,11 @@ def _validated(study: Any, resumed: str | None) -> Study:
 
 
 def _address(address: str | None) -> str | None:
-    """Where Ray is; None for the Ray of this process, or a private one."""
+    """The address of Ray. None for the Ray of this process, or for a private Ray."""
     initialised = "ray" in sys.modules and sys.modules["ray"].is_initialized()
     if initialised and address:
         raise InputError(
             f"this process is connected to a Ray already: leave address out, or call "
-            f"ray.shutdown() before. Given: {address}"
+            f"ray.shutdown() first. Given: {address}"
         )
     return None if initialised else ray_address(address)

@@ -1,4 +1,4 @@
-"""One net from Python: `ffnet.train`."""
+"""`ffnet.train`, which trains one net from Python."""
 
 import os
 from collections.abc import Mapping
@@ -29,22 +29,22 @@ def train(
     device: str = "cpu",
     **fields: Any,
 ) -> Run:
-    """Train one net without a tuner, in this process, and give its run back.
+    """Train one net without a tuner, in this process, and return its run.
 
-    TensorFlow's settings in this process stay as they are: by default it uses every CPU.
+    TensorFlow's settings in this process do not change. By default TensorFlow uses every CPU.
 
     Args:
-        net: a TOML file of one net, the name of a net that comes with ffnet ("mnist-dense"), the
-            same values as a dict, or a `OneNet`. With None, the defaults.
+        net: a TOML file of one net, the name of one of ffnet's own nets ("mnist-dense"), a dict
+            with the same values, or a `OneNet`. With None, the defaults.
         out: folder or URI (s3://, gs://) of the results. With None, a new folder in runs/.
         data: arrays (x, y), a DataFrame or Table, or a dict of parts, instead of the data set: see
             `ffnet.data.given`.
         device: "cpu" or "gpu".
-        **fields: fields of the net, its training or its data by their names, as the flags of
-            `ffnet train`: hidden_sizes=[256], epochs=5, dataset="mnist", target="species".
+        **fields: fields of the net, its training or its data, by name, for example
+            hidden_sizes=[256], epochs=5, dataset="mnist". `ffnet train` has a flag for each.
 
     Returns:
-        The run, of one trial.
+        The run, which has one trial.
 
     Raises:
         InputError: a field, the data or the folder break a rule; the message says which.
@@ -99,7 +99,7 @@ def _validated(net: Any, fields: Values) -> OneNet:
     places = _places()
     for name, value in fields.items():
         if name not in places:
-            raise InputError(f"{name} is no field of a net{did_you_mean(name, places)}")
+            raise InputError(f"a net has no field {name}{did_you_mean(name, places)}")
         section = places[name]
         if section is None:
             values[name] = value
@@ -109,7 +109,7 @@ def _validated(net: Any, fields: Values) -> OneNet:
 
 
 def _places() -> dict[str, str | None]:
-    """Field → its section; None for those that stand in none."""
+    """Field → its section; None if it is in no section."""
     found: dict[str, str | None] = {}
     for name, field in OneNet.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Spec):

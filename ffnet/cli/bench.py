@@ -1,15 +1,15 @@
-"""Measure how fast ffnet is, beside a plain loop and other programs that do the same work.
+"""Measure how fast ffnet is, compared with a plain loop and other programs that do the same work.
 
   ffnet bench sweep --data-dir ~/data      16 nets × 2 epochs of CIFAR-10
-  ffnet bench dense --data-dir ~/data      the lesson's first model
-  ffnet bench presets --data-dir ~/data    the lesson's runs, three seeds each
-  ffnet bench ways --data-dir ~/data       an epoch by the way a net is written
-  ffnet bench steps                        a training step by width and by way
+  ffnet bench dense --data-dir ~/data      the preset mnist-dense
+  ffnet bench presets --data-dir ~/data    all presets, three seeds each
+  ffnet bench ways --data-dir ~/data       an epoch, for each api of a net
+  ffnet bench steps                        a training step, for each width and api
 
-`sweep` compares ffnet with its floor, a plain TensorFlow loop in one warm process, and with its
-peer, Ray Tune with Keras `fit` and reused actors (jobs/peers/). Each runs alone, one after another.
-Fit time is the time from the start of the first trial's training to the end of the last trial.
-The start-up (imports, data, Ray) is measured separately.
+`sweep` compares ffnet with a plain TensorFlow loop in one warm process, and with its peer: Ray Tune
+with Keras `fit` and reused actors (jobs/peers/). Only one of them runs at a time. Fit time is the
+time from the start of the first trial's training to the end of the last trial. The start-up
+(imports, data, Ray) is measured separately.
 """
 
 import argparse
@@ -55,7 +55,7 @@ HEEDED = {
 }
 """What is measured → the flags that have an effect on it."""
 MEGABYTE = 2**20
-WATCH_SECONDS = 2.0  # from one look at the workers' memory to the next; a look takes about 20 ms
+WATCH_SECONDS = 2.0  # time between two measurements of memory; each takes about 20 ms
 CPUS = len(os.sched_getaffinity(0))
 
 
@@ -88,7 +88,7 @@ def _ways(flags: argparse.Namespace) -> None:
 
 
 def _dense(flags: argparse.Namespace) -> None:
-    """Train the lesson's first model by `ffnet train`, then by Keras `fit`."""
+    """Train the preset mnist-dense with `ffnet train`, then with Keras `fit`."""
     preset = presets.nets()["mnist-dense"]
     place = [flags.data_dir] if flags.data_dir else []
     rows = []
@@ -116,7 +116,7 @@ def _seeds(flags: argparse.Namespace) -> range:
 
 
 def _presets(flags: argparse.Namespace) -> None:
-    """Train the lesson's nets. For the two on CIFAR-10 the test part is not used."""
+    """Train all presets. The two on CIFAR-10 do not use the test part."""
     rows: list[dict[str, Any]] = []
     for preset in presets.nets():
         runs = [_preset(preset, seed, flags.data_dir) for seed in _seeds(flags)]
@@ -129,7 +129,7 @@ def _presets(flags: argparse.Namespace) -> None:
 
 
 def _preset(name: str, seed: int, data_dir: str | None) -> tables.Row:
-    """The row of a preset's net, trained by `ffnet train`."""
+    """Train a preset's net with `ffnet train`. Returns its row."""
     place = ["--data-dir", data_dir] if data_dir else []
     with TemporaryDirectory(prefix="ffnet-bench-") as folder:
         out = Path(folder) / "run"
@@ -180,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _work(study: Study) -> dict[str, Any]:
-    """What the peers need to do the same work."""
+    """The work of the sweep, as JSON values for the other programs."""
     from ffnet.tuning.search import sample  # imports Ray: seconds
 
     configs = [sample(study, number) for number in range(study.trials)]
@@ -193,28 +193,27 @@ def _work(study: Study) -> dict[str, Any]:
 
 
 def _products(study: Study) -> dict[str, float]:
-    """Seconds that the sweep's matrix products alone take on this machine, by number type."""
+    """Number type → seconds that the sweep's matrix products alone take on this machine."""
     from ffnet.data.load import load
     from ffnet.tuning.search import sample
 
     data = load(study.data)
-    examples = 2 * len(data.train) + len(
-        data.validation
-    )  # a training step has two products where a validation has one
+    # For each example, a training step computes two products, a validation only one.
+    examples = 2 * len(data.train) + len(data.validation)
     widths = sum(sample(study, n).net.hidden_sizes[0] for n in range(study.trials))
     work = 2 * data.features * widths * examples * study.budget.epochs / 1e9
     return {name: work / rate for name, rate in _line(PEERS / "peak.py").items()}
 
 
 def _line(*arguments: object) -> Any:
-    """What a peer printed last, as JSON."""
+    """Run a program. Returns its last line, read as JSON."""
     return json.loads(_run(*arguments)[1])
 
 
 def _run(*arguments: object) -> tuple[float, str, float]:
-    """Run a command; returns when it began, its last line, and its largest worker's memory."""
+    """Run Python. Returns (when it began, its last line, its largest worker's memory in bytes)."""
     with TemporaryDirectory() as folder:
-        token = Path(folder) / "token"  # without this file Ray would write one in the home folder
+        token = Path(folder) / "token"  # without it, Ray would write a token into the home folder
         token.touch(mode=0o600)
         token.write_text(secrets.token_hex(32))
         begun = time.time()
@@ -247,7 +246,7 @@ def _descendants(pid: int) -> list[int]:
 
 
 def _proportional_memory(pid: int) -> float:
-    """Bytes of a process; a page that n processes share counts 1/n. 0 once it has ended."""
+    """Memory of a process in bytes; a page of n processes counts 1/n. 0 if it has ended."""
     try:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:
@@ -305,7 +304,7 @@ def _change_seconds(reports: list[tables.Row]) -> float:
 def _print(study: Study, results: dict[str, dict[str, Any]], products: dict[str, float]) -> None:
     floor, peer = results[FLOOR]["fit"], results[PEER]["fit"]
     rows = [
-        _sweep_row(f"its {dtype} products alone, at the machine's rate", {"fit": s}, floor, peer)
+        _sweep_row(f"{dtype} products alone, at the machine's rate", {"fit": s}, floor, peer)
         for dtype, s in products.items()
     ]
     rows += [_sweep_row(name, result, floor, peer) for name, result in results.items()]
@@ -324,8 +323,8 @@ def _sweep_row(how: str, result: dict[str, Any], floor: float, peer: float) -> d
         "how": how,
         "start-up s": startup and round(startup, 1),
         "fit s": round(fit, 1),
-        "/ floor": round(fit / floor, 2),
-        "peer /": round(peer / fit, 2),
+        "time ÷ plain loop": round(fit / floor, 2),
+        "times as fast as Ray Tune + Keras": round(peer / fit, 2),
         "best val_accuracy": result.get("best"),
         "lost": result.get("lost"),
     }

@@ -3,10 +3,10 @@
   ffnet best runs/digits-… > best.toml
   ffnet train best.toml --out runs/best
 
-The best trial is the first of `ffnet table`; --trial names another one. The file has every field
-of the net and of its training, the seed of the trial, and as many epochs as the study gave to a
-trial that it did not stop. With the same data, versions and number of threads the net trains to the
-same bits; `ffnet train --from RUN --trial ID` checks that. Exit status: 0; 2 for bad input.
+The best trial is the first in `ffnet table`; --trial names another trial. The file has all fields
+of the net and its training, the trial's seed, and the study's number of epochs. With the same data,
+versions and number of threads, the net gets the same weights, bit for bit; `ffnet train --from RUN
+--trial ID` checks this. Exit status: 0; 2 for bad input.
 """
 
 from typing import Any
@@ -42,11 +42,11 @@ def main(argv: list[str]) -> int:
 
 
 def one_net(study: Values, row: Row) -> OneNet:
-    """A trial as one net, which `ffnet train` trains as the study would have without a scheduler.
+    """A trial as one net. `ffnet train` trains it as the study does without a scheduler.
 
     Args:
-        study: the study or the one net, as study.json has it.
-        row: the trial's, of trials.parquet.
+        study: the study or the one net, as in study.json.
+        row: the trial's row of trials.parquet.
 
     Raises:
         InputError: the row has values that no trial can have.
@@ -64,14 +64,14 @@ def one_net(study: Values, row: Row) -> OneNet:
 
 
 def _best(rows: list[Row], tuning: Tuning) -> Row:
-    """The first trial of the table."""
+    """The row of the best trial."""
     if row := ranking.best(rows, tuning):
         return row
     raise InputError(f"no trial of this run has reported a {tuning.metric}: name one with --trial")
 
 
 def _about(folder: RunFolder, row: Row, metric: str) -> str:
-    """Comments: which trial it is, how good it was and when, and how it is trained again."""
+    """Comments for the file: the trial, its best figure, and how to train it again."""
     name, best = f"best_{metric}", "no report"
     if row[name] is not None:
         best = f"{name} {row[name]:.4f} at epoch {row[f'{name}_epoch']:g}"

@@ -3,10 +3,10 @@
   ffnet board runs/digits-…                  http://127.0.0.1:6006, until Ctrl-C
   ffnet board runs/digits-… --convert-only   only write the event files
 
-Shows the curves of every trial, and the HParams dashboard: the hyper-parameters that the study
-varies beside the best and last figures. The event files are made from the run's tables and are
-updated every few seconds while TensorBoard runs. They lie in RUN/tensorboard; for a run in an
-object store, in runs/NAME/tensorboard.
+Shows the curves of every trial, and the HParams dashboard with the hyper-parameters that the study
+varies and the best and last figures. The event files are made from the run's tables and are updated
+every few seconds while TensorBoard runs. They are in RUN/tensorboard; for a run in an object store,
+in runs/NAME/tensorboard.
 
 Exit status: 0 when Ctrl-C, SIGTERM or SIGHUP ended it; 1 when TensorBoard ended by itself; 2 for
 bad input.
@@ -27,7 +27,7 @@ from ffnet.errors import InputError
 from ffnet.run.folder import RunFolder
 from ffnet.system import temporary
 
-EVERY = 5.0  # seconds between conversions, as TensorBoard too looks for new events every 5 s
+EVERY = 5.0  # seconds between conversions; TensorBoard looks for new events as often
 SHARE = 0.1  # the largest share of the time that conversions may take
 
 Process = subprocess.Popen[bytes]
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
         raise InputError("--port and --host have no effect with --convert-only: leave them out")
     host, port = flags.host or "127.0.0.1", 6006 if flags.port is None else flags.port
     if not 0 <= port < 2**16:
-        raise InputError(f"--port must be from 0, for any free one, to 65535. Given: {port}")
+        raise InputError(f"--port must be from 0 (any free port) to 65535. Given: {port}")
     if not run.trials.exists():
         raise InputError(f"{run} has no table yet: its study has not written one")
     converted, took = _tables(run), _convert(run)
@@ -63,11 +63,9 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser("board RUN [options]", __doc__)
     parser.add_argument("run", metavar="RUN", help="folder of the run, or its s3:// or gs:// URI")
-    parser.add_argument(
-        "--convert-only", action="store_true", help="write the event files, and end"
-    )
-    parser.add_argument("--port", type=int, help="port of the page; 0 for any free one [6006]")
-    parser.add_argument("--host", help="address to listen on, without a password [127.0.0.1]")
+    parser.add_argument("--convert-only", action="store_true", help="only write the event files")
+    parser.add_argument("--port", type=int, help="port of the page; 0 for any free port [6006]")
+    parser.add_argument("--host", help="address to listen on; there is no password [127.0.0.1]")
     return parser
 
 
@@ -87,8 +85,8 @@ def _tables(run: RunFolder) -> list[tuple[int, int]]:
 
 @contextlib.contextmanager
 def _tensorboard(run: RunFolder, host: str, port: int) -> Iterator[tuple[Process, IO[bytes]]]:
-    """TensorBoard as a process, and the file that holds all it prints."""
-    # -P: a folder that is named tensorboard, in the current folder, is not taken for the program.
+    """Run TensorBoard in the block. Yields its process and the file with its output."""
+    # With -P, Python does not take a folder `tensorboard` in the current folder for the program.
     program = [sys.executable, "-P", "-m", "tensorboard.main"]
     flags = [f"--logdir={run.tensorboard}", f"--host={host}", f"--port={port}"]
     with temporary.file() as log:
@@ -110,7 +108,7 @@ def _tensorboard(run: RunFolder, host: str, port: int) -> Iterator[tuple[Process
 
 
 def _address(board: Process, log: IO[bytes]) -> str:
-    """Wait until TensorBoard serves; its address. Raises InputError when it ends instead."""
+    """Wait until TensorBoard serves. Returns its address. Raises InputError if it ends instead."""
     while board.poll() is None:
         if found := re.search(r"TensorBoard \S+ at (\S+)", _printed(log)):
             return found[1]
@@ -119,7 +117,7 @@ def _address(board: Process, log: IO[bytes]) -> str:
 
 
 def _ends(board: Process, within: float) -> bool:
-    """Whether TensorBoard ends within so many seconds."""
+    """Whether TensorBoard ends within `within` seconds."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         board.wait(within)
     return board.poll() is not None

@@ -1,4 +1,4 @@
-"""What all commands share: how they parse their words, and how they end."""
+"""The common part of all commands: how they parse their arguments, and how they end."""
 
 import argparse
 import difflib
@@ -21,16 +21,16 @@ SETUP = "run `make setup` in ffnet's folder, and the command with .venv/bin/pyth
 def run(
     main: Callable[[list[str]], int], words: list[str] | None = None, must_print: bool = True
 ) -> NoReturn:
-    """Run a command's `main`; bad input ends in one line and exit status 2.
+    """Run a command's `main`. Bad input ends it with a message in one line and exit status 2.
 
-    `--debug` shows the traceback too. After `--` it belongs to a job that is submitted.
-    Signals that end a job raise KeyboardInterrupt, and the exit status is 130. When the reader of
-    the output has gone (`ffnet table … | head`), the rest of the output is dropped.
+    `--debug` also shows the traceback. After `--` it belongs to a submitted job. Signals that end a
+    job raise KeyboardInterrupt, and the exit status is 130. When nobody reads the output any more
+    (`ffnet table … | head`), the rest of it is dropped.
 
     Args:
-        main: takes the arguments, returns the exit status.
-        words: the arguments. None takes those of this process.
-        must_print: whether it is an error when the output cannot be written, on a full disk.
+        main: takes the arguments, and returns the exit status.
+        words: the arguments. With None, the arguments of this process.
+        must_print: whether it is an error if the output cannot be written, e.g. on a full disk.
     """
     output.open_standard_streams()
     output.forgive_readers(every_error=not must_print)
@@ -61,7 +61,7 @@ def run(
 
 
 def _print_in_any_encoding() -> None:
-    """Print a character that the terminal's encoding lacks as \\x…, instead of failing."""
+    """Print \\x… for a character that the terminal's encoding lacks, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -73,7 +73,7 @@ def _fail(error: InputError) -> int:
 
 
 BOOLEANS = {"true", "false", "yes", "no", "on", "off", "1", "0", "t", "f", "y", "n"}
-"""Words that a switch takes as its value."""
+"""Values that a switch accepts."""
 
 OTHER_NAMES = {
     "lr": "learning-rate", "batch": "batch-size", "bs": "batch-size", "wd": "weight-decay",
@@ -106,20 +106,20 @@ class _Formatter(argparse.HelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises InputError, with the nearest name where a name is not known.
+    """A parser that raises InputError. For an unknown name, the message has the nearest name.
 
     Attributes:
-        switches: fields whose flags need no value: `--batch-norm` is `--batch-norm=true`, and
-            `--no-batch-norm` is `--batch-norm=false`.
+        switches: fields whose flags need no value: `--batch-norm` means `--batch-norm=true`, and
+            `--no-batch-norm` means `--batch-norm=false`.
     """
 
     switches: frozenset[str] = frozenset()
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """The flags of the arguments; prints the help and raises SystemExit where it is asked for.
+        """The values of the flags. With `--help`, print the help and raise SystemExit.
 
         Raises:
-            InputError: an argument that is not known, or a value that is not valid.
+            InputError: an argument is unknown, or a value is not valid.
         """
         self._add_help()
         words = with_values(sys.argv[1:] if args is None else args, self.switches)
@@ -129,7 +129,7 @@ class Parser(argparse.ArgumentParser):
         return flags
 
     def _add_help(self) -> None:
-        """Add the flags of every command, last: users know them, so they are shown last."""
+        """Add the flags that every command has. They come last, because users know them."""
         last = self.add_argument_group("help")
         last.add_argument("--debug", action="store_true", help="show the traceback of an error")
         last.add_argument("-h", "--help", action="help", help="show this text")
@@ -160,17 +160,17 @@ class Parser(argparse.ArgumentParser):
 
 
 def not_blank(text: str, kind: Callable[[str], Any] = str) -> Any:
-    """A flag's value. Raises argparse.ArgumentTypeError when it is empty."""
+    """A flag's value. Raises argparse.ArgumentTypeError if it is empty."""
     if not text.strip():
         raise argparse.ArgumentTypeError(f"needs a value, or leave it out. Given: {text!r}")
     return kind(text)
 
 
 def with_values(words: Sequence[str], switches: Collection[str]) -> list[str]:
-    """A command's words with a value for each switch that has none.
+    """The words of a command line, with a value for each switch that has none.
 
     Args:
-        words: of the command line; those after `--` are left alone.
+        words: the words. Words after `--` do not change.
         switches: names of boolean fields.
 
     Example:
@@ -189,11 +189,11 @@ def with_values(words: Sequence[str], switches: Collection[str]) -> list[str]:
 
 
 def parser(usage: str, doc: str | None) -> Parser:
-    """A parser that shows a command's docstring, its examples included.
+    """A parser whose help shows a command's docstring.
 
     Args:
         usage: the command and its required arguments, in one line.
-        doc: the docstring of its module.
+        doc: the docstring of the command's module.
     """
     made = Parser(
         usage=f"ffnet {usage}",

@@ -1,4 +1,4 @@
-"""Flags made from a study's models: each field of a model is a flag."""
+"""Makes a flag from each field of a study's models."""
 
 import argparse
 import tomllib
@@ -16,9 +16,9 @@ from ffnet.spec.net import TUNABLE
 from ffnet.spec.relevance import BESIDE, relevant
 from ffnet.spec.space import SearchSpace, same
 
-MOST_METAVAR = 45  # characters of a flag's choices beside its name
+MOST_METAVAR = 45  # longer choices are in the flag's description, not next to its name
 OTHERS = {beside.other for beside in BESIDE.values()}
-"""Fields whose value decides whether some other field has an effect."""
+"""Fields whose value decides whether another field has an effect."""
 
 
 ORDER = (None, "data", "budget", "net", "training", "tuning", "resources")
@@ -28,7 +28,7 @@ DOMAINS = {
     "net": "--hidden-sizes '{log_integer = [32, 512]}'",
     "training": "--learning-rate '{log_uniform = [1e-3, 1e-1]}'",
 }
-"""Sections whose fields take a domain → an example."""
+"""Section whose flags may have a domain → an example."""
 
 
 def add_flags(to: Parser, model: type[BaseModel]) -> None:
@@ -54,12 +54,12 @@ def switches(model: type[BaseModel]) -> frozenset[str]:
 
 
 def override(values: Values, flags: argparse.Namespace, model: type[BaseModel]) -> Values:
-    """A study's values, with the flags in place of the values of the same fields.
+    """A study's values, in which flags replace the values of their fields.
 
-    A hyper-parameter that is given as a number leaves the search space. A hyper-parameter that is
-    given as a domain, `--learning-rate '{log_uniform = [1e-3, 1e-1]}'`, enters it. A domain whose
-    condition cannot hold any more leaves the space too: with `--optimizer adam` nothing of SGD is
-    searched. A field of the file that has no effect any more is dropped: `grace_epochs` with
+    If a flag has a value, its field leaves the search space; if it has a domain, such as
+    `--learning-rate '{log_uniform = [1e-3, 1e-1]}'`, its field enters the space. Domains whose
+    condition cannot hold any more leave the space, too: with `--optimizer adam`, a domain for SGD
+    only. A field of the file that has no effect any more is dropped: `grace_epochs` with
     `--scheduler none`.
     """
     merged = {k: dict(v) if isinstance(v, dict) else v for k, v in values.items()}
@@ -77,12 +77,12 @@ def override(values: Values, flags: argparse.Namespace, model: type[BaseModel]) 
 
 
 def given(flags: argparse.Namespace, model: type[BaseModel]) -> list[str]:
-    """The names of the fields that stand on the command line."""
+    """The names of the fields that are set on the command line."""
     return [name for _, name, _ in fields(model) if getattr(flags, name, None) is not None]
 
 
 def fields(model: type[BaseModel]) -> Iterator[tuple[str | None, str, FieldInfo]]:
-    """(section or None, name, field) for each field of a study's model but the search space."""
+    """(section or None, name, field) for each field of a study's model, except the space."""
     for name, field in model.model_fields.items():
         section = _section(field)
         if section is None:
@@ -103,9 +103,7 @@ def _set(merged: Values, section: str, name: str, value: Any, searches: bool) ->
         if isinstance(merged.get(section), dict):
             merged[section].pop(name, None)
         section = "space"
-    if isinstance(
-        merged.setdefault(section, {}), dict
-    ):  # otherwise validation says what it must be
+    if isinstance(merged.setdefault(section, {}), dict):  # if not, the validation will refuse it
         merged[section][name] = value
 
 
@@ -115,7 +113,7 @@ def _is_domain(value: Any) -> bool:
 
 
 def _where_possible(space: Values, name: str, value: Any) -> Values:
-    """A space without the domains whose condition asks for another value of `name`."""
+    """A space without domains whose condition asks for another value of `name`."""
 
     def possible(domain: Any) -> bool:
         when = domain.get("when") if isinstance(domain, dict) else None
@@ -136,12 +134,12 @@ def _where_possible(space: Values, name: str, value: Any) -> Values:
 
 
 def _about(model: type[BaseModel], section: str | None) -> str | None:
-    """What --help says about a section."""
+    """The text of --help about a section."""
     if section is None:
         return None
     about = (getattr(_section(model.model_fields[section]), "__doc__", None) or "").splitlines()[0]
     if "space" in model.model_fields and section in DOMAINS:
-        about += f" Each flag takes a value, or a domain to search:\n\n  {DOMAINS[section]}"
+        about += f" A flag has a value, or a domain to search:\n\n  {DOMAINS[section]}"
     return about
 
 
@@ -168,7 +166,7 @@ def _add_flag(group: argparse._ArgumentGroup, name: str, field: FieldInfo, note:
 
 
 def _typed(value: Any) -> str:
-    """A value as one types it in TOML or on the command line."""
+    """A value as a user types it in TOML or on the command line."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
@@ -177,7 +175,7 @@ def _typed(value: Any) -> str:
 
 
 def _value(text: str, field: FieldInfo) -> Any:
-    """A flag's text as TOML reads it. It stays text for a text field, and where it is no TOML."""
+    """A flag's text, read as TOML. It stays text for a text field, and if it is not TOML."""
     try:
         parsed = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The command `ffnet`: it finds the module of a subcommand, and runs it."""
+"""The command `ffnet`: it finds a subcommand's module and runs it."""
 
 import importlib
 import signal
@@ -14,8 +14,8 @@ COMMANDS = {
     "best": "print the best net of a run as a TOML file, to train it again",
     "export": "write the net of a run as a SavedModel, for TensorFlow alone",
     "serve": "serve an exported net over HTTP",
-    "submit": "run one of these on a cluster, and look after it",
-    "bench": "time ffnet beside its peers (in a clone of the repository)",
+    "submit": "run one of these commands on a cluster, and show its log",
+    "bench": "measure ffnet's speed against other programs (in a clone only)",
 }
 
 HELP = """usage: ffnet COMMAND [arguments]
@@ -25,10 +25,10 @@ keep the results.
 
 {commands}
 
-  ffnet COMMAND --help      what a command takes
+  ffnet COMMAND --help      the arguments of a command
   ffnet --version
 
-A first study, of the embedded digits: ffnet tune digits
+A first study, of the digits that ffnet contains: ffnet tune digits
 """
 
 
@@ -39,7 +39,7 @@ def main() -> NoReturn:
         name, *words = *words[:1], "--help"
     if name in COMMANDS:
         run(name, words)
-    # Imported only here, so that no command waits for an import that it does not need.
+    # Imported here, so that no command waits for an import that it does not need.
     from ffnet.cli import command
 
     command.run(lambda argv: _answer(argv[0]), [name])
@@ -50,10 +50,10 @@ def run(name: str, words: list[str] | None = None) -> NoReturn:
 
     Args:
         name: one of COMMANDS.
-        words: its arguments. None takes those of this process: a file of jobs/ runs it.
+        words: its arguments. With None, the arguments of this process, which a file of jobs/ runs.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # Until `command.run` begins, Ctrl-C ends the process without a traceback of an import.
+        # Until `command.run` begins, Ctrl-C ends the process, without the traceback of an import.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from ffnet.cli import command
 
@@ -62,7 +62,7 @@ def run(name: str, words: list[str] | None = None) -> NoReturn:
 
 
 def _answer(word: str) -> int:
-    """Answer a word that is no command: --help, --version, or an error with the nearest command."""
+    """Answer --help, --version, or an unknown command with an error and the nearest command."""
     if word in ("-h", "--help", "help"):
         width = max(map(len, COMMANDS))
         lines = [f"  {name:<{width}}  {about}" for name, about in COMMANDS.items()]

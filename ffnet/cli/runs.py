@@ -1,6 +1,6 @@
 """List the runs in a folder, the newest first, each with its best trial.
 
-  ffnet runs                    those in runs/
+  ffnet runs                    the runs in runs/
   ffnet runs /srv/ffnet/runs
 
 Exit status: 0; 2 when the folder holds no run.
@@ -22,7 +22,7 @@ COLUMNS = ("run", "begun", "trials", "best_trial", "metric", "best")
 
 
 def main(argv: list[str]) -> int:
-    """Read each run's tables, and print a line for it."""
+    """Read each run's tables, and print a line for each run."""
     parser = command.parser("runs [FOLDER] [options]", __doc__)
     parser.add_argument(
         "folder", nargs="?", metavar="FOLDER", default=HERE, help="folder of runs [%(default)s]"
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
 
 
 def _row(run: RunFolder, faults: dict[str, str]) -> dict[str, Any]:
-    """A run's row; a run that cannot be read hides no other, and its fault goes to `faults`."""
+    """A run's row. If the run cannot be read, the reason is put into `faults`."""
     row = dict.fromkeys(COLUMNS) | {"run": run.name}
     try:
         tuning = tuning_of(read_study(str(run.study)))

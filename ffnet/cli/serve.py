@@ -3,13 +3,12 @@
   ffnet serve models/mnist
   ffnet serve models/mnist --port 0 --replicas 2
 
-MODEL_DIR is what `ffnet export` writes, or any SavedModel with a signature serving_default; the
-highest version is served. Requests that arrive while the model runs are answered together, by its
-next call.
+MODEL_DIR is a folder that `ffnet export` wrote, or any SavedModel with a signature serving_default.
+The highest version is served. Requests that arrive while the model runs form the next batch.
 
-The server has no password, so it listens on this machine only, unless --host says otherwise. A
-SavedModel is a program: serve only models that you trust. Ctrl-C, SIGTERM or SIGHUP stops the
-server cleanly. Exit status: 0; 2 for bad input.
+The server has no password. Without --host, only this machine can reach it. A SavedModel is a
+program: serve only models that you trust. Ctrl-C, SIGTERM or SIGHUP stops the server cleanly. Exit
+status: 0; 2 for bad input.
 """
 
 import argparse
@@ -26,7 +25,7 @@ from ffnet.system import scratch
 def main(argv: list[str]) -> int:
     """Find the model, then serve it until a signal."""
     flags = _parser().parse_args(argv)
-    scratch.base()  # first refuse a place for Ray's files that will not do
+    scratch.base()  # refuses a folder that Ray's files cannot use
     cpus = len(os.sched_getaffinity(0))
     port = _number("--port", flags.port, 0, 65535)
     replicas = _number("--replicas", flags.replicas, 1, cpus)
@@ -48,17 +47,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="folder of the model")
     parser.add_argument("--name", help="name of the model in the URL [the card's, or the folder's]")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on [%(default)s]")
-    parser.add_argument("--port", default="8501", help="port; 0 for a free one [%(default)s]")
+    parser.add_argument("--port", default="8501", help="port; 0 for any free port [%(default)s]")
     parser.add_argument(
         "--replicas",
         default="1",
-        help="processes that answer, each on a CPU of its own [%(default)s]",
+        help="number of processes that answer, each on another CPU [%(default)s]",
     )
     parser.add_argument(
         "--max-bytes",
         metavar="BYTES",
         default=str(16 * 2**20),
-        help="most bytes of a request's body [%(default)s]",
+        help="maximum size of a request's body, in bytes [%(default)s]",
     )
     return parser
 

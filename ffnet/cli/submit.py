@@ -11,13 +11,13 @@ it runs. The exit status is that of the job: 75 when the job was stopped, 128 pl
 number when it was killed. A study whose driver was lost is submitted again with --resume. Ctrl-C
 asks whether the job goes on or stops.
 
-A job and its arguments stand after --. A relative --out is a folder below the working directory; a
+Write a job and its arguments after --. A relative --out is a folder below the working directory; a
 study without --out gets a new folder in runs/ there. On a cluster of other machines, name a place
-that all of them reach. The file of a study is sent with the job, wherever it lies; a run that lies
-here is read from here. Data are never sent: name them by a path that the cluster sees.
+that all of them reach. A study's file is sent with the job. A run on this machine is not sent: the
+job reads it by its absolute path. Data are never sent: name them by a path that the cluster sees.
 
 RAY_AUTH_TOKEN_PATH names the file with the cluster's token. `logs` prints until the job ends and
-exits with its status. Without JOB, status and logs take the newest job.
+exits with its status. Without JOB, status and logs use the newest job.
 """
 
 import argparse
@@ -48,17 +48,19 @@ def main(argv: list[str]) -> int:
     words = command.with_values(words, switches(Study) | switches(OneNet))
     for word in own:
         if Path("jobs", f"{word}.py").is_file():
-            raise InputError(f"a job and its arguments stand after --, as in: -- {word} …")
+            raise InputError(f"write a job and its arguments after --, as in: -- {word} …")
     flags = _parser().parse_args(own)
     if words and flags.action:
-        raise InputError(f"a job after -- is submitted. Given: also {flags.action}")
+        raise InputError(
+            f"give either a job after -- or an action, not both. Given: {flags.action} and a job"
+        )
     if not words and not flags.action:
         raise InputError("name a job after --, or status, logs, stop or list; see --help")
     for name, value in (("retries", flags.retries), ("driver-cpus", flags.driver_cpus)):
         if value is not None and not 0 <= value < math.inf:
             raise InputError(f"--{name} must be 0 or more. Given: {value}")
         if value is not None and flags.action:
-            raise InputError(f"--{name} has an effect only on a job after --: leave it out")
+            raise InputError(f"--{name} has an effect only with a job after --: leave it out")
     if flags.action == "list" and flags.job:
         raise InputError(f"list shows all jobs: leave {flags.job} out, or ask for its status")
     retries = 1 if flags.retries is None else flags.retries
@@ -68,7 +70,7 @@ def main(argv: list[str]) -> int:
         if words:
             return _run(client, named, retries, flags.driver_cpus or 0.0)
         return _look(client, flags.action, flags.job)
-    except (OSError, RuntimeError) as error:  # no connection, or an error that the server answered
+    except (OSError, RuntimeError) as error:  # no connection, or the server answered an error
         _note(f"error: {' '.join(str(error).split())[:500]}")
         return 1
 
@@ -86,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         metavar="ACTION",
         choices=ACTIONS,
-        help=f"look after a job: {', '.join(ACTIONS)}",
+        help=f"what to do with submitted jobs: {', '.join(ACTIONS)}",
     )
     parser.add_argument(
         "job", nargs="?", metavar="JOB", help="name of the job, as `list` shows it [the newest]"
@@ -104,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         "--driver-cpus",
         type=float,
         metavar="N",
-        help="run the driver on any node with N CPUs free, off a head that has none [on the head]",
+        help="run the driver on any node with N free CPUs [on the head]",
     )
     return parser
 
@@ -147,7 +149,7 @@ def _attend(client: Any, name: str) -> Any:
             if not _stop_wanted(name):
                 return None
             client.stop_job(name)
-            _note(f"stopping {name}; it has {job.STOP_SECONDS} s to end in order")
+            _note(f"stopping {name}; it has {job.STOP_SECONDS} s to save its state")
 
 
 def _stop_wanted(name: str) -> bool:
@@ -159,9 +161,12 @@ def _stop_wanted(name: str) -> bool:
 
 
 def _end(name: str, details: Any) -> int:
-    """Say how a job ended, or how to look after it; returns the exit status."""
+    """Print how a job ended, or how to see and stop it. Returns the exit status."""
     if details is None:
-        _note(f"{name} goes on. To see it: ffnet submit logs {name}; to stop: … stop {name}")
+        _note(
+            f"{name} goes on. To see it: ffnet submit logs {name}; to stop it: ffnet submit stop "
+            f"{name}"
+        )
         return 130
     status = job.exit_status(details)
     if status:

@@ -54,7 +54,7 @@ def main(argv: list[str]) -> int:
 
 
 def _print_table(rows: list[tables.Row], columns: list[str], chosen: bool) -> None:
-    """Print what fits the terminal; columns that the user has chosen are all shown."""
+    """Print the columns that fit the terminal, or all columns if the user has chosen them."""
     most = terminal.width()
     if chosen:
         print(terminal.wrapped(rows, columns, most))
@@ -73,7 +73,7 @@ def _newest() -> RunFolder:
 
 
 def _joined(argv: list[str]) -> list[str]:
-    """The words, with `--sort -column` as one, which argparse would take for two flags."""
+    """The words, with `--sort -column` joined, because argparse would take -column for a flag."""
     words: list[str] = []
     for word in argv:
         descending = word.startswith("-") and not word.startswith("--")
@@ -93,19 +93,19 @@ def _parser() -> argparse.ArgumentParser:
         help="folder of the run, or its s3:// or gs:// URI [the newest in runs/]",
     )
     parser.add_argument(
-        "--sort", help="column; - before it for descending [the best trial first, by the metric]"
+        "--sort", help="column, with - before it for descending order [the best trial first]"
     )
     parser.add_argument(
-        "--top", metavar="ROWS", help="how many rows; 0 for all [20; all as csv or json]"
+        "--top", metavar="ROWS", help="how many rows; 0 for all [20; with csv and json all]"
     )
     parser.add_argument(
         "--status",
         default=",".join(tables.Status),
-        help="only trials of these, separated by commas [%(default)s]",
+        help="only trials with one of these, separated by commas [%(default)s]",
     )
     parser.add_argument(
         "--columns",
-        help="names, separated by commas, or all [what the study searches, and its figures]",
+        help="names, separated by commas, or all [the searched fields and the main figures]",
     )
     parser.add_argument("--format", choices=FORMATS, default="table", help="[%(default)s]")
     return parser
@@ -130,15 +130,15 @@ def _statuses(text: str) -> list[str]:
     for status in wanted:
         if status not in tuple(tables.Status):
             raise InputError(
-                f"--status must be of {', '.join(tables.Status)}. "
+                f"--status must be one or more of {', '.join(tables.Status)}. "
                 f"Given: {status}{did_you_mean(status, tables.Status)}"
             )
     return wanted
 
 
 def _words(flag: str, text: str) -> list[str]:
-    """The names in a list with commas; blanks do not matter."""
+    """The names in a text with commas, without blanks."""
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:
-        raise InputError(f"{flag} needs a name, or several with commas between. Given: {text!r}")
+        raise InputError(f"{flag} needs a name, or names separated by commas. Given: {text!r}")
     return words

@@ -7,10 +7,10 @@
   ffnet train --from runs/digits-… --trial 17
 
 Prints the loss of the batch and the validation accuracy after the first step, and then after every
-report_steps or epoch. A trial of a run is trained again on the data of the run, whose digest must
-be the same; --data-dir or --dataset say where they lie now.
+report_steps or every epoch. With --from, a trial of a run is trained again and compared with its
+reports. It needs the same data as the run; --data-dir or --dataset say where these data are now.
 
-Exit status: 0; 1 when the loss diverged, or a trial trained again did not match; 2 for bad input.
+Exit status: 0; 1 when the loss diverged, or when a trial of a run did not match; 2 for bad input.
 """
 
 import argparse
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from ffnet.training.trainer import Trainer
 
 MOVED = ("dataset", "data_dir")
-"""Fields that say where the data of a run lie now; their digest must be that of the run."""
+"""Fields that say where the data of a run are now. The data themselves must be the same."""
 
 COMPARED = ("train_loss", "val_loss", "val_accuracy")
 
@@ -55,10 +55,10 @@ def main(argv: list[str]) -> int:
     """Parse, then train one net or a trial again."""
     flags = _parser().parse_args(argv)
     if (flags.run is None) != (flags.trial is None):
-        raise InputError("--from RUN and --trial ID go together")
+        raise InputError("--from RUN and --trial ID need each other")
     if flags.file and flags.preset:
         raise InputError(
-            f"a net comes from a file or from --preset, not from both. Given: {flags.file} and "
+            f"name a net by a file or by --preset, not by both. Given: {flags.file} and "
             f"--preset {flags.preset}"
         )
     if flags.run:
@@ -85,14 +85,14 @@ def _train_one(flags: argparse.Namespace) -> int:
 
 
 def _source(flags: argparse.Namespace) -> tuple[str, Values]:
-    """Where a net comes from, and its values before the flags."""
+    """(name of the net's source, the net's values without the flags)."""
     if flags.preset:
         return f"preset {flags.preset}", read_toml(presets.nets()[flags.preset])
     if not flags.file:
         return "one net", {}
     if not Path(flags.file).suffix and not Path(flags.file).exists():
         raise InputError(
-            f"a net is a TOML file; those that come with ffnet are named with --preset: "
+            f"FILE must be a TOML file; ffnet's own nets are named with --preset: "
             f"{', '.join(presets.nets())}. Given: {flags.file}"
             f"{did_you_mean(flags.file, presets.nets())}"
         )
@@ -150,7 +150,7 @@ def _trainer(data: "DataSet", config: TrialConfig, threads: int, device: str) ->
 
 
 def _reports(trainer: "Trainer", config: TrialConfig, lesson: bool) -> "Iterator[Report]":
-    """A trial's reports; or those that the lesson prints, the first after the first step."""
+    """A trial's reports. With `lesson`, as in the lesson: after steps 1, 101, 201, … for 100."""
     from ffnet.spec.trial import report_points
     from ffnet.training.loop import train
 
@@ -195,7 +195,7 @@ def _show(
     flags: argparse.Namespace, data: "DataSet", trainer: "Trainer", row: "Row",
     reports: "list[Row]", use_test: bool,
 ) -> None:  # fmt: skip
-    """Figures and TensorBoard's files, where they were asked for."""
+    """Write figures and TensorBoard's files if the flags ask for them."""
     if flags.tensorboard:
         from ffnet.report.tensorboard import write_run
 
@@ -209,7 +209,7 @@ def _show(
     name = f"{data.name}: {sizes}, {row['optimizer']}"
     drawn = {"curves": figures.curves(reports, name)}
     if row["status"] == "diverged":
-        print("no confusion matrix and no weights are drawn: the net diverged")
+        print("the net diverged, so its confusion matrix and weights are not drawn")
     else:
         drawn |= _net_figures(data, trainer, name, use_test)
     for stem, figure in drawn.items():
@@ -232,11 +232,11 @@ def _net_figures(
     return drawn
 
 
-# --- a trial once more -------------------------------------------------------------------------
+# --- a trial again -----------------------------------------------------------------------------
 
 
 def _train_again(flags: argparse.Namespace) -> int:
-    """Train a trial of a run again, and say whether each of its reports came out the same."""
+    """Train a trial of a run again, and print whether each of its reports is the same."""
     from ffnet.data.load import load
     from ffnet.run import provenance, recorded, tables
     from ffnet.training import memory
@@ -252,7 +252,7 @@ def _train_again(flags: argparse.Namespace) -> int:
     )
     if not reports:
         raise InputError(
-            f"trial {config.number} made no report (status {row['status']}): nothing to compare"
+            f"trial {config.number} has no report to compare with (status {row['status']})"
         )
     place = {name: getattr(flags, name) for name in MOVED if getattr(flags, name) is not None}
     moved = relevant({"data": document["study"]["data"] | place}, place)
@@ -260,7 +260,10 @@ def _train_again(flags: argparse.Namespace) -> int:
     provenance.check_data(document["data"], data, "the run")
     memory.check(config, data)
     if "normalized_in" not in document["data"] and data.dtype != "uint8":
-        print("the run standardised its features in float32, now float64: last digits may differ")
+        print(
+            "the run standardised its features in float32, ffnet now does in float64: last digits "
+            "may differ"
+        )
     print(data.describe())
     trainer = _trainer(data, config, document["threads"], flags.device)
     first = reports[0]["step"] == 1
@@ -281,15 +284,14 @@ def _train_again(flags: argparse.Namespace) -> int:
 
 
 def _refuse_changes(flags: argparse.Namespace) -> None:
-    """Refuse flags that would change a trial, or that a trial trained again does not heed."""
+    """Refuse flags that would change a trial, or that have no effect with --from."""
     fields = [name for name in given(flags, OneNet) if name not in MOVED]
     others = ("file", "preset", "out", "save_figures", "tensorboard")
     for name in (*fields, *(name for name in others if getattr(flags, name) is not None)):
         word = "FILE" if name == "file" else f"--{name.replace('_', '-')}"
         raise InputError(
-            f"{word} has no effect on a trial that is trained again with "
-            f"--from, as it was: leave it out. Where its data lie now is said by --data-dir or "
-            f"--dataset"
+            f"{word} has no effect with --from, which trains a trial again without changes: leave "
+            f"it out. Only --data-dir or --dataset may say where the data are now"
         )
 
 
@@ -303,7 +305,7 @@ def _must_be_writable(folder: Path | None) -> None:
     except OSError:
         writable = False
     if not writable:
-        raise InputError(f"{folder} must be a folder that can be written: name another one")
+        raise InputError(f"{folder} must be a folder that can be written: name another folder")
 
 
 def _print_differences(versions: dict[str, str]) -> None:
@@ -317,18 +319,18 @@ def _print_differences(versions: dict[str, str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser("train [FILE] [options]", __doc__)
     parser.add_argument(
-        "file", nargs="?", metavar="FILE", help="TOML file of one net, as `ffnet best` prints it"
+        "file", nargs="?", metavar="FILE", help="TOML file of a net, such as `ffnet best` prints"
     )
     run = parser.add_argument_group("run")
     run.add_argument(
         "--preset",
         metavar="NAME",
         choices=list(presets.nets()),
-        help=f"a net that comes with ffnet: {', '.join(presets.nets())}",
+        help=f"one of ffnet's own nets: {', '.join(presets.nets())}",
     )
     run.add_argument(
         "--from", dest="run", metavar="RUN",
-        help="run of which a trial is trained again, on the data of the run",
+        help="run whose trial is trained again, on the run's data",
     )  # fmt: skip
     run.add_argument("--trial", help="with --from: number of the trial in the table")
     run.add_argument(
@@ -336,19 +338,19 @@ def _parser() -> argparse.ArgumentParser:
         metavar="cpu|gpu",
         choices=["cpu", "gpu"],
         default="cpu",
-        help="where it trains [%(default)s]",
+        help="device that trains the net [%(default)s]",
     )
     out = parser.add_argument_group("output")
     out.add_argument(
-        "--out", help="folder or URI for tables and weights, as a run [none is written]"
+        "--out", help="folder or URI of a new run with tables and weights [no run is written]"
     )
     out.add_argument(
         "--save-figures", type=Path, metavar="DIR",
         help="folder for figures as PNG, PDF and SVG: curves, confusion matrix and, for images, "
-        "first-layer weights [none are drawn]",
+        "first-layer weights [no figures]",
     )  # fmt: skip
     out.add_argument(
-        "--tensorboard", type=Path, metavar="DIR", help="folder for event files [none are written]"
+        "--tensorboard", type=Path, metavar="DIR", help="folder for event files [no event files]"
     )
     add_flags(parser, OneNet)
     return parser

@@ -4,11 +4,11 @@
   ffnet tune cifar10 --data-dir ~/data --trials 64
   ffnet submit -- tune digits        on a cluster: see cluster/README.md
 
-Every field of the study is also a flag; [in brackets] is what holds where neither the file nor a
-flag says otherwise. A switch needs no value: --batch-norm means true, --no-batch-norm false.
+Every field of the study is also a flag. [In brackets] is its default. A switch needs no value:
+--batch-norm means true, --no-batch-norm means false.
 
 Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 stop the study cleanly: its progress is saved. The same command
-with --out and --resume goes on with it, also after a kill; more --trials or --epochs extend it.
+with --out and --resume continues it, even after a kill; more --trials or --epochs extend it.
 
 Exit status: 0; 1 when no trial finished or more than max_failed failed; 2 for bad input; 75 when a
 signal stopped the study; 130 when a signal stopped it before it had begun, or a second signal
@@ -53,10 +53,10 @@ def main(argv: list[str]) -> int:
     if flags.resume and not flags.out:
         raise InputError("--resume needs --out with the folder of the run")
     if flags.retry_failed and not flags.resume:
-        raise InputError("--retry-failed goes with --resume: a new study has no failed trials")
+        raise InputError("--retry-failed needs --resume: a new study has no failed trials")
     flags.study = found(flags.study)
     values, recorded = read_study(flags.study), is_of_run(flags.study)
-    if flags.resume and holds_a_study(flags.out):  # it may be older than a rule
+    if flags.resume and holds_a_study(flags.out):  # the run may be older than some rules
         values, said = as_begun(relevant(values), flags.out)
         print("\n".join(said), end="\n" if said else "")
         recorded = True
@@ -68,8 +68,8 @@ def main(argv: list[str]) -> int:
 
     address = ray_address(flags.address)
     if address is None:
-        scratch.base()  # refuse a place for Ray's files before anything is written
-    scratch.clear_killed()  # also when nothing is left to train
+        scratch.base()  # refuses a folder that Ray's files cannot use, before anything is written
+    scratch.clear_killed()  # also if nothing is left to train
     out = flags.out or new_place(study.name)
     data = load(study.data)
     with held(RunFolder.at(out)) as hold, output.screen() as screen, LiveLine(screen) as live:
@@ -98,11 +98,11 @@ def _run(
     try:
         if not past.trials or past.left(study):
             live.begin(f"connecting to {address}" if address else "starting Ray")
-        with held_back():  # an import that is interrupted fails in ways of its own
+        with held_back():  # a signal during an import of Ray leads to unclear errors
             from ffnet.tuning.driver import run_study  # imports Ray: seconds
 
         recorder = run_study(study, data, address, past, hold, live)
-    except RunError:  # its tables are saved elsewhere, and --resume needs the rest
+    except RunError:  # keep the folder: --resume needs it with the tables that are saved elsewhere
         raise
     except BaseException as error:
         live.clear()
@@ -118,16 +118,16 @@ def _run(
 
 
 def _say_what_is_left(folder: RunFolder, argv: list[str]) -> None:
-    """What a study leaves that a signal ended at once."""
+    """Print what a study has saved when a signal stopped it at once."""
     if not folder.begun():
         print("stopped before the first trial: nothing is kept")
         return
-    print(f"stopped at once; what was reported until then is in {folder}")
+    print(f"stopped at once; the reports until then are in {folder}")
     print(f"go on:   {shlex.join(_resuming(argv, folder))}")
 
 
 def _say_what_goes_on(past: "Past", folder: RunFolder, study: Study) -> None:
-    """What --resume finds, in one line or two."""
+    """Print in one or two lines what --resume will train."""
     if not past.left(study):
         failed = any(row["status"] == Status.FAILED for row in past.trials)
         retry = ", --retry-failed tries failed trials again" if failed else ""
@@ -136,15 +136,16 @@ def _say_what_goes_on(past: "Past", folder: RunFolder, study: Study) -> None:
             f"--epochs extend the study{retry}"
         )
         return
-    print(f"going on after {len(past.trials) - len(past.unfinished(study))} trials that have ended")
+    ended = len(past.trials) - len(past.unfinished(study))
+    print(f"going on after {ended} trials that have ended")
     longer = [
         r["trial"] for r in past.trials if r["status"] == Status.DONE and past.goes_on(r, study)
     ]
     if longer:
         anew = sum(not folder.checkpoint(number).exists() for number in longer)
         print(
-            f"{len(longer)} trials that were done train on to {study.budget.epochs} epochs; {anew} "
-            f"of them begin again, to the same bits, as only the best keep their checkpoints"
+            f"{len(longer)} finished trials train on to {study.budget.epochs} epochs; {anew} of "
+            f"them begin again, with the same results, because only the best keep checkpoints"
         )
 
 
@@ -158,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     run = parser.add_argument_group("run")
     run.add_argument("--out", help="folder or URI (s3://, gs://) of the results [runs/NAME-TIME]")
     run.add_argument(
-        "--resume", action="store_true", help="go on with the study in --out, if it holds one"
+        "--resume", action="store_true", help="continue the study in --out, if there is one"
     )
     run.add_argument(
         "--retry-failed", action="store_true", help="with --resume: train failed trials again"
@@ -169,7 +170,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _resuming(argv: list[str], folder: RunFolder) -> list[str]:
-    """The command that goes on with the study."""
+    """The command that continues the study."""
     words = [*_itself(), "tune", *argv]
     if not any(word.partition("=")[0] == "--out" for word in argv):
         words += ["--out", _near(folder.place)]
@@ -199,7 +200,7 @@ def _summarise(study: Study, recorder: "Recorder", folder: "RunFolder", seconds:
 
 
 def _end(study: Study, recorder: "Recorder") -> int:
-    """The exit status; raises RunError when the run could not be written."""
+    """The exit status. Raises RunError if the run could not be written."""
     if recorder.interrupted:
         return os.EX_TEMPFAIL
     recorder.writer.refuse_given_up("--resume")
@@ -208,7 +209,7 @@ def _end(study: Study, recorder: "Recorder") -> int:
 
 
 def _itself() -> list[str]:
-    """How this command is called from here."""
+    """The words with which the user calls ffnet in this folder."""
     script = Path(sys.executable).with_name("ffnet")
     if shutil.which("ffnet") == str(script):
         return ["ffnet"]
@@ -216,6 +217,6 @@ def _itself() -> list[str]:
 
 
 def _near(path: str | Path) -> str:
-    """The path from here, when it lies below."""
+    """A path relative to the working directory if it is below, else the path itself."""
     below = Path(path).is_relative_to(Path.cwd())
     return str(Path(path).relative_to(Path.cwd()) if below else path)
