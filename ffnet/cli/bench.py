@@ -4,7 +4,7 @@
   ffnet bench dense --data-dir ~/data      the preset mnist-dense
   ffnet bench presets --data-dir ~/data    all presets, three seeds each
   ffnet bench ways --data-dir ~/data       an epoch, for each api of a net
-  ffnet bench steps                        a training step, for each width and api
+  ffnet bench steps                        a step, for each width and api
 
 `sweep` compares ffnet with a plain TensorFlow loop in one warm process, and with its peer: Ray Tune
 with Keras `fit` and reused actors (jobs/peers/). Only one of them runs at a time. Fit time is the
