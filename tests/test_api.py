@@ -114,7 +114,7 @@ def test_pixels_are_whole_numbers_and_predictions_are_the_digits(tmp_path: Path)
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: ffnet.train(hiden_sizes=[8]), r"no field hiden_sizes \(did you mean hidden_sizes\?"),
+        (lambda: ffnet.train(hiden_sizes=[8]), r"hiden_sizes \(did you mean hidden_sizes\?"),
         (lambda: ffnet.train(epochs=0), "greater than or equal to 1"),
         (lambda: ffnet.train(cast(Any, 3)), "a net is a path, a name, a dict"),
         (lambda: ffnet.train(device="tpu"), "device must be cpu or gpu. Given: tpu"),
