@@ -4,11 +4,11 @@
   python tests/chaos.py --only asha:tpe,nodes --kills 20 --seed 7 --json figures.json
   python tests/chaos.py --quick                            two combinations, about a minute
 
-For those who develop ffnet. Studies of every scheduler with every search run as users run them;
-their drivers and workers are killed with SIGKILL and frozen. Others run on three nodes that are
-killed (`nodes`), on a disk that fills (`disk`, where root may mount one) and in an S3 store that
-goes away (`store`). Each is resumed until it has ended. The tables are read all the while. Exit
-status: 0 when nothing was lost, doubled or changed; 1 when something was.
+For developers of ffnet. Studies of every scheduler with every search run as users run them, and
+their drivers and workers are frozen, or killed with SIGKILL. Other studies run on three nodes that
+are killed (`nodes`), on a disk that becomes full (`disk`, only if root may mount one) and in an S3
+store that goes away (`store`). Each study is resumed until it has ended, and the tables are read
+all the time. Exit status: 0 if nothing was lost, doubled or changed; otherwise 1.
 """
 
 import argparse
@@ -46,7 +46,7 @@ STAGES = {
     "store": ["asha:random", "median:tpe"],
 }
 ALONE = ("asha", "median", "none")
-"""Schedulers whose studies, with one trial at a time, end the same however they are disturbed."""
+"""Schedulers whose studies always end the same, with one trial at a time, despite disturbances."""
 
 DISTURBANCES = (
     "driver kills", "worker kills", "node kills", "freezes", "full disks", "outages",
@@ -61,13 +61,13 @@ FAULTS = (
     "second drivers", "hung", "studies that never ended", "left behind",
     "left behind while the next trained",
 )  # fmt: skip
-"""Findings of which there must be none."""
+"""Findings that must not occur."""
 
 FREEZES = ("orphan", "frozen worker", "frozen driver", "second driver")
 """Events that freeze processes; see `Run`."""
 
 SHOWN, MOST = 3, 500
-"""Cases printed of each finding, and characters of each; the file of --json has all."""
+"""How many cases of a finding are printed, and characters of each. The file of --json has all."""
 
 EPOCHS = 9
 DRAWN = """
@@ -85,7 +85,7 @@ learning_rate = { choice = [0.0003, 0.003, 0.03, 0.3] }
 
 
 def make_data(folder: Path) -> Path:
-    """Three classes that overlap, so that a net's accuracy tells it from others."""
+    """Make three classes that overlap, so that nets differ in their accuracy."""
     random_numbers = np.random.default_rng(0)
     y = np.arange(3000) % 3
     x = random_numbers.normal(size=(3000, 12)) + np.eye(3)[y] @ random_numbers.normal(size=(3, 12))
@@ -95,12 +95,12 @@ def make_data(folder: Path) -> Path:
 
 
 def make_case(name: str, data: Path, alone: bool = True) -> Case:
-    """A study of a combination: some trials of tiny nets.
+    """Write a study of some tiny nets for a combination.
 
     Args:
         name: SCHEDULER:SEARCH.
-        data: its data set; the study's file lies beside it.
-        alone: whether one trial runs at a time, where the scheduler allows it.
+        data: the file of the data set; the study's file is written beside it.
+        alone: whether trials run one at a time, if the scheduler allows it.
     """
     scheduler, search = name.split(":")
     # TPE draws ten trials before it learns from them.
@@ -128,7 +128,7 @@ epochs = {EPOCHS}
 
 
 def plan(kills: int, workers: int, freezes: int, dice: random.Random) -> list[Event]:
-    """Disturbances in the order in which they are to come."""
+    """Return the disturbances in their order."""
     order = ["middle", "ray", "first", "tables", "between", "middle"]
     dice.shuffle(order)
     when = itertools.cycle([*order, "end", "over"])
@@ -146,14 +146,14 @@ Make = Callable[[Case, str], Run]
 
 
 class Chaos:
-    """What was asked for: combinations and stages, some of them at the same time."""
+    """Runs the combinations and stages that the user asked for, several at the same time."""
 
     def __init__(self, asked: argparse.Namespace) -> None:
         self._asked = asked
         self.results: dict[str, Result] = {}
 
     def run(self) -> None:
-        """Run all of it, and print each part as it ends."""
+        """Run everything, and print the result of each part when it ends."""
         names = self._asked.only or [*STAGES, *COMBINATIONS]  # the longest first
         kills = shared_out(self._asked.kills, [name for name in names if name not in STAGES])
         workers = shared_out(self._asked.workers_kills, [*kills])
@@ -215,7 +215,7 @@ class Chaos:
         return result
 
     def _disturbed(self, world: World, case: Case, make: Make, events: list[Event]) -> Result:
-        """Run a study, as often as it takes for all events to come."""
+        """Run a study again and again until all events have happened."""
         result = Result()
         if case.decided:
             run = Run(world, case, f"{self._asked.seed}:{case.name}:whole")
@@ -234,7 +234,7 @@ class Chaos:
 
 
 def shared_out(count: int, names: Sequence[str]) -> dict[str, int]:
-    """`count` in nearly equal shares."""
+    """Divide `count` into nearly equal shares."""
     return {n: count // len(names) + (i < count % len(names)) for i, n in enumerate(names)}
 
 
@@ -242,7 +242,7 @@ def shared_out(count: int, names: Sequence[str]) -> dict[str, int]:
 
 
 def is_right(result: Result) -> bool:
-    """Whether nothing was found that must not be, and no more than an epoch a kill was repeated."""
+    """Whether there is no forbidden finding, and at most an epoch per kill was trained again."""
     kills = sum(result.done[name] for name in DISTURBANCES)
     return not any(result.findings[name] for name in FAULTS) and (
         result.done["epochs repeated"] <= kills
@@ -250,7 +250,7 @@ def is_right(result: Result) -> bool:
 
 
 def describe(name: str, result: Result) -> str:
-    """A line of what was done, then a line for each finding."""
+    """Describe in a line what was done, then each finding in a line."""
     done = ", ".join(f"{count} {what}" for what, count in result.done.items() if count)
     lines = [f"{'right' if is_right(result) else 'WRONG'}  {name}: {done}"]
     for fault, cases in result.findings.items():
@@ -260,7 +260,7 @@ def describe(name: str, result: Result) -> str:
 
 
 def figures(results: dict[str, Result]) -> dict[str, dict[str, int]]:
-    """Counts for each part, and their sum."""
+    """Return the counts of each part, and their sum."""
     total = Result()
     for name, result in results.items():
         for fault, cases in result.findings.items():
@@ -274,7 +274,7 @@ def figures(results: dict[str, Result]) -> dict[str, dict[str, int]]:
 
 
 def table(counts: dict[str, dict[str, int]]) -> str:
-    """The counts, a row for each kind."""
+    """Format the counts as a table with a row for each kind."""
     rows = [{"": what} | {name: of[what] for name, of in counts.items()} for what in counts["sum"]]
     return text.render(rows, ["", *counts], "table")
 

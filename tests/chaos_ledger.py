@@ -1,4 +1,4 @@
-"""What must hold of a run's tables while chaos goes on: reading after reading, and at the end.
+"""Checks a run's tables while it is disturbed: after each reading, and at the end.
 
 Only rows are compared here; nothing is started or killed. See chaos.py.
 """
@@ -13,11 +13,11 @@ from ffnet.run.tables import Row
 from ffnet.spec.net import MUTABLE
 
 ENDED = ("done", "pruned", "diverged")
-"""Statuses that are final. A trial that failed or was stopped may be tried again."""
+"""Statuses that never change again. A trial that failed or was stopped may be tried again."""
 
 CURVE = ("epoch", "train_loss", "val_loss", "val_accuracy")
 OWN = ("status", "seed", "epochs", "best_val_accuracy", "best_val_loss", *tables.HYPERPARAMETERS)
-"""What a trial of a study has in common with the same trial of an uninterrupted study."""
+"""Columns in which a trial must equal the same trial of an uninterrupted study."""
 
 Key = tuple[int, int]  # trial and step
 
@@ -26,18 +26,18 @@ class Ledger:
     """Compares each reading of a run's tables with the one before it.
 
     Attributes:
-        findings: name of a fault → the cases of it, each once.
-        ended: how many trials have ended, in the last reading.
-        running: numbers of the trials that run, in the last reading.
-        shares: whether a trial may go on from another one.
+        findings: {name of a fault: its cases, each once}.
+        ended: how many trials had ended in the last reading.
+        running: numbers of the trials that ran in the last reading.
+        shares: whether a trial may continue from another trial's weights (pbt).
     """
 
     def __init__(self, shares: bool) -> None:
         """Begin without a reading.
 
         Args:
-            shares: whether a trial may go on from another trial's weights (pbt). Then epochs may
-                be skipped, or trained once more with other hyper-parameters.
+            shares: whether a trial may continue from another trial's weights (pbt). Then epochs
+                may be skipped, or trained again with other hyper-parameters.
         """
         self.findings: defaultdict[str, set[str]] = defaultdict(set)
         self.ended = 0
@@ -49,12 +49,12 @@ class Ledger:
 
     @property
     def reports(self) -> int:
-        """Epochs that were seen, in a table or in a checkpoint."""
+        """How many epochs were seen, in a table or in a checkpoint."""
         return len(self._trained)
 
     @property
     def repeated(self) -> int:
-        """Epochs that were trained again after they had been trained and saved."""
+        """How many epochs were trained again although they had been saved."""
         return sum(len(self._times(key)) - 1 for key in list(self._trained))
 
     def take(self, trials: Sequence[Row], reports: Sequence[Row]) -> None:
@@ -85,14 +85,14 @@ class Ledger:
         self.running = [row["trial"] for row in trials if row["status"] == "running"]
 
     def note(self, trial: int, report: Row) -> None:
-        """Note an epoch that was trained, as a row of epochs.parquet or as a checkpoint has it."""
+        """Note a trained epoch, from a row of epochs.parquet or from a checkpoint."""
         at = report["reported_at"]
         at = datetime.fromisoformat(at) if isinstance(at, str) else at
         changing = tuple(repr(report.get(name)) for name in (*MUTABLE, "parent"))
         self._trained[trial, report["step"]].add((at, changing if self.shares else None))
 
     def close(self, trials: Sequence[Row], reports: Sequence[Row], expected: int) -> None:
-        """Compare the tables of a study that has ended with what it was to do.
+        """Check the tables of a study that has ended.
 
         Args:
             trials: rows of trials.parquet.
@@ -127,7 +127,7 @@ class Ledger:
                 self.findings["trials twice"].add(pair)
 
     def _find_gaps(self, trials: dict[int, Row], reports: Sequence[Row]) -> None:
-        """A trial that has ended must have each of its epochs."""
+        """Note a finding if a trial that has ended lacks one of its epochs."""
         have = defaultdict(set)
         for report in reports:
             have[report["trial"]].add(report["epoch"])
@@ -142,7 +142,7 @@ class Ledger:
                 self.findings["reports twice"].add(f"trial {number} ended before {sorted(more)}")
 
     def _times(self, key: Key) -> list[tuple[Any, ...]]:
-        """When an epoch was trained; under pbt, how often with the last hyper-parameters."""
+        """Return each training of an epoch; under pbt, only those with the last hyper-parameters."""
         trained = sorted(self._trained[key], key=lambda entry: entry[0])
         return [entry for entry in trained if entry[1] == trained[-1][1]]
 
@@ -150,14 +150,14 @@ class Ledger:
 def changed_decisions(
     whole: tuple[Iterable[Row], Iterable[Row]], end: tuple[Iterable[Row], Iterable[Row]]
 ) -> set[str]:
-    """How a study that was disturbed differs from the same study without a break.
+    """Compare a disturbed study with the same study without a break.
 
     Args:
         whole: trials and reports of the study without a break.
         end: trials and reports of the disturbed study.
 
     Returns:
-        A sentence for each trial whose status, hyper-parameters, seed or curve is another.
+        A sentence for each trial with a different status, hyper-parameter, seed or curve.
     """
     before, after = _by_trial(*whole), _by_trial(*end)
     found = set()

@@ -1,4 +1,4 @@
-"""One study driven through kills, freezes, a full disk or a lost store to its end; see chaos.py."""
+"""Runs a study to its end through kills, freezes, a full disk or a lost store; see chaos.py."""
 
 import os
 import random
@@ -16,10 +16,10 @@ from ffnet.run.tables import Row
 
 Tables = tuple[list[Row], list[Row]]
 
-PATIENCE = 150.0  # seconds for what must come, with the machine shared with other work
-GONE = 5.0  # seconds after a study's end for its last processes to go
-TRIES = 3  # times that a study is resumed after it ended with an error
-LOSSES = 2  # of one trial: it fails after the fourth, which is not what is tried here
+PATIENCE = 150.0  # seconds to wait for an event, as other work may share the machine
+GONE = 5.0  # seconds in which a study's last processes must end
+TRIES = 3  # how often a study is resumed after it ended with an error
+LOSSES = 2  # how often a trial loses its worker; with the fourth loss it would fail
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Case:
     """A study to disturb.
 
     Attributes:
-        name: of the combination.
-        study: its TOML file.
-        flags: of jobs/tune.py.
-        trials: how many it has.
-        shares: whether trials go on from other trials' weights (pbt).
-        decided: whether its end is the same however it is disturbed.
-        whole: tables of the same study without a break, where that is so.
+        name: the combination, SCHEDULER:SEARCH.
+        study: the study's TOML file.
+        flags: flags of jobs/tune.py.
+        trials: the number of trials.
+        shares: whether trials may continue from other trials' weights (pbt).
+        decided: whether the study always ends the same, despite disturbances.
+        whole: tables of the same study without a break, if it is `decided`.
     """
 
     name: str
@@ -47,13 +47,13 @@ class Case:
 
 @dataclass
 class Result:
-    """What was done to a study and what was found."""
+    """Counts what was done to a study, and lists the findings."""
 
     done: Counter[str] = field(default_factory=Counter)
     findings: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def add(self, other: "Result") -> None:
-        """Take another result in."""
+        """Add another result to this one."""
         self.done.update(other.done)
         for name, cases in other.findings.items():
             self.findings[name] |= cases
@@ -61,7 +61,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Event:
-    """A disturbance: what is done, and when in the life of a driver."""
+    """A disturbance: what happens, and at which moment of a driver's life."""
 
     what: str
     when: str
@@ -73,12 +73,12 @@ class Run:
     pause = 0.02  # seconds between two readings of the tables
 
     def __init__(self, world: World, case: Case, seed: str, place: str = "") -> None:
-        """Start nothing yet.
+        """Prepare the run; nothing starts yet.
 
         Args:
-            world: where it runs.
-            case: which study.
-            seed: of the random moments; names the run too.
+            world: the folders and processes to use.
+            case: the study.
+            seed: seed of the random moments, and part of the run's name.
             place: folder or URI of the run; by default a folder of the world.
         """
         self.world, self.case, self.seed = world, case, seed
@@ -93,7 +93,9 @@ class Run:
     # --- from the first driver to the end -----------------------------------------------------
 
     def through(self, events: list[Event]) -> Tables:
-        """Let the events come, in their order, until the study has ended; those that came go.
+        """Let the events happen in their order until the study has ended.
+
+        Events that have happened are removed from the list.
 
         Returns:
             The tables at the end.
@@ -110,7 +112,7 @@ class Run:
         return tables
 
     def _live(self, events: list[Event]) -> bool:
-        """The life of a driver, to a kill or to its end; returns whether the study has ended."""
+        """Run a driver until it is killed or ends. Returns whether the study has ended."""
         self._lives += 1
         life = f"{self.seed.replace(':', '-')}-{self._lives}"
         driver = Driver(self.world, life, self.arguments(), self.extra())
@@ -165,26 +167,26 @@ class Run:
         self.world.clear()
 
     def arguments(self) -> list[str]:
-        """Of jobs/tune.py: the same for the first driver and for those that resume."""
+        """Arguments of jobs/tune.py, the same for the first driver and for those that resume."""
         return [str(self.case.study), "--out", self.place, "--resume", *self.case.flags]
 
     def extra(self) -> dict[str, str]:
-        """Environment of the driver beside the world's."""
+        """Variables that are added to the driver's environment."""
         return {}
 
     # --- moments ------------------------------------------------------------------------------
 
     def _moment(self, name: str, driver: Driver) -> Callable[[], bool]:
-        """A condition that is true once a moment has come."""
+        """Return a condition that becomes true at a moment of the driver's life."""
         return getattr(self, f"_at_{name}")(driver)  # type: ignore[no-any-return]
 
     def _at_ray(self, driver: Driver) -> Callable[[], bool]:
-        """While imports are under way or Ray starts."""
+        """While the driver imports modules or Ray starts."""
         end = self._begun + self.random.uniform(0.1, 7)
         return lambda: self._slept(time.monotonic() >= end)
 
     def _at_first(self, driver: Driver) -> Callable[[], bool]:
-        """While a worker gets ready for its first trial."""
+        """While a worker prepares its first trial."""
         delay, seen = self.random.uniform(0, 4), [0.0]
 
         def come() -> bool:
@@ -235,7 +237,7 @@ class Run:
         return lambda: self._slept(self.ledger.ended >= due)
 
     def _at_over(self, driver: Driver) -> Callable[[], bool]:
-        """When all trials have ended and the driver has not."""
+        """When all trials have ended and the driver still runs."""
         return lambda: self._slept(self.ledger.ended >= self.case.trials)
 
     def _slept(self, come: bool) -> bool:
@@ -269,7 +271,7 @@ class Run:
         return False
 
     def _second_driver(self, driver: Driver) -> bool:
-        """While the driver is frozen another one must be refused: the first is not dead."""
+        """Freeze the driver; a second driver must be refused, because the first is not dead."""
         self._note("freezes")
         self._signal(driver.pid, signal.SIGSTOP)
         second = Driver(self.world, f"{driver.life}-second", self.arguments(), self.extra())
@@ -285,7 +287,7 @@ class Run:
         return False
 
     def _orphan(self, driver: Driver) -> bool:
-        """Freeze the workers, kill the driver alone, and wake them when the next driver trains."""
+        """Freeze the workers, kill only the driver, and wake them when the next driver trains."""
         self._frozen = driver.workers()
         for pid in self._frozen:
             self._signal(pid, signal.SIGSTOP)
@@ -322,7 +324,7 @@ class Run:
         self._reports = self.ledger.reports
 
     def _prove(self, driver: Driver) -> None:
-        """Once trials have gone on after what was done last, all that was done was survived."""
+        """Count all disturbances as survived once trials have trained after the last of them."""
         self._thaw(driver)
         if self.ledger.reports <= self._reports:
             return

@@ -1,4 +1,4 @@
-"""Where else chaos.py runs studies: a disk that fills, a store that goes away, three nodes."""
+"""Other stages of chaos.py: a disk that becomes full, a store that goes away, three nodes."""
 
 import errno
 import functools
@@ -14,16 +14,16 @@ from ray_nodes import RayNodes
 from s3_server import SECRET, Server
 from test_nodes import QUICK
 
-STAYS = 30.0  # seconds without room after which a driver that has not ended gets room again
+STAYS = 30.0  # after so many seconds on a full disk, a driver that still runs gets room again
 
 
 class Disk:
-    """A file system of its own, small, in memory."""
+    """A small file system in memory."""
 
     SIZE = "24m"
 
     def __init__(self, folder: Path) -> None:
-        """Mount it. Raises PermissionError where this may not be done."""
+        """Mount the file system. Raises PermissionError if the user may not mount."""
         self.folder = folder
         folder.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", f"size={self.SIZE}", "tmpfs", str(folder)]
@@ -34,7 +34,7 @@ class Disk:
         self._filler = folder / "filler"
 
     def fill(self) -> None:
-        """Leave not a byte."""
+        """Fill the disk to the last byte."""
         with self._filler.open("wb", buffering=0) as file:
             for size in (1 << 16, 1 << 10, 1):
                 try:
@@ -45,16 +45,16 @@ class Disk:
                         raise
 
     def free(self) -> None:
-        """Give the room back."""
+        """Make room again."""
         self._filler.unlink()
 
     def close(self) -> None:
-        """Take it away."""
+        """Unmount the file system."""
         subprocess.run(["umount", "-l", str(self.folder)], check=True)
 
 
 class DiskRun(Run):
-    """A run on a disk that fills and gets room again."""
+    """A run on a disk that becomes full and gets room again."""
 
     def __init__(self, disk: Disk, world: World, case: Case, seed: str) -> None:
         super().__init__(world, case, seed, str(disk.folder / "run"))
@@ -65,7 +65,7 @@ class DiskRun(Run):
         return super().arguments() + more
 
     def _full_disk(self, driver: Driver) -> bool:
-        """The driver ends with status 1 and one line, or waits until there is room again."""
+        """Fill the disk: the driver must end with status 1 and one line, or wait for room."""
         self._disk.fill()
         self._note("full disks")
         end = time.monotonic() + STAYS
@@ -103,7 +103,7 @@ class StoreRun(Run):
         return False
 
     def _outage_and_kill(self, driver: Driver) -> bool:
-        """The driver is killed while the store is away; it is there again for the next driver."""
+        """Stop the store, kill the driver, and start the store before the next driver."""
         self._note("outages")
         self._note("driver kills")
         self._go_away(lambda: driver.kill(group=True))
@@ -119,7 +119,7 @@ class StoreRun(Run):
 
 
 class Nodes:
-    """A cluster of three nodes that loses one after another, and gets a new one for each."""
+    """A cluster of three nodes. Nodes are killed one after another, and each is replaced."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -129,12 +129,12 @@ class Nodes:
         self.address, self.environment = self._cluster.address, self._cluster.environment
 
     def lose(self, which: int) -> None:
-        """Kill a node, the head excepted, and start another."""
+        """Kill a node that is not the head, and start another."""
         self._cluster.kill(self._others.pop(which))
         self._others.append(self._cluster.add(num_cpus=1))
 
     def close(self) -> None:
-        """End them all."""
+        """End all nodes."""
         self._cluster.close()
 
 

@@ -1,4 +1,4 @@
-"""What chaos.py acts on: the folders of a run, its driver and workers, the reader of its tables."""
+"""The folders and processes that chaos.py uses, and the reader of a run's tables."""
 
 import os
 import re
@@ -22,43 +22,44 @@ from ffnet.run.folder import RunFolder
 from ffnet.run.tables import Row
 
 TAG = "FFNET_CHAOS"
-"""Variable in the environment of a driver, and so of all that it starts: place and life."""
+"""Variable that marks a driver and all processes that it starts: the world and the life."""
 
 WORKER = re.compile(rb"ray::(Trial|\w*Trainable)")
 """Title of a process that runs trials."""
 
 
-ENVIRONMENT = dict(os.environ)  # of this process, as it was started
+ENVIRONMENT = dict(os.environ)  # the environment of this process at its start
 
-UNCHANGED = 0.5  # seconds after which tables are read again though nothing has changed
+UNCHANGED = 0.5  # seconds; then tables are read again even if nothing has changed
 
 
 class World:
-    """Folders that belong to one run of chaos.py, and the processes that were started in it.
+    """The folders of a run of chaos.py, and the processes that it has started.
 
     Attributes:
-        folder: for studies, data and runs.
+        folder: the folder of studies, data and runs.
         temporary: TMPDIR and RAY_TMPDIR of every driver.
     """
 
     def __init__(self, keep: Path | None = None) -> None:
-        """Make them.
+        """Make the folders.
 
         Args:
-            keep: folder that gets the runs and what drivers printed at the end; None for nowhere.
+            keep: at the end, runs and output of drivers are copied to this folder; None: not at
+                all.
         """
         self._keep = keep
-        # Short: Ray's sockets lie below it, and a socket's path has at most 107 bytes.
+        # The path is short because Ray's sockets lie below it: a socket's path may have 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="ffc-", dir="/tmp"))
         self.temporary = self.folder / "t"
         self.temporary.mkdir()
         self.tag = secrets.token_hex(4)
 
     def environment(self, life: str) -> dict[str, str]:
-        """The environment of a driver."""
+        """Return the environment of a driver."""
         own = {name: value for name, value in ENVIRONMENT.items() if not name.startswith("RAY_")}
         return own | {
-            "PYTHONPATH": str(ROOT),  # its own ffnet, wherever another is installed
+            "PYTHONPATH": str(ROOT),  # this checkout, even if another ffnet is installed
             TAG: f"{self.tag}/{life}/",
             "TMPDIR": str(self.temporary),
             "RAY_TMPDIR": str(self.temporary),
@@ -67,27 +68,27 @@ class World:
         }
 
     def processes(self, life: str = "") -> list[int]:
-        """The processes that a driver of this world started, or those of one life."""
+        """Return the processes that drivers of this world have started, or only those of a life."""
         mark = f"{TAG}={self.tag}/{life}".encode()
         return [pid for pid, environment in _environments() if mark in environment]
 
     def workers(self, life: str) -> list[int]:
-        """The processes of a life that run trials, those included that have not begun one."""
+        """Return the worker processes of a life, also workers without a trial."""
         return [pid for pid in self.processes(f"{life}/") if WORKER.match(_read(pid, "cmdline"))]
 
     def left_behind(self) -> list[str]:
-        """Processes and temporary files that are still there."""
+        """Return the processes and temporary files that are still there."""
         processes = [f"process {pid} {title(pid)}" for pid in self.processes()]
         return processes + [f"file {path}{_held(path)}" for path in self.temporary_files()]
 
     def temporary_files(self) -> list[Path]:
-        """What lies in the temporary folder. Ray keeps its folder `ray`, which may be empty."""
+        """Return the files of the temporary folder. Ray's folder `ray` may stay if it is empty."""
         ray = self.temporary / "ray"
         found = [path for path in self.temporary.iterdir() if path != ray]
         return found + ([path for path in ray.glob("session_*") if not path.is_symlink()])
 
     def clear(self) -> None:
-        """End what is still there, so that the next study begins in an empty world."""
+        """End processes and remove files, so that the next study begins in an empty world."""
         for pid in self.processes():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -99,7 +100,7 @@ class World:
             path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Leave nothing."""
+        """End all processes and remove all files."""
         self.clear()
         if self._keep:
             ignore = shutil.ignore_patterns("ray", "cache")
@@ -108,7 +109,7 @@ class World:
 
 
 def _held(path: Path) -> str:
-    """What lies in a folder, to tell whose it was."""
+    """Return the names in a folder, to find out who left it behind."""
     names = sorted(held.name for held in path.iterdir()) if path.is_dir() else []
     return f" with {', '.join(names)}" if names else ""
 
@@ -121,7 +122,7 @@ def _environments() -> Iterator[tuple[int, bytes]]:
 
 
 def _read(pid: int, name: str) -> bytes:
-    """A file of a process in /proc; empty when the process has ended."""
+    """Read a file of a process in /proc; empty if the process has ended."""
     try:
         return Path(f"/proc/{pid}/{name}").read_bytes()
     except OSError:
@@ -129,23 +130,23 @@ def _read(pid: int, name: str) -> bytes:
 
 
 def title(pid: int) -> str:
-    """The first words of a process's command line."""
+    """Return the first words of a process's command line."""
     return _read(pid, "cmdline").replace(b"\0", b" ").decode(errors="replace")[:80]
 
 
 class Driver:
-    """A `jobs/tune.py` that runs, in a session of its own; what it prints goes to files."""
+    """A running `jobs/tune.py` in its own session. Its output goes to files."""
 
     def __init__(
         self, world: World, life: str, arguments: list[str], extra: dict[str, str]
     ) -> None:
-        """Start it.
+        """Start the driver.
 
         Args:
-            world: where it runs.
-            life: names it among the drivers of the world.
-            arguments: of jobs/tune.py.
-            extra: environment beside the world's.
+            world: the folders to use.
+            life: the driver's name; drivers of a world have different names.
+            arguments: arguments of jobs/tune.py.
+            extra: variables to add to the environment.
         """
         self.life, self._world = life, world
         self._out, self._err = (world.folder / f"{life}.{name}" for name in ("out", "err"))
@@ -161,30 +162,30 @@ class Driver:
 
     @property
     def status(self) -> int | None:
-        """Its exit status, once it has ended."""
+        """Return the exit status, or None while the driver runs."""
         return self._process.poll()
 
     def errors(self) -> str:
-        """What it has printed on standard error."""
+        """Return the driver's standard error so far."""
         return self._err.read_text(errors="replace")
 
     def printed(self) -> str:
-        """What it has printed on standard output."""
+        """Return the driver's standard output so far."""
         return self._out.read_text(errors="replace")
 
     def kill(self, group: bool) -> None:
-        """SIGKILL, to its whole process group or to itself alone."""
+        """Send SIGKILL to the driver's process group, or to the driver alone."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL) if group else self._process.kill()
         self._process.wait()
 
     def workers(self) -> list[int]:
-        """Its trial processes."""
+        """Return the driver's worker processes."""
         return self._world.workers(self.life)
 
 
 class Watch(Thread):
-    """Reads the tables and the checkpoints of a run from outside, again and again.
+    """Reads the tables and checkpoints of a run again and again, as another process would.
 
     Attributes:
         ledger: gets each reading.
@@ -193,7 +194,7 @@ class Watch(Thread):
     """
 
     def __init__(self, place: str, ledger: Ledger, pause: float) -> None:
-        """Begin to read.
+        """Start reading.
 
         Args:
             place: folder or URI of the run.
@@ -219,26 +220,26 @@ class Watch(Thread):
             self._failure = error
 
     def close(self) -> None:
-        """Read no more. Raises what has ended the reading before."""
+        """Stop reading. Raises the error that stopped the reading before, if there is one."""
         self._ended.set()
         self.join()
         if self._failure:
             raise self._failure
 
     def blind(self, yes: bool) -> None:
-        """Look away while the storage cannot be read, because chaos.py has stopped it."""
+        """Pause while chaos.py has stopped the storage."""
         if yes:
             self._blind.set()
         else:
             self._blind.clear()
 
     def read(self) -> tuple[list[Row], list[Row]]:
-        """Both tables, the trials first: reports are written before trials."""
+        """Read both tables, trials first, because a run writes its reports first."""
         trials = self._table(self.run_folder.trials)
         return trials, self._table(self.run_folder.epochs)
 
     def last(self) -> tuple[list[Row], list[Row]]:
-        """Both tables at the end; no rows where they cannot be read."""
+        """Return both tables at the end; a table that cannot be read has no rows."""
         try:
             return self.read()
         except (InputError, OSError) as error:
@@ -283,10 +284,10 @@ class Watch(Thread):
 
 
 def wait(condition: Callable[[], Any], driver: Driver, seconds: float, pause: float = 0.01) -> bool:
-    """Wait for a condition; returns False when the driver has ended before.
+    """Wait for a condition. Returns False if the driver ends first.
 
     Raises:
-        TimeoutError: neither has come.
+        TimeoutError: neither happens in time.
     """
     end = time.monotonic() + seconds
     while time.monotonic() < end:

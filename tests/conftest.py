@@ -1,4 +1,4 @@
-"""What tests share: small data, the real data where there is some, jobs as users run them."""
+"""Fixtures that tests share: small data, the real data if it is there, and ways to run jobs."""
 
 import contextlib
 import importlib
@@ -30,7 +30,7 @@ Job = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def pytest_configure() -> None:
-    """Signals end what the tests start, also below `nohup` or `&`, which ignore some of them."""
+    """Restore the signals' default actions: `nohup` and `&` let child processes ignore some."""
     for number in signals.ENDING:
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
@@ -38,7 +38,7 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):  # type: ignore[no-untyped-def]
-    """With FFNET_NO_SKIPS, as in CI, a skipped test has failed: all that it needs must be there."""
+    """With FFNET_NO_SKIPS, as in CI, a skipped test fails: everything it needs must be there."""
     report = yield
     if report.skipped and os.environ.get("FFNET_NO_SKIPS"):
         report.outcome = "failed"
@@ -48,8 +48,8 @@ def pytest_runtest_makereport(item, call):  # type: ignore[no-untyped-def]
 
 @pytest.fixture(autouse=True, scope="session")
 def own_places() -> Iterator[None]:
-    """A cache and a Ray folder of the tests' own, gone afterwards."""
-    # Short: Ray's sockets lie below it, and a socket's path has at most 107 bytes.
+    """Give the tests a cache and a Ray folder, which are removed at the end."""
+    # The path is short because Ray's sockets lie below it: a socket's path may have 107 bytes.
     folder = tempfile.mkdtemp(prefix="fft-", dir="/tmp")
     before = dict(os.environ)
     ray = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
@@ -87,7 +87,7 @@ def fashion_mnist() -> Path:
 
 @pytest.fixture(scope="session")
 def blobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A set of 1,200 easy feature vectors in 3 classes, as npz."""
+    """Write 1,200 easy feature vectors of 3 classes to an npz file."""
     random = np.random.default_rng(0)
     y = np.arange(1200) % 3
     x = random.normal(size=(1200, 20)) + 3 * np.eye(3)[y] @ random.normal(size=(3, 20))
@@ -109,11 +109,11 @@ def job() -> Job:
 
 
 class RunningRay(NamedTuple):
-    """A Ray that runs, with a token of its own.
+    """A running Ray with a token.
 
     Attributes:
-        address: of its head, HOST:PORT.
-        environment: what its clients need beside the tests' own.
+        address: address of the head, HOST:PORT.
+        environment: variables that clients need.
     """
 
     address: str
@@ -126,12 +126,12 @@ info = ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False
 print("ADDRESS", info["gcs_address"], flush=True)
 sys.stdin.read()
 """
-"""Holds a Ray of two CPUs, and of a GPU that is none, until its standard input is closed."""
+"""A program: runs a Ray with two CPUs and a pretended GPU until its standard input is closed."""
 
 
 @pytest.fixture(scope="session")
 def running_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRay]:
-    """The one Ray of all studies that need no private one, in a process of its own."""
+    """Start the Ray that all studies share which need no private Ray, in another process."""
     token = tmp_path_factory.mktemp("ray") / "token"
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32))
@@ -152,7 +152,7 @@ def running_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRay
 
 @pytest.fixture(scope="session")
 def tune(running_ray: RunningRay, job: Job) -> Job:
-    """Runs a study on the tests' Ray to its end: tune("digits.toml", "--out", run, …)."""
+    """Runs a study on the shared Ray to its end: tune("digits.toml", "--out", run, …)."""
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         environment = os.environ | running_ray.environment
@@ -165,8 +165,8 @@ def tune(running_ray: RunningRay, job: Job) -> Job:
 def call() -> Job:
     """Runs a command in this process: call("table", run, "--top", 0).
 
-    It gives what `job` gives, in milliseconds. It is for what is refused, and for what needs
-    neither Ray nor TensorFlow; `cwd` and `env` are as those of `job`.
+    It returns the same as `job`, but takes milliseconds. Use it for commands that are refused, or
+    that need neither Ray nor TensorFlow. `cwd` and `env` are the same as for `job`.
     """
 
     def run(
@@ -200,23 +200,23 @@ def _set_environment(values: dict[str, str]) -> None:
 
 
 def command_line(name: str, *arguments: object) -> list[str]:
-    """The command that runs a job."""
+    """Return the command that runs a job."""
     return [sys.executable, str(ROOT / "jobs" / f"{name}.py"), *map(str, arguments)]
 
 
 def rows_of(run: str | Path) -> list[Row]:
-    """The rows of trials.parquet; none while there is no such table."""
+    """Return the rows of trials.parquet; none while the table does not exist."""
     file = RunFolder.at(run).trials
     return tables.read(file) if file.exists() else []
 
 
 def reports_of(run: str | Path) -> list[Row]:
-    """The rows of epochs.parquet."""
+    """Return the rows of epochs.parquet."""
     return tables.read(RunFolder.existing(run).epochs)
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
-    """The condition's value, once it is true."""
+    """Wait until the condition is true, and return its value."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         value = condition()
@@ -253,7 +253,7 @@ epochs = {epochs}
 
 @pytest.fixture
 def small_study(tmp_path: Path, blobs: Path) -> Path:
-    """A study of six quick trials on the blobs."""
+    """Write a study of six quick trials on the blobs."""
     path = tmp_path / "small.toml"
     path.write_text(
         f"""
@@ -279,7 +279,7 @@ def _environment(pid: str) -> dict[str, str]:
 
 
 def token_of(driver: int) -> Path | None:
-    """The token file that a child of the driver was given."""
+    """Return the token file that a child process of the driver got."""
     for process in Path("/proc").glob("[0-9]*"):
         path = _environment(process.name).get("RAY_AUTH_TOKEN_PATH")
         try:
@@ -292,6 +292,6 @@ def token_of(driver: int) -> Path | None:
 
 
 def processes_with(token: str) -> list[str]:
-    """Processes that were given a token, by its path."""
+    """Return the processes that have the path of a token in their environment."""
     pids = [process.name for process in Path("/proc").glob("[0-9]*")]
     return [pid for pid in pids if _environment(pid).get("RAY_AUTH_TOKEN_PATH") == token]

@@ -19,12 +19,12 @@ RANDOM = np.random.default_rng(0)
 
 
 def loaded(dataset: object, **fields: Any) -> DataSet:
-    """The data set at a path."""
+    """Load the data set at a path."""
     return load(Data(dataset=str(dataset), **fields))
 
 
 def refusal(dataset: object, **fields: Any) -> str:
-    """The message by which a data set is refused: one line."""
+    """Return the message with which a data set is refused: a single line."""
     with pytest.raises(InputError) as caught:
         loaded(dataset, **fields)
     message = str(caught.value)
@@ -34,7 +34,7 @@ def refusal(dataset: object, **fields: Any) -> str:
 
 
 def write(path: Path, metadata: dict[bytes, bytes] | None = None, /, **columns: Any) -> Path:
-    """A Parquet file with columns a, b and label, but for those given; None leaves one out."""
+    """Write a Parquet file with columns a, b and label. `None` leaves a column out."""
     columns = {"a": np.arange(N) * 1.0, "b": RANDOM.normal(size=N), "label": LABELS} | columns
     table = pa.table({name: column for name, column in columns.items() if column is not None})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,12 +43,12 @@ def write(path: Path, metadata: dict[bytes, bytes] | None = None, /, **columns: 
 
 
 def savez(path: Path, **arrays: Any) -> Path:
-    """An npz file."""
+    """Write an npz file."""
     np.savez(path, allow_pickle=True, **arrays)
     return path
 
 
 def original(data: DataSet) -> Any:
-    """The features of all parts as they stood in the file, by the statistics noted."""
+    """Return the features of all parts before they were standardised."""
     parts = [data.train, data.validation, *([data.test] if data.test else [])]
     return np.concatenate([part.x for part in parts]).astype(np.float64) * data.std + data.mean

@@ -27,14 +27,14 @@ def _idx_seeds() -> list[bytes]:
 
 @fuzzed("idx", _idx_seeds, words=[struct.pack(">I", n) for n in (0, 1, 6, 2**31, 2**32 - 1)])
 def idx_file(data: bytes, folder: Path) -> object:
-    """One IDX file."""
+    """Read an IDX file."""
     path = folder / "train-images-idx3-ubyte"
     path.write_bytes(data)
     return idx.read_file(path)
 
 
 def _batch(protocol: int, rows: int = 2) -> bytes:
-    """A batch as Python 3 writes it."""
+    """Write a batch as Python 3 does."""
     data = np.arange(rows * 3072, dtype=np.uint8).reshape(rows, 3072)
     names = [b"airplane_s_000004.png", b"automobile_s_000012.png"]
     batch = {b"batch_label": b"batch 1", b"labels": [6, 9], b"data": data, b"filenames": names}
@@ -49,7 +49,7 @@ def _pickle_seeds() -> list[bytes]:
 
 @fuzzed("pickle", _pickle_seeds, words=[*pickled._OPCODES, *(f"I{n}\n".encode() for n in (0, 9))])
 def pickle_(data: bytes, folder: Path) -> object:
-    """A pickle of arrays, down to the arrays' bytes."""
+    """Read a pickle of arrays, with the bytes of the arrays."""
     try:
         value = pickled.load(data)
         arrays = value.values() if isinstance(value, dict) else []
@@ -59,7 +59,7 @@ def pickle_(data: bytes, folder: Path) -> object:
 
 
 def _cifar_seeds() -> list[bytes]:
-    """An archive unpacked, and as many bytes of a folder's files, one after the other."""
+    """Return an unpacked archive, and the joined files of a folder."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as archive:
         for i, name in enumerate(cifar_batches.FILES):
@@ -72,7 +72,7 @@ def _cifar_seeds() -> list[bytes]:
 
 @fuzzed("cifar", _cifar_seeds, words=[b"data_batch_1", b"fine_labels", b"0", b"2", bytes(512)])
 def cifar(data: bytes, folder: Path) -> object:
-    """An archive of batches, which is packed here, as else its checksum would always be wrong."""
+    """Read an archive of batches. It is packed here: otherwise its checksum would be wrong."""
     path = folder / "cifar-10-python.tar.gz"
     packed = gzip.compress(data, 1)
     cut = zlib.crc32(data) % 8 == 0
@@ -109,5 +109,5 @@ def _image_seeds() -> list[bytes]:
 
 @fuzzed("images", _image_seeds, words=[b"IHDR", b"tRNS", b"acTL", b"Exif\0\0", b"\xff\xd9", b"NET"])
 def images_(data: bytes, folder: Path) -> object:
-    """One encoded image."""
+    """Read an encoded image."""
     return images.decode([data], 1, str(folder / "a.parquet"))

@@ -21,7 +21,7 @@ from fuzzing import fuzzed
 
 
 class Value:
-    """What a checkpoint needs of a variable of TensorFlow."""
+    """Has the attributes of a TensorFlow variable that a checkpoint needs."""
 
     def __init__(self, array: np.ndarray) -> None:
         self.array = array
@@ -31,7 +31,7 @@ class Value:
 
 
 def _checkpoints() -> list[bytes]:
-    """Two of today's version, one of version 1."""
+    """Return two checkpoints of today's version and one of version 1."""
     weights = [np.arange(12, dtype=np.float32).reshape(3, 4), np.zeros(4, np.float32)]
     report = dict.fromkeys(checkpoints.NEEDED, 1) | {"node": "here", "val_loss": 0.1}
     reports = [report | dict.fromkeys(("started_at", "reported_at"), "2026-01-01T00:00:00")]
@@ -50,7 +50,7 @@ def _checkpoints() -> list[bytes]:
 
 @fuzzed("checkpoint", _checkpoints, words=[b"\x93NUMPY\x01\x00", b"'|O'", b"'<f4'", b"(9, 9)"])
 def checkpoint(data: bytes, folder: Path) -> object:
-    """A checkpoint, of either version."""
+    """Read a checkpoint of either version."""
     return checkpoints.parse(data)
 
 
@@ -61,7 +61,7 @@ BASE = NetSpec().model_dump() | Training().model_dump()
 
 
 def _trials() -> list[bytes]:
-    """Tables of no, of three and of forty trials."""
+    """Return tables of 0, 3 and 40 trials."""
     figures: tables.Row = {
         "best_val_accuracy": 0.5,
         "last_val_loss": 1.5,
@@ -103,7 +103,7 @@ def _table(data: bytes, path: Path) -> list[tables.Row]:
 
 @fuzzed("trials", _trials, words=[b"PAR1", *(status.encode() for status in tables.Status)])
 def trials(data: bytes, folder: Path) -> None:
-    """trials.parquet, and what is made from its rows."""
+    """Read trials.parquet and use its rows."""
     rows = _table(data, folder / "trials.parquet")
     study = Study.model_validate({"space": {"learning_rate": {"uniform": [0.1, 0.2]}}}).resolved()
     for style in ("table", "json"):
@@ -115,7 +115,7 @@ def trials(data: bytes, folder: Path) -> None:
 
 @fuzzed("epochs", _epochs, words=[b"PAR1", b"val_loss", b"epoch"])
 def epochs(data: bytes, folder: Path) -> None:
-    """epochs.parquet, and the curves made from it."""
+    """Read epochs.parquet and draw curves from it."""
     reports = _table(data, folder / "epochs.parquet")
     rows = [{"trial": n, "status": "done"} for n in range(2)]
     tensorboard.write_run(folder / "board", rows, reports, Tuning())
@@ -137,7 +137,7 @@ def _documents() -> list[bytes]:
 
 @fuzzed("document", _documents, words=[b"null", b"{}", b"[]", b"1e999", b"NaN", b"-1", b'"a"'])
 def document(data: bytes, folder: Path) -> None:
-    """The study.json of a run, and what is made from it."""
+    """Read the study.json of a run and use it."""
     (folder / "study.json").write_bytes(data)
     content = recorded.read_study_json(RunFolder.at(folder))
     default_columns(content["study"])

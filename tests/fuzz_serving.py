@@ -34,7 +34,7 @@ def _requests() -> list[bytes]:
 
 @fuzzed("request", _requests, words=WORDS, refusals=(Refused,))
 def request(data: bytes, folder: Path) -> object:
-    """A predict request to two models; refused by both or read by one."""
+    """Read a predict request with two models: one reads it, or both refuse it."""
     try:
         return rest.read(data, BYTES)
     except Refused as refused:
@@ -49,7 +49,7 @@ def _cards() -> list[bytes]:
 
 @fuzzed("card", _cards, words=WORDS)
 def card(data: bytes, folder: Path) -> object:
-    """A model's folder with such a card."""
+    """Find a model in a folder with this card."""
     (folder / "1").mkdir()
     (folder / "1" / "saved_model.pb").touch()
     (folder / "card.json").write_bytes(data)

@@ -1,4 +1,4 @@
-"""Studies from damaged files, as a TOML file and as the study.json of a run."""
+"""Fuzzed parsers of studies: TOML files and the study.json of a run; see tests/fuzzing.py."""
 
 import json
 import random
@@ -97,7 +97,7 @@ ODD: tuple[Any, ...] = (
 
 
 def _changed(draw: random.Random, tree: Any) -> Any:
-    """A tree with one of its nodes changed to something odd."""
+    """Return a tree with an odd value in place of one of its nodes."""
     if not isinstance(tree, dict | list) or not tree or draw.random() < 0.15:
         return draw.choice(ODD)
     copy: Any = tree.copy()
@@ -113,7 +113,7 @@ def _changed(draw: random.Random, tree: Any) -> Any:
 
 @fuzzed("study_values", lambda: [b"0123456789" * 4])
 def study_values(data: bytes, folder: Path) -> None:
-    """The values of a study whose tree was changed, not its text."""
+    """Validate a study with an odd value. The input changes the values, not the text."""
     draw = random.Random(data)
     values = tomllib.loads(draw.choice(_tomls()).decode())
     for _ in range(draw.choice((1, 1, 2, 4))):

@@ -64,7 +64,7 @@ NPZ_WORDS = [
 
 @fuzzed("npz", _npz_seeds, words=NPZ_WORDS)
 def npz(data: bytes, folder: Path) -> object:
-    """An npz file, down to the data set."""
+    """Load a data set from an npz file."""
     path = folder / "own.npz"
     path.write_bytes(data)
     return _load(path, drop_unlabelled=data[-1:] > b"\x7f")
@@ -81,13 +81,13 @@ def _npy_seeds() -> list[bytes]:
 
 @fuzzed("npz-member", _npy_seeds, words=NPZ_WORDS)
 def npz_member(data: bytes, folder: Path) -> object:
-    """An array in an archive that is whole, as the examples and as the labels."""
+    """Load an undamaged archive with a damaged array, as examples and as labels."""
     x, y, *_ = _npy_seeds()
     for name, members in {"x": {"x": data, "y": y}, "y": {"x": x, "y": data}}.items():
         with zipfile.ZipFile(folder / f"{name}.npz", "w") as archive:
             for member, content in members.items():
                 archive.writestr(f"{member}.npy", content)
-    with contextlib.suppress(InputError):  # mostly the array is one of the two at best
+    with contextlib.suppress(InputError):  # few arrays can be both examples and labels
         _load(folder / "x.npz")
     return _load(folder / "y.npz", drop_unlabelled=True)
 
@@ -134,7 +134,7 @@ PARQUET_WORDS = [
 
 @fuzzed("parquet", _parquet_seeds, words=PARQUET_WORDS)
 def parquet(data: bytes, folder: Path) -> object:
-    """A Parquet file, down to the data set; the images in it too."""
+    """Load a data set from a Parquet file, with its images."""
     path = folder / "own.parquet"
     path.write_bytes(data)
     return _load(path, drop_unlabelled=len(data) % 2 == 1)
@@ -154,7 +154,7 @@ def _metadata_seeds() -> list[bytes]:
     words=[b"null", b"{}", b"[]", b'""', b"1e400", b"-1", b'"names":', b"\\ud800", b"[" * 2000],
 )
 def parquet_metadata(data: bytes, folder: Path) -> object:
-    """Metadata of any shape under the key that the first byte says."""
+    """Load a table with odd metadata. The first byte chooses the key."""
     pixels = pa.array([[i, 0, 255, 9] for i in range(N)], pa.list_(pa.uint8(), 4))
     table = pa.table({"pixels": pixels, "label": Y, "i": Y})
     path = folder / "own.parquet"

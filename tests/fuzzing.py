@@ -2,12 +2,11 @@
 
     python tests/fuzzing.py idx pickle --inputs 100000 --seed 1 --keep found/
 
-Without a parser's name all are run. The parsers are in tests/fuzz_*.py: a function with the
-decorator `fuzzed`, which gets an input and an empty folder of its own. The inputs follow from the
-seed. They are parsed in forked processes whose memory and time are limited, so that a crash is
-seen and pinned to its input. A parser may start no process, open no connection, find no class for
-a pickle, and write nowhere but in its folder. The exit status is 1 if an input led to anything
-but a value or a refusal.
+Without names, all parsers run. They are in tests/fuzz_*.py: functions with the decorator `fuzzed`
+that get an input and an empty folder. The seed decides the inputs. Forked processes with limited
+memory and time parse them, so a crash shows which input caused it. A parser must not start a
+process, open a connection, look up a class for a pickle, or write outside its folder. The exit
+status is 1 if an input led to anything but a value or a refusal.
 """
 
 import argparse
@@ -32,23 +31,23 @@ from ffnet.errors import InputError
 Parse = Callable[[bytes, Path], object]
 
 BATCH = 500
-"""Inputs of one forked process."""
+"""How many inputs a forked process parses."""
 
 MEMORY = 1 << 30
-"""Bytes of address space that a parser may take beyond what the process has at its start."""
+"""How many bytes of address space a parser may add to the process."""
 
 CPU_SECONDS = 20
-"""Time of one input: a process that takes longer is killed by SIGPROF."""
+"""Seconds for an input. SIGPROF kills a process that takes longer."""
 
 LONGEST = 500
-"""Characters of a refusal."""
+"""A refusal may have up to so many characters."""
 
 BAD = ("traceback", "message", "stray", "crash")
 FORBIDDEN = (
     "os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "socket.connect",
     "pickle.find_class",
 )  # fmt: skip
-"""What no parser does, by the names of Python's audit events."""
+"""Python's audit events that no parser may cause."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +55,11 @@ class Fuzzed:
     """A parser under test.
 
     Attributes:
-        name: how the command line calls it.
-        seeds: gives inputs that are right, from which the damaged ones are made.
-        parse: reads an input; it may use the folder that it gets.
-        words: bytes that mean something to the parser; they are put into inputs.
-        refusals: the exceptions by which it refuses.
+        name: the parser's name on the command line.
+        seeds: returns valid inputs; damaged inputs are made from them.
+        parse: reads an input; it may write to the folder that it gets.
+        words: bytes with a meaning for the parser; they are put into inputs.
+        refusals: the exceptions with which the parser refuses an input.
     """
 
     name: str
@@ -94,7 +93,7 @@ NUMBERS = (0, 1, -1, 127, 128, 255, 256, 32767, 65535, 2**31 - 1, -(2**31), 2**3
 
 
 def mutated(draw: random.Random, seeds: Sequence[bytes], words: Sequence[bytes]) -> bytes:
-    """An input made from one of the seeds by one to eight changes."""
+    """Make an input: a seed with one to eight changes."""
     data = bytearray(draw.choice(seeds))
     for _ in range(min(8, 1 + int(draw.expovariate(0.7)))):
         draw.choice(CHANGES)(draw, data, seeds, words)
@@ -102,7 +101,7 @@ def mutated(draw: random.Random, seeds: Sequence[bytes], words: Sequence[bytes])
 
 
 def _place(draw: random.Random, data: bytearray) -> int:
-    """A position; that of the head or the tail more often, as they hold the sizes."""
+    """Choose a position, more often near the start or the end, where the sizes are."""
     near = draw.choice((len(data), len(data), 64))
     at = draw.randrange(min(near, len(data)) + 1)
     return len(data) - at if draw.random() < 0.25 else at
@@ -167,11 +166,11 @@ CHANGES = (_flip, _flip, _cut, _copy, _splice, _number, _digits, _swap, _word, _
 
 
 class Stray(BaseException):
-    """A parser did what no parser may do."""
+    """A parser did something forbidden."""
 
 
 def _watch(folder: Path) -> None:
-    """Raise Stray at what a parser must not do; for the rest of this process."""
+    """From now on, raise Stray in this process when a parser does something forbidden."""
     inside = f"{folder}/"
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -187,7 +186,7 @@ def _watch(folder: Path) -> None:
 
 
 def outcome(parser: Fuzzed, data: bytes, folder: Path) -> tuple[str, str]:
-    """What an input led to, and the message or traceback."""
+    """Parse an input. Returns what happened, and the message or traceback."""
     try:
         parser.parse(data, folder)
     except parser.refusals as refusal:
@@ -208,17 +207,17 @@ def outcome(parser: Fuzzed, data: bytes, folder: Path) -> tuple[str, str]:
 
 @dataclass
 class Tally:
-    """What the inputs of a parser led to."""
+    """Counts what happened with a parser's inputs."""
 
     counts: Counter[str]
     found: list[tuple[int, str, str]]
-    """Index, outcome and text of each input that led to anything bad."""
+    """Index, outcome and text of each input with a bad outcome."""
     most_bytes: int = 0
-    """The largest memory of a process."""
+    """The largest memory that a process took, in bytes."""
 
 
 def run(parser: Fuzzed, inputs: int, seed: int) -> Tally:
-    """Parse that many inputs in forked processes."""
+    """Parse so many inputs in forked processes."""
     tally = Tally(Counter(), [])
     seeds = parser.seeds()
     first = 0
@@ -243,7 +242,7 @@ def _input(parser: Fuzzed, seeds: Sequence[bytes], seed: int, index: int) -> byt
 def _batch(
     parser: Fuzzed, seeds: list[bytes], seed: int, batch: range, inside: Path, tally: Tally
 ) -> int:
-    """Parse a batch in one process; returns the index to go on with."""
+    """Parse a batch in a process. Returns the index of the next input."""
     reader, writer = os.pipe()
     sys.stdout.flush()
     child = os.fork()
@@ -309,7 +308,7 @@ def _parse_all(
 
 
 def main(argv: list[str]) -> int:
-    """The command line; returns the exit status."""
+    """Run the command line. Returns the exit status."""
     for path in sorted(Path(__file__).parent.glob("fuzz_*.py")):
         importlib.import_module(path.stem)
     arguments = argparse.ArgumentParser(description=__doc__)

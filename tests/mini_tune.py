@@ -1,8 +1,8 @@
-"""A stand-in for Ray Tune's controller, in this process: the order of its calls to the search, the
-scheduler and the recorder is that of ray.tune.execution.tune_controller, without workers.
+"""A stand-in for Ray Tune's controller, without workers. It calls the search, the scheduler and the
+recorder in the same order as ray.tune.execution.tune_controller.
 
-Trials are curves that follow from their numbers. A driver can be killed between any two events:
-what it leaves are the tables as they were last written, and the checkpoints as they are.
+A trial's number decides its curve. A driver can be killed between any two events; then the tables
+stay as they were last written, and the checkpoints as they are.
 """
 
 import random
@@ -29,11 +29,11 @@ PENDING, RUNNING, PAUSED, TERMINATED, ERROR = "PENDING", "RUNNING", "PAUSED", "T
 PLACE = {"node": "here", "worker": 1, "worker_memory": 1}
 
 Checkpoints = dict[int, list[Row]]
-"""Trial number → its reports so far, as a checkpoint keeps them."""
+"""{number of a trial: its reports so far, as a checkpoint keeps them}."""
 
 
 class FakeTrial:
-    """What schedulers and callbacks look at of Ray Tune's trials."""
+    """Has the attributes of Ray Tune's trials that schedulers and callbacks read."""
 
     def __init__(self, trial_id: str, config: Row) -> None:
         self.trial_id, self.config, self.status = trial_id, config, PENDING
@@ -45,7 +45,7 @@ class FakeTrial:
             checkpoint_config=SimpleNamespace(num_to_keep=None), _latest_checkpoint_result=None
         )
         self.run_metadata = SimpleNamespace(checkpoint_manager=manager)
-        self.own: list[Row] | None = None  # its reports, once a worker has it
+        self.own: list[Row] | None = None  # the trial's reports, once a worker has the trial
         self.new: list[float] = []  # epochs to come
 
     @property
@@ -66,8 +66,8 @@ class MiniTune:
     """Runs a study with `slots` workers.
 
     Attributes:
-        ends: trial number → ("diverge" | "fail", epoch), or ("lose", epoch, times).
-        steps: reports that workers trained, again or not.
+        ends: {trial number: ("diverge" | "fail", epoch) or ("lose", epoch, times)}.
+        steps: how many reports workers have trained, repeated reports included.
     """
 
     def __init__(
@@ -121,13 +121,13 @@ class MiniTune:
     # --- the loop ---
 
     def run(self) -> dict[int, Row]:
-        """To the end; the rows by number."""
+        """Run to the end. Returns {trial number: row}."""
         while self.step():
             pass
         return {n: self.recorder.writer.rows[n] for n in sorted(self.recorder.writer.rows)}
 
     def step(self) -> bool:
-        """One event; False at the end of the study."""
+        """Do the next event. Returns False at the end of the study."""
         self._fill()
         running = [trial for trial in self.trials if trial.status == RUNNING]
         if running:
@@ -171,7 +171,7 @@ class MiniTune:
             self._result(trial, last | {"earlier": earlier, "again": True, "status": "running"})
         elif end[0] == "lose" and epoch + self.every >= end[1] and end[2]:
             self.ends[trial.number] = (*end[:2], end[2] - 1)
-            if self.random.random() < 0.5:  # it was saved before it was lost
+            if self.random.random() < 0.5:  # the report was saved before the worker was lost
                 self._train(trial, min(epoch + self.every, self.study.budget.epochs))
             self._lose(trial)
         elif end[0] == "fail" and epoch + self.every >= end[1]:
@@ -182,7 +182,7 @@ class MiniTune:
             for name in ("val_accuracy", "val_loss"):
                 del diverged[name]
             self._result(trial, diverged | {"status": "diverged"}, done=True)
-        elif epoch >= self.study.budget.epochs:  # PBT: it took over weights trained to the end
+        elif epoch >= self.study.budget.epochs:  # pbt copied weights trained to the end
             self._result(trial, trial.own[-1] | {"trial": trial.number, "status": "running"})
         else:
             report = self._train(trial, min(epoch + self.every, self.study.budget.epochs))
@@ -231,7 +231,7 @@ class MiniTune:
 
 
 def judged(study: Study, rows: list[Row], reports: list[Row]) -> Past:
-    """The past as `past.read` gives it."""
+    """Return the past in the form of `past.read`."""
     rows, reports = (
         [{k: v for k, v in row.items() if v is not None} for row in table]
         for table in (rows, reports)

@@ -1,4 +1,4 @@
-"""Ray clusters of several nodes on this machine, for tests: real raylets, each its own node."""
+"""Ray clusters of several nodes on this machine, for tests. Each node is a real raylet."""
 
 import json
 import os
@@ -45,23 +45,23 @@ for line in sys.stdin:
     print(json.dumps(answers[name](**arguments)), flush=True)
 cluster.shutdown()
 """
-"""Does what each line says, and answers. A process of its own: Ray takes its settings at import."""
+"""A program: obeys each line and answers. Ray reads its settings at import, so it is a process."""
 
 
 class RayNodes:
-    """A cluster with a token of its own.
+    """A cluster with a token.
 
     Attributes:
-        address: of the head, HOST:PORT.
-        environment: what its clients need, beside the tests' own.
+        address: address of the head, HOST:PORT.
+        environment: variables that clients need.
     """
 
     def __init__(self, folder: Path, **environment: str) -> None:
-        """Start no node yet.
+        """Prepare the cluster; no node starts yet.
 
         Args:
-            folder: for the token.
-            environment: of the nodes.
+            folder: the folder of the token.
+            environment: variables for the nodes.
         """
         self._token = folder / "token"
         self._token.touch(mode=0o600)
@@ -77,33 +77,33 @@ class RayNodes:
         )  # fmt: skip
 
     def head(self, **arguments: object) -> str:
-        """Start the head, with arguments of Ray's RayParams; returns its id."""
+        """Start the head with arguments of Ray's RayParams, and return its id."""
         return str(self._ask("add", gcs_server_port=self.port, **arguments))
 
     def add(self, **arguments: object) -> str:
-        """Start a further node, likewise."""
+        """Start another node with arguments of Ray's RayParams, and return its id."""
         return str(self._ask("add", **arguments))
 
     def kill(self, node: str) -> None:
-        """Kill a node's processes, its raylet first, and give none of them notice."""
+        """Kill a node's processes with SIGKILL, its raylet first."""
         self._ask("kill", id=node)
 
     def nodes(self) -> dict[str, dict[str, float]]:
-        """Of each node alive, by its id: `cpus`, and `stored`.
+        """Return {id of a living node: its `cpus` and `stored`}.
 
-        `stored` are the bytes that objects have taken in its object store since it started, those
-        that were deleted and those that came from other nodes included, as its raylet counts them.
+        `stored` counts the bytes of all objects that were ever in the node's object store, also
+        deleted objects and objects from other nodes. The raylet counts them.
         """
         return {node.pop("id"): node for node in self._ask("nodes")}
 
     def close(self) -> None:
-        """End all that has the token, whoever started it, and see that nothing is left."""
+        """End all processes that have the token, and check that none is left."""
         assert self._host.stdin
         assert self._host.stdout
         self._host.stdin.close()
         self._host.wait(timeout=60)
         self._host.stdout.close()
-        for pid in processes_with(str(self._token)):  # of nodes that an autoscaler started
+        for pid in processes_with(str(self._token)):  # an autoscaler may have started some
             with suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
         wait_for(lambda: not processes_with(str(self._token)), seconds=20)
@@ -121,7 +121,7 @@ class RayNodes:
 
 @contextmanager
 def ray_nodes(folder: Path, **environment: str) -> Iterator[RayNodes]:
-    """A cluster that is gone after the block."""
+    """A context manager: the cluster ends with its block."""
     nodes = RayNodes(folder, **environment)
     try:
         yield nodes

@@ -1,4 +1,4 @@
-"""An object store for tests: moto's server of the S3 protocol, on this machine."""
+"""An object store for tests: moto's S3 server on this machine."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ BUCKET, SECRET = "studies", "a-secret-key-for-tests"
 
 
 class Server:
-    """An S3 server that can go away and come back with what it held."""
+    """An S3 server that can go away and come back with its content."""
 
     def __init__(self, port: int = 0) -> None:
         self._server = ThreadedMotoServer(port=port, verbose=False)
@@ -35,7 +35,7 @@ class Server:
 
 @contextmanager
 def s3_server() -> Iterator[Server]:
-    """A server with a bucket; the environment has the credentials meanwhile."""
+    """Start a server with a bucket, and put the credentials into the environment meanwhile."""
     before = dict(os.environ)
     os.environ |= {"AWS_ACCESS_KEY_ID": "an-id", "AWS_SECRET_ACCESS_KEY": SECRET}
     server = Server()

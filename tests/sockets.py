@@ -1,4 +1,4 @@
-"""Which sockets processes listen on, for tests of who can reach them."""
+"""Finds the sockets on which processes listen, for tests of who can reach them."""
 
 import re
 import subprocess
@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 LOOPBACK = ("0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000")
-"""127.0.0.1, the same for a socket of IPv6, and ::1, as /proc writes them."""
+"""127.0.0.1, its form as an IPv6 address, and ::1, as /proc writes them."""
 
 
 def sessions(*leaders: int) -> list[int]:
-    """All processes of the sessions that these processes lead."""
+    """Return all processes of the sessions that these processes lead."""
     listed = subprocess.run(
         ["ps", "-e", "-o", "pid=,sess="], capture_output=True, text=True, check=True
     ).stdout
@@ -19,7 +19,7 @@ def sessions(*leaders: int) -> list[int]:
 
 
 def open_files(pid: int) -> list[str]:
-    """What a process has open; nothing when it has ended."""
+    """Return the open files of a process; none if the process has ended."""
     try:
         return [str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()]
     except OSError:
@@ -27,7 +27,7 @@ def open_files(pid: int) -> list[str]:
 
 
 def listening(pids: Iterable[int]) -> list[tuple[str, int]]:
-    """The sockets on which processes listen, TCP and UDP: address as /proc writes it, and port."""
+    """Return (address as in /proc, port) of each TCP or UDP socket on which processes listen."""
     names = {name for pid in pids for name in open_files(pid)}
     inodes = {name[8:-1] for name in names if re.fullmatch(r"socket:\[\d+\]", name)}
     found = []
@@ -41,5 +41,5 @@ def listening(pids: Iterable[int]) -> list[tuple[str, int]]:
 
 
 def in_reach_of_others(pids: Iterable[int]) -> list[tuple[str, int]]:
-    """Those of the sockets that are not on loopback alone."""
+    """Return the sockets that other machines can reach."""
     return [pair for pair in listening(pids) if pair[0] not in LOOPBACK]
