@@ -142,7 +142,7 @@ class Ledger:
                 self.findings["reports twice"].add(f"trial {number} ended before {sorted(more)}")
 
     def _times(self, key: Key) -> list[tuple[Any, ...]]:
-        """Return each training of an epoch; under pbt, only those with the last hyper-parameters."""
+        """Return each training of an epoch; under pbt only with the last hyper-parameters."""
         trained = sorted(self._trained[key], key=lambda entry: entry[0])
         return [entry for entry in trained if entry[1] == trained[-1][1]]
 
