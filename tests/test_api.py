@@ -1,4 +1,4 @@
-"""ffnet from Python: scripts, notebooks, and what they find afterwards in their process."""
+"""ffnet from Python, in scripts and notebooks; it leaves their process as it was."""
 
 import os
 import subprocess
@@ -39,7 +39,7 @@ CODE: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def frame() -> Any:
-    """Three classes that one feature tells apart, as a table with names."""
+    """Make a table with named columns and three classes that one feature separates."""
     x = np.random.default_rng(0).normal(size=(300, 4))
     species = np.array(["setosa", "versicolor", "virginica"])[np.digitize(x[:, 0], [-0.5, 0.5])]
     return pa.table({f"f{i}": x[:, i] for i in range(4)} | {"species": species})
@@ -184,7 +184,7 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_a_notebook_runs_a_study_and_is_afterwards_as_before(tmp_path: Path) -> None:
-    """As a user's own: its study, its table as a DataFrame, its best net, a prediction."""
+    """Do what a user does: run a study, read its table, load its best net, predict."""
     sources = [
         f"{STATE}\nimport ffnet\nbefore = state()",
         f"run = ffnet.tune({STUDY!r}, out='run')",

@@ -1,4 +1,4 @@
-"""A study on a cluster that starts nodes for trials that wait, and ends those that are idle."""
+"""A study on a cluster that starts nodes for waiting trials, and ends idle nodes."""
 
 import os
 import subprocess
@@ -16,19 +16,19 @@ from ray_nodes import RayNodes, ray_nodes
 
 pytestmark = pytest.mark.slow
 
-MOST, TRIALS = 2, 4  # workers that the cluster grows to; trials of the study
-HEAD = "f" * 51 + "00000"  # the id that Ray's stand-in for a cloud expects of the head
+MOST, TRIALS = 2, 4  # the cluster's largest number of workers; trials of the study
+HEAD = "f" * 51 + "00000"  # Ray's stand-in for a cloud expects this id of the head
 
 
 @contextmanager
 def growing(folder: Path, autoscaler: str) -> Iterator[RayNodes]:
-    """A head that runs no trials, as those of cluster/, and nodes of one CPU for trials that wait.
+    """Start a head that runs no trials, and a cloud that adds nodes with one CPU when trials wait.
 
-    The cloud is the one that Ray has for tests: what it starts is a raylet on this machine.
+    The cloud is the one that Ray has for tests: each node is a raylet on this machine.
 
     Args:
-        folder: for the cluster's files.
-        autoscaler: v2, of `ray up` and KubeRay, or v1, of `ray start --autoscaling-config`.
+        folder: folder for the cluster's files.
+        autoscaler: v2 (`ray up` and KubeRay use it) or v1 (`ray start --autoscaling-config`).
     """
     settings = {
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
@@ -51,7 +51,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayNodes]:
 
 
 def configuration(address: str) -> dict[str, object]:
-    """What `ray start --autoscaling-config` takes; idle nodes end after three seconds."""
+    """Return the file for `ray start --autoscaling-config`; idle nodes end after 3 seconds."""
     steps = ("setup", "head_setup", "worker_setup", "initialization", "head_start_ray")
     return {
         **{f"{step}_commands": [] for step in (*steps, "worker_start_ray")},
@@ -84,7 +84,7 @@ def configuration(address: str) -> dict[str, object]:
 
 
 def status(nodes: RayNodes) -> str:
-    """What `ray status` prints."""
+    """Return the output of `ray status`."""
     code = "from ray.scripts.scripts import cli; cli()"
     return subprocess.run(
         [sys.executable, "-c", code, "status", "--address", nodes.address],
@@ -94,13 +94,13 @@ def status(nodes: RayNodes) -> str:
 
 @pytest.fixture
 def study_file(tmp_path: Path, blobs: Path) -> Path:
-    """A study of trials that take some seconds each, none of them pruned."""
+    """Write a study without pruning, whose trials take some seconds each."""
     path = tmp_path / "four.toml"
     return unpruned_study(path, blobs, TRIALS, epochs=60, training="batch_size = 4")
 
 
 def run(nodes: RayNodes, *arguments: object) -> list[int]:
-    """Run a study to its end; the workers that the cluster had, at each change."""
+    """Run a study to its end. Returns the number of the cluster's workers at each change."""
     driver = subprocess.Popen(
         command_line("tune", *arguments, "--address", nodes.address),
         env=os.environ | nodes.environment, stdout=subprocess.DEVNULL,
@@ -122,7 +122,7 @@ def run(nodes: RayNodes, *arguments: object) -> list[int]:
 def test_nodes_come_for_trials_that_wait_and_go_when_idle(
     cluster: RayNodes, study_file: Path, tmp_path: Path
 ) -> None:
-    """Each node has room for one trial, so trials at the same time are on as many nodes."""
+    """Each node has room for one trial, so trials that run at the same time use several nodes."""
     out = tmp_path / "run"
     seen = run(cluster, study_file, "--out", out)
     assert seen[0] == 0

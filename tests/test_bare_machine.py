@@ -1,4 +1,4 @@
-"""What ffnet does without git, without a locale, and with folders of odd names."""
+"""ffnet without git, without a locale, and with folders of odd names."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def test_the_commit_is_that_of_ffnets_own_checkout(
 
 @pytest.fixture(scope="module")
 def run_of_odd_name(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """A run's folder with all that a folder's name can have in UTF-8."""
+    """Make a run's folder whose name has odd characters of UTF-8."""
     name = "a b%20c?d#e×→…\n\t'\"\\$(x)*"
     name += "é" * ((255 - len(name.encode())) // 2)
     folder = RunFolder.create(tmp_path_factory.mktemp("odd") / name)
@@ -172,7 +172,7 @@ def test_a_temporary_folder_of_a_killed_process_goes_at_the_next_start(
 
 @pytest.fixture
 def never_begun(tmp_path: Path) -> RunFolder:
-    """What a study leaves that was killed before its first trial."""
+    """Make what a study leaves if it is killed before its first trial."""
     folder = RunFolder.create(tmp_path / "run")
     storage.write_json(folder.study, {"study": {}, "data": {}, "versions": {}})
     tables.write(folder.trials, [], tables.TRIALS)

@@ -1,4 +1,4 @@
-"""`ffnet best` prints a trial as a file of one net, which trains that net again."""
+"""`ffnet best` prints a trial as a file for `ffnet train`, which trains the same net again."""
 
 import tomllib
 from pathlib import Path
@@ -48,7 +48,7 @@ def row(number: int, **columns: Any) -> Row:
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    """Trial 2 is the best, and was pruned; trial 3 took over weights of trial 1."""
+    """Write a run: trial 2 is the best and was pruned; trial 3 continued from trial 1's weights."""
     folder = RunFolder.at(tmp_path / "run")
     folder.begin()
     storage.write_json(folder.study, provenance.new_study_json(STUDY.resolved(), load(Data()), 1))

@@ -1,4 +1,4 @@
-"""The cache of decoded images: mapped the second time, never believed when it may be wrong."""
+"""The cache of decoded images: it is used the second time, but never if it may be wrong."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ Way = Callable[[Path], None]
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file that is decoded; the cache lies beside it."""
+    """Write a file to decode; the cache lies beside it."""
     monkeypatch.setenv("FFNET_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "a.parquet"
     path.write_bytes(b"content")
@@ -36,7 +36,7 @@ def read(source: Path, decode: Callable[[], Any] = lambda: IMAGES) -> Any:
 
 
 def cached(source: Path) -> Path:
-    """The one file of the cache."""
+    """Return the only file of the cache."""
     (path,) = (source.parent / "cache").iterdir()
     return path
 
@@ -67,7 +67,7 @@ def test_cached_images_are_for_their_user_alone(source: Path) -> None:
 
 
 def lying(shape: Any, pixels: bytes) -> bytes:
-    """A file of the cache with the right checksum of these."""
+    """Write a cache file with wrong content but the right checksum."""
     rest = json.dumps(shape).encode().ljust(96) + pixels
     return hashlib.sha256(rest).digest() + rest
 

@@ -1,4 +1,4 @@
-"""The chaos command: its comparisons find what doctored tables hide, and a short run of it."""
+"""The chaos command: it finds the faults in falsified tables; and a short run of it."""
 
 import json
 import random
@@ -41,19 +41,19 @@ def report(number: int, epoch: int) -> Row:
 
 
 def half() -> Tables:
-    """A trial that is done, one that was pruned and one that runs."""
+    """Return a trial that is done, a trial that was pruned, and a trial that runs."""
     trials = [trial(0, "done", 3), trial(1, "pruned", 1), trial(2, "running", 2)]
     return trials, [report(*key) for key in ((0, 1), (0, 2), (0, 3), (1, 1), (2, 1), (2, 2))]
 
 
 def whole() -> Tables:
-    """The same study at its end."""
+    """Return the same study at its end."""
     trials, reports = half()
     return [*trials[:2], trial(2, "done", 3)], [*reports, report(2, 3)]
 
 
 def findings(*readings: Tables, shares: bool = False) -> dict[str, int]:
-    """What a ledger finds in readings of which the last is the end."""
+    """Return what a ledger finds in these readings; the last reading is the study's end."""
     ledger = Ledger(shares)
     for reading in readings[:-1]:
         ledger.take(*reading)
@@ -206,7 +206,7 @@ def test_what_stays_behind_is_found_and_cleared(world: World) -> None:
         assert world.processes("first-1/") == [process.pid]
         assert world.processes("first-2/") == []
         assert len(world.left_behind()) == 3
-        threading.Thread(target=process.wait).start()  # nobody must be left to be waited for
+        threading.Thread(target=process.wait).start()  # reaps the process, so that no zombie stays
         world.clear()
         assert world.left_behind() == []
     finally:

@@ -1,4 +1,4 @@
-"""Checkpoints say when they are damaged, and the one before is kept."""
+"""A damaged checkpoint is noticed, and the checkpoint before it is kept."""
 
 import io
 import json
@@ -41,7 +41,7 @@ def values(of: list[tf.Variable]) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def whole() -> bytes:
-    """A checkpoint of today's version."""
+    """Return the bytes of a checkpoint of today's version."""
     file = io.BytesIO()
     checkpoints.write(file, 40, REPORTS, variables())
     return file.getvalue()
@@ -49,7 +49,7 @@ def whole() -> bytes:
 
 @pytest.fixture(scope="module")
 def old() -> bytes:
-    """A checkpoint of version 1, which has no checksum."""
+    """Return the bytes of a checkpoint of version 1, which has no checksum."""
     file = io.BytesIO()
     np.save(file, 40)
     np.save(file, json.dumps(REPORTS))
@@ -59,7 +59,7 @@ def old() -> bytes:
 
 
 def changed(content: bytes, draw: random.Random) -> bytes:
-    """With one to sixteen bytes changed, at random places or in a row, or a part cut or doubled."""
+    """Change one to sixteen bytes, scattered or in a row, or cut or double a part."""
     data = bytearray(content)
     kind = draw.choice(("places", "places", "row", "cut", "end", "double"))
     at = draw.randrange(len(data))
@@ -182,7 +182,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, whole: bytes) -> None:
 
 @pytest.fixture
 def trial(tmp_path: Path) -> TrialWorker:
-    """A trial on a worker, without Ray, of which two checkpoints were written."""
+    """Return a worker's trial, without Ray, that has written two checkpoints."""
     trial = TrialWorker.__new__(TrialWorker)
     trial._folder, trial._note, trial._earlier = RunFolder.at(tmp_path), None, []
     trial._config = TrialConfig(number=3, net=NetSpec(), training=Training(), epochs=1, seed=0)
@@ -204,7 +204,7 @@ def damage(file: File) -> None:
 
 
 def restored(trial: TrialWorker) -> tuple[int, bool]:
-    """The step after which the trial goes on, and whether its weights are those of the step."""
+    """Return the step from which the trial continues, and whether its weights match the step."""
     trainer: Any = Trainer()
     step = trial._restore(trainer)
     return step, values(trainer.variables) == values(variables(seed=step or 1))

@@ -23,7 +23,7 @@ IMAGES = DATA.reshape(4, 3, 32, 32).transpose(0, 2, 3, 1)
 
 
 def write(folder: Path, content: bytes, name: str = "data_batch_2") -> Path:
-    """A folder of batches of which one has that content."""
+    """Write a folder of batches, one of them with this content."""
     folder.mkdir(parents=True, exist_ok=True)
     fine = pickle.dumps({b"data": DATA, b"labels": LABELS}, protocol=2)
     for each in cifar_batches.FILES:
@@ -32,7 +32,7 @@ def write(folder: Path, content: bytes, name: str = "data_batch_2") -> Path:
 
 
 def second(folder: Path) -> tuple[Any, Any]:
-    """Images and labels of the second batch."""
+    """Return images and labels of the second batch."""
     raw = formats.read(folder)
     assert raw
     x, y = raw.parts["train"]
@@ -49,7 +49,7 @@ def refusal(path: Path) -> str:
 
 
 def archive(path: Path, *members: tuple[tarfile.TarInfo | str, bytes]) -> Path:
-    """A tar.gz of these members."""
+    """Write a tar.gz of these members."""
     with tarfile.open(path, "w:gz") as file:
         for name, content in members:
             member = tarfile.TarInfo(name) if isinstance(name, str) else name
@@ -60,7 +60,7 @@ def archive(path: Path, *members: tuple[tarfile.TarInfo | str, bytes]) -> Path:
 
 
 def files(folder: Path) -> list[tuple[tarfile.TarInfo | str, bytes]]:
-    """The batches of a folder, to be put into an archive."""
+    """Return the batches of a folder as members of an archive."""
     return [(f"in/{path.name}", path.read_bytes()) for path in sorted(folder.iterdir())]
 
 
@@ -106,7 +106,7 @@ def test_plain_values_are_what_pickle_itself_reads(value: Any, protocol: int) ->
 
 
 def python_2(protocol: int) -> bytes:
-    """What Python 2's pickle writes of a batch: strings are bytes; its opcodes written out."""
+    """Write a batch as Python 2's pickle does, opcode by opcode; its strings are bytes."""
     raw = DATA.tobytes()
     if protocol == 0:
         quoted = repr(raw)[1:].encode()
@@ -138,7 +138,7 @@ def test_pickles_of_python_2_are_read(tmp_path: Path, protocol: int) -> None:
 
 
 class Call:
-    """Pickled as a call of a function."""
+    """An object whose pickle calls a function."""
 
     def __init__(self, function: Any, *arguments: Any) -> None:
         self.call = function, arguments
@@ -153,7 +153,7 @@ def test_what_a_pickle_calls_is_not_run(tmp_path: Path) -> None:
         content = pickle.dumps(Call(os.mkdir, str(there)), protocol)
         message = refusal(write(tmp_path / "in", content))
         assert "a pickle that names posix.mkdir, which is not allowed" in message
-        pickle.loads(content)  # it would have been
+        pickle.loads(content)  # Python's unpickler does call it
         there.rmdir()
 
 

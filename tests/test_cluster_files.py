@@ -1,8 +1,8 @@
-"""The files of cluster/: valid to those who read them, of the project's versions, and safe.
+"""The files of cluster/ are valid, have the project's versions, and are safe.
 
-No Kubernetes, cloud or Docker engine runs here. In their place: Kubernetes' own schema for what
-Kubernetes defines, a schema of the fields used for what KubeRay defines, the validator of Ray's
-launcher, hadolint and shellcheck; each must also refuse a wrong file.
+No Kubernetes, cloud or Docker engine runs here. The tests use Kubernetes' schema, a schema of the
+fields of KubeRay, the validator of Ray's launcher, hadolint and shellcheck. Each validator must
+also refuse a wrong file.
 """
 
 import copy
@@ -48,9 +48,9 @@ def cluster_spec(document: Any) -> Any:
 
 
 def pod_templates(document: Any) -> dict[str, Any]:
-    """The pod templates of a RayJob or RayCluster by purpose.
+    """Return {purpose: pod template} of a RayJob or RayCluster.
 
-    The autoscaler's is what KubeRay makes of its options: one more container in the head's pod.
+    The autoscaler is the container that KubeRay makes from its options and adds to the head's pod.
     """
     cluster = cluster_spec(document)
     head = cluster["headGroupSpec"]["template"]
@@ -71,7 +71,7 @@ def containers(name: str) -> Iterator[tuple[str, Any]]:
 
 
 def launched(name: str) -> Any:
-    """A launcher file as Ray uses it: with the launcher's defaults."""
+    """Return a launcher file with the launcher's defaults, as Ray uses it."""
     return prepare_config(documents(name)[0])
 
 
@@ -98,13 +98,13 @@ def validate_core(document: Any) -> None:
 
 
 def tool(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a linter that a Python package brings."""
+    """Run a linter that comes with a Python package."""
     command = [str(Path(sys.executable).with_name(name)), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
 def changed(document: Any, path: str, value: object) -> Any:
-    """A copy with another value at a path like `0/spec/name`."""
+    """Return a copy with another value at a path like `0/spec/name`."""
     made = copy.deepcopy(document)
     *parents, last = [int(key) if key.isdecimal() else key for key in path.split("/")]
     place = made
@@ -114,7 +114,7 @@ def changed(document: Any, path: str, value: object) -> Any:
     return made
 
 
-# Valid to those who read them; and a wrong one is refused.
+# The files are valid, and wrong files are refused.
 
 
 @on_kubernetes
@@ -190,7 +190,7 @@ def test_dockerfile_copies_what_there_is_and_what_its_context_has() -> None:
     assert {line[1:] for line in ignored if line.startswith("!")} == copied
 
 
-# Of the project's versions.
+# The files have the project's versions.
 
 
 def test_pins_are_what_the_project_asks_for() -> None:
@@ -230,7 +230,7 @@ def test_lasting_cluster_is_the_jobs_cluster() -> None:
     assert job == [cluster_spec(cluster[0]), *cluster[1:]]
 
 
-# Safe, on Kubernetes.
+# The files are safe on Kubernetes.
 
 
 @on_kubernetes
@@ -323,11 +323,11 @@ def test_job_ends_its_cluster_and_does_not_try_for_ever() -> None:
     assert spec["activeDeadlineSeconds"] <= 7 * 86400
 
 
-# Safe, by Ray's launcher.
+# The files are safe with Ray's launcher.
 
 
 def options(name: str) -> list[str]:
-    """All options of `docker run` that a launcher file gives to any node."""
+    """Return all options of `docker run` that a launcher file gives to any node."""
     config = launched(name)
     places = [config, *config["available_node_types"].values()]
     given = [entry for place in places for entry in place.get("docker", {}).items()]

@@ -1,4 +1,4 @@
-"""The command `ffnet`: its subcommands, and that a wheel has all that it needs."""
+"""The command `ffnet`: its subcommands, and a wheel that has all files it needs."""
 
 import os
 import shutil
@@ -136,7 +136,7 @@ def test_a_table_without_rows_says_so(call: Job, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which a wheel of this repository is installed, without what ffnet needs."""
+    """Install a wheel of this repository into a folder, without the packages that ffnet needs."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     for name in ("ffnet", "jobs"):

@@ -1,4 +1,4 @@
-"""Tables and study.json of a run that someone handed over: read, or refused in one line."""
+"""Damaged tables and study.json: they are read, or refused in one line."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ def report(trial: int, step: int, **changed: Any) -> Row:
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    """A run of two trials, each of two reports."""
+    """Write a run of two trials with two reports each."""
     folder = RunFolder.create(tmp_path / "run")
     study = Study.model_validate({"space": {"learning_rate": {"uniform": [0.1, 0.2]}}}).resolved()
     storage.write_json(folder.study, {"study": study, "data": {"sha256": "0"}, "versions": {}})
@@ -126,7 +126,7 @@ def test_a_column_of_another_type_is_refused(
 
 
 def test_wider_and_narrower_types_of_the_same_kind_are_read(run: RunFolder) -> None:
-    """As other programs write them back."""
+    """Other programs may write such tables back."""
     before, table = tables.read(run.trials), read(run.trials)
     for column, kind in {
         "trial": pa.int64(),
@@ -240,7 +240,7 @@ OLDER = {n: v for n, v in FEATURES.items() if n != "normalized_in"} | {"dtype": 
 
 
 def describe(run: RunFolder, data: dict[str, Any], **of_data: Any) -> None:
-    """Write the data section of a run's study.json; `of_data` goes to the study's own."""
+    """Write `data` of a run's study.json; `of_data` goes to the study's `[data]`."""
     document = json.loads(Path(run.study.place).read_text("utf-8"))
     document["study"]["data"] |= of_data
     storage.write_json(run.study, document | {"data": data})
@@ -301,7 +301,7 @@ def test_what_versions_said_of_their_data_is_read(
 
 
 class Value:
-    """What a checkpoint needs of a variable of TensorFlow."""
+    """Has the attributes of a TensorFlow variable that a checkpoint needs."""
 
     def __init__(self, *shape: int) -> None:
         self.zeros = np.zeros(shape, np.float32)

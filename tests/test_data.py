@@ -1,4 +1,4 @@
-"""Data: every format, the splits, the statistics, the cache, and damaged files."""
+"""Data sets: every format, the splits, the statistics, the cache, and damaged files."""
 
 import gzip
 import io
@@ -37,7 +37,7 @@ def everything(data: DataSet) -> np.ndarray[Any, Any]:
 
 
 def assert_holds(data: DataSet, images: np.ndarray[Any, Any] = IMAGES) -> None:
-    """Every example once, in whatever part."""
+    """Check that the parts hold every example exactly once."""
     rows = everything(data).reshape(len(images), -1)
     assert sorted(map(tuple, rows)) == sorted(map(tuple, images.reshape(len(images), -1)))
 
@@ -125,7 +125,7 @@ def test_data_dir_comes_before_the_environment(
 
 
 def test_keras_downloads_what_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keras' own code, with the address of its file pointed at a local one."""
+    """Keras' code runs, but downloads a local file."""
     from keras.src.datasets import mnist
 
     (tmp_path / "served").mkdir()
@@ -270,7 +270,7 @@ def test_parquet_with_flat_pixels_and_with_columns(tmp_path: Path) -> None:
 
 
 def batches(folder: Path) -> np.ndarray[Any, Any]:
-    """CIFAR-10's layout as Python 2 readers know it; gives the images."""
+    """Write CIFAR-10's batches in the layout of Python 2. Returns the images."""
     images = RANDOM.integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
     folder.mkdir(parents=True)
     for i, name in enumerate([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]):
@@ -296,7 +296,7 @@ def test_cifar10_batches_in_a_folder_and_in_an_archive(tmp_path: Path) -> None:
 
 
 def damaged(folder: Path) -> list[Path]:
-    """One cut file of each format."""
+    """Write a cut file of each format."""
     np.savez_compressed(folder / "a.npz", x=IMAGES, y=LABELS)
     write_encoded(folder / "b.parquet", IMAGES, LABELS)
     with tarfile.open(folder / "c.tar.gz", "w:gz") as archive:

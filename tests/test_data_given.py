@@ -1,4 +1,4 @@
-"""Data given from Python: the same as from a file of the same content, bit by bit."""
+"""Data given from Python give the same data set as a file with the same content, bit by bit."""
 
 import dataclasses
 import io
@@ -34,7 +34,7 @@ PIXELS = RANDOM.integers(0, 256, (N, 5, 5), dtype=np.uint8)
 
 
 def refusal(value: Any, **fields: Any) -> str:
-    """The message by which given data are refused: one line, without a path."""
+    """Return the message with which the data are refused: a single line without a path."""
     with pytest.raises(InputError) as caught:
         load(Data(**fields), value)
     message = str(caught.value)
@@ -45,7 +45,7 @@ def refusal(value: Any, **fields: Any) -> str:
 
 
 def assert_same(one: DataSet, other: DataSet) -> None:
-    """Two data sets are equal to the bit, but for where they come from."""
+    """Check that two data sets are equal to the bit, except for their source."""
     for field in dataclasses.fields(DataSet):
         a, b = getattr(one, field.name), getattr(other, field.name)
         if field.name in ("train", "validation", "test"):
@@ -138,7 +138,7 @@ def test_parts_are_those_of_a_file(tmp_path: Path) -> None:
 
 def test_lists_and_tensors_are_arrays() -> None:
     class Tensor:
-        """As those of TensorFlow and PyTorch: a value that NumPy can make an array of."""
+        """A value that NumPy can turn into an array, like the tensors of TensorFlow and PyTorch."""
 
         def __init__(self, values: Any) -> None:
             self.values = values
@@ -209,7 +209,7 @@ def test_a_frame_is_read_as_its_parquet_file(tmp_path: Path, name: str) -> None:
 
 
 class Foreign:
-    """A table of another library: all that it has is Arrow's C interface."""
+    """A table of another library, which has only Arrow's C interface."""
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table

@@ -1,4 +1,4 @@
-"""Labels: which are missing, what is a class, and splits with rare classes."""
+"""Labels: missing labels, what can be a class, and splits with rare classes."""
 
 import struct
 from pathlib import Path
@@ -30,7 +30,7 @@ def archive(folder: Path, y: Any, **arrays: Any) -> Path:
 
 
 def of_example(data: DataSet) -> dict[tuple[float, ...], str]:
-    """Features of each example → its class name."""
+    """Return {features of an example: its class name}."""
     parts = [part for part in (data.train, data.validation, data.test) if part]
     return {
         tuple(np.round(x * data.std + data.mean, 2)): data.classes[y]
@@ -40,7 +40,7 @@ def of_example(data: DataSet) -> dict[tuple[float, ...], str]:
 
 
 def assert_classes(data: DataSet, names: Any) -> None:
-    """Each example has the class that its row of the file says."""
+    """Check that each example has the class of its row in the file."""
     rows = zip(X.astype(float), names, strict=True)
     assert of_example(data) == {tuple(np.round(x, 2)): str(name) for x, name in rows}
 

@@ -1,4 +1,4 @@
-"""npz: names of other libraries, arrays of every kind, and archives that lie."""
+"""npz files: usual names, arrays of every kind, and archives with false headers."""
 
 import io
 import zipfile
@@ -93,7 +93,7 @@ def test_a_scalar_and_examples_without_features_are_refused(tmp_path: Path) -> N
 
 
 def npy(shape: tuple[int, ...], dtype: str = "<f8") -> bytes:
-    """The head of an array, without its values."""
+    """Return the header of an array, without its values."""
     file = io.BytesIO()
     about = {"descr": dtype, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, about)
@@ -129,7 +129,7 @@ def test_an_archive_with_one_array_twice_or_damaged_is_refused(tmp_path: Path) -
 
 @pytest.mark.parametrize("code", [0x110000, 0xD800])
 def test_text_that_is_none_is_refused(tmp_path: Path, code: int) -> None:
-    """Found by fuzzing: NumPy raised SystemError when it made text of it."""
+    """Fuzzing found this: NumPy raised SystemError when it turned the bytes into text."""
     y = np.array(["a", "b"])[LABELS % 2]
     y.view(np.uint32)[7] = code
     message = refusal(savez(tmp_path / "own.npz", x=np.zeros((N, 2)), y=y))

@@ -1,4 +1,4 @@
-"""Numbers: those that lie close stay apart, and types that differ are read as numbers."""
+"""Numbers: close numbers stay different, and all types of numbers are read."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +15,7 @@ from data_files import LABELS, RANDOM, N, loaded, original, refusal, savez, writ
 
 
 def near(n: int = 600) -> tuple[Any, Any]:
-    """Seconds since 1970 whose two classes are told apart by the last minute alone."""
+    """Return seconds since 1970: only the last minute separates the two classes."""
     y = np.arange(n) % 2
     return (1_700_000_000 + 20 * RANDOM.integers(0, 2, n) * 0 + 40 * y)[:, None], y
 

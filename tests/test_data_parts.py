@@ -1,4 +1,4 @@
-"""Parts: those that files give are used, and metadata of any shape are read or refused."""
+"""Parts: parts in files are used as they are, and odd metadata are read or refused."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Data of a run: what goes on must be read as the run read it; what a failed download prints."""
+"""Data of a run: a resumed run reads its data as before; what a failed download prints."""
 
 import json
 import os
@@ -18,13 +18,13 @@ NEW = ("columns", "target", "unused", "unlabelled", "normalized_in")
 
 
 def noted(data: DataSet) -> dict[str, Any]:
-    """The data section of study.json, read back."""
+    """Write `data` of study.json, and read it back."""
     about: dict[str, Any] = json.loads(json.dumps(provenance.about(data)))
     return about
 
 
 def by_the_version_before(data: DataSet) -> dict[str, Any]:
-    """The data section as it was before columns were noted: statistics and features in float32."""
+    """Return `data` as early versions wrote it: no columns, statistics and features in float32."""
     about = noted(data)
     mean, std = data.mean.astype(np.float32), data.std.astype(np.float32)
     if data.dtype != "uint8":

@@ -208,7 +208,7 @@ def test_columns_beside_a_list_column_are_named_as_not_used(tmp_path: Path) -> N
 
 
 def with_gap(kind: str) -> pa.Array:
-    """Feature values, with a gap in row 7."""
+    """Return feature values with a missing value in row 7."""
     values: list[Any] = [i % 50 for i in range(N)]
     values[7] = None
     if kind == "nan":
@@ -279,7 +279,7 @@ def test_lists_of_lists_are_read_and_a_fault_in_them_is_told_by_its_row(
 
 @pytest.mark.parametrize("kind", [pa.list_view, pa.large_list_view])
 def test_views_of_lists_are_refused(tmp_path: Path, kind: Any) -> None:
-    """PyArrow 26 casts them to lists whose last offset is missing."""
+    """PyArrow 26 would cast them to lists without the last offset."""
     views = pa.array([[1, 0], [0, 1]] * (N // 2), kind(pa.int64()))
     assert "Given: values (" in refusal(write(tmp_path / "own.parquet", values=views))
     assert "list_view<" in refusal(tmp_path / "own.parquet")

@@ -1,4 +1,4 @@
-"""What TensorFlow is told of a machine with GPUs. Here is none: its calls are recorded, not run."""
+"""What ffnet tells TensorFlow about GPUs. Here are none: calls are recorded, not executed."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ GPUS = [f"/physical_device:GPU:{number}" for number in range(2)]
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """What is set, as the function's name and its arguments, on a machine with two GPUs."""
+    """Record calls (name of the function, arguments) on a pretended machine with two GPUs."""
     made: list[tuple[Any, ...]] = []
 
     def record(module: Any, name: str) -> None:

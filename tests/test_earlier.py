@@ -1,4 +1,4 @@
-"""Defaults that have changed: new studies have the new one, runs keep what they were begun with."""
+"""Defaults that have changed: new studies get the new default, old runs keep the old one."""
 
 import json
 from pathlib import Path
@@ -42,7 +42,7 @@ def digits() -> DataSet:
 
 
 def older_run(place: Path, data: DataSet, net: Values, space: Values | None = None) -> RunFolder:
-    """A run of two trials, both done, whose study.json has these fields of [net]."""
+    """Write a run of two finished trials whose study.json has these fields of [net]."""
     study = Study(
         space=space or RATE, tuning={"scheduler": "none"}, budget={"trials": 2, "epochs": 2}
     )

@@ -1,4 +1,4 @@
-"""A study ends in order: after any signal at any moment, without a reader, without a terminal."""
+"""A study stops cleanly: after any signal at any moment, without a reader, without a terminal."""
 
 import contextlib
 import fcntl
@@ -26,7 +26,7 @@ Driver = subprocess.Popen[str]
 
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A place for temporary folders; after the test, nothing may be left in it."""
+    """Make a folder for temporary folders; it must be empty after the test."""
     path = Path(tempfile.mkdtemp(prefix="ffe-", dir="/tmp"))
     monkeypatch.setenv("RAY_TMPDIR", str(path))
     monkeypatch.setenv("TMPDIR", str(path))
@@ -42,7 +42,7 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def processes_of(place: Path) -> list[str]:
-    """The processes whose environment or open files name a place."""
+    """Return the processes whose environment or open files name this folder."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -56,18 +56,18 @@ def processes_of(place: Path) -> list[str]:
 
 @pytest.fixture
 def long_study(tmp_path: Path, blobs: Path) -> Path:
-    """A study that does not end by itself."""
+    """Write a study that does not end by itself."""
     return unpruned_study(tmp_path / "long.toml", blobs, trials=50, epochs=2000)
 
 
 def start(study: Path, out: Path, **options: Any) -> Driver:
-    """A study's process."""
+    """Start a study as a process."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
     return subprocess.Popen(command_line("tune", study, "--out", out), **options)
 
 
 def shell(study: Path, out: Path, script: str) -> Driver:
-    """A study's process, started by a line of shell that ends in `"$@"`."""
+    """Start a study by a line of shell that ends in `"$@"`."""
     return subprocess.Popen(
         ["sh", "-c", script, "sh", *command_line("tune", study, "--out", out)], text=True
     )
@@ -142,12 +142,12 @@ def test_a_full_disk_takes_no_output_and_says_so_where_it_matters(tmp_path: Path
 
 
 def ray_starts(out: Path) -> bool:
-    """Whether Ray's host is there, and no trial yet."""
+    """Whether Ray's host runs, but no trial has begun."""
     return any(Path(os.environ["RAY_TMPDIR"]).glob("*/host"))
 
 
 def begun(out: Path) -> bool:
-    """Whether the study has its folder, before Ray."""
+    """Whether the study's folder exists; Ray starts later."""
     return (out / "study.json").exists()
 
 
@@ -194,7 +194,7 @@ def test_signals_at_any_moment(
 
 
 def child(name: str) -> int:
-    """The process of the private Ray whose program has this name."""
+    """Return the private Ray's process whose program has this name."""
     mark = f"FFNET_SCRATCH={os.environ['RAY_TMPDIR']}/".encode()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

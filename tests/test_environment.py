@@ -1,4 +1,4 @@
-"""A job that is started outside ffnet's environment says what to do."""
+"""A job that runs outside ffnet's environment says what to do."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ JOBS = sorted(path for path in (ROOT / "jobs").glob("[!_]*.py"))
 
 
 def said(command: list[str], cwd: Path) -> str:
-    """What a command that must fail prints: one line on the standard error."""
+    """Run a command that must fail, and return its only line on the standard error."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1

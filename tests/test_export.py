@@ -1,4 +1,4 @@
-"""Exported nets: loaded by TensorFlow alone, they answer as their cards say."""
+"""Exported nets: TensorFlow alone loads them, and they answer as their cards say."""
 
 import json
 import re
@@ -48,7 +48,7 @@ for folder in map(pathlib.Path, sys.argv[1:]):
 
 @pytest.fixture(scope="module")
 def nets(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run for each api, of nets with all that a net can have."""
+    """Make a run for each api, with nets that use every feature of a net."""
     folder = tmp_path_factory.mktemp("nets")
 
     def train(api: str) -> None:
@@ -67,7 +67,7 @@ def nets(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def study(tune: Job, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """A study of six trials, of which five keep their checkpoints."""
+    """Run a study of six trials; five keep their checkpoints."""
     path = tmp_path_factory.mktemp("study") / "run"
     done = tune(STUDY, "--trials", 6, "--epochs", 4, "--out", path)
     assert done.returncode == 0, done.stderr
@@ -75,19 +75,19 @@ def study(tune: Job, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 def kept(run: RunFolder) -> list[Row]:
-    """The trials that have a checkpoint."""
+    """Return the trials that have a checkpoint."""
     return [row for row in tables.read(run.trials) if run.checkpoint(row["trial"]).exists()]
 
 
 def export(run: RunFolder, out: Path, trial: str | None = None) -> dict[str, Any]:
-    """In this process, as each of its own takes seconds to import TensorFlow."""
+    """Export in this process, because another process would import TensorFlow for seconds."""
     from ffnet.export.export import export
 
     return export(choose(run, trial), out)
 
 
 def answers(models: Iterable[Path], images: Array) -> dict[Path, dict[str, Array]]:
-    """What first versions of models answer on images, in one process without ffnet."""
+    """Return the answers of models' first versions to images, in a process without ffnet."""
     models = list(models)
     for out in models:
         np.save(out / "images.npy", images)
@@ -98,7 +98,7 @@ def answers(models: Iterable[Path], images: Array) -> dict[Path, dict[str, Array
 
 
 def answer(out: Path, **inputs: Array) -> dict[str, Array]:
-    """What the first version of a model answers, in this process."""
+    """Return the answer of a model's first version, in this process."""
     import tensorflow as tf
 
     model = tf.saved_model.load(str(out / "1"))

@@ -1,4 +1,4 @@
-"""A finished or stopped study takes more trials or epochs, and loses nothing of what it knew."""
+"""A finished or stopped study takes more trials or epochs and keeps what it has."""
 
 import json
 from pathlib import Path
@@ -42,7 +42,7 @@ def study(trials: int = 5, epochs: int = 4, scheduler: str = "none", **sections:
 
 
 def begun(of: Study, data: DataSet, place: Path, **options: Any) -> tuple[MiniTune, Checkpoints]:
-    """A study's run folder after its end, and its checkpoints."""
+    """Run a study to its end. Returns its folder and its checkpoints."""
     folder = RunFolder.at(place)
     storage.write_json(folder.study, provenance.new_study_json(of.resolved(), data, 1))
     checkpoints: Checkpoints = {}

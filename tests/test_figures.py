@@ -1,4 +1,4 @@
-"""Figures: three formats, labelled axes, and pixels that are the numbers they show."""
+"""Figures: three formats, labelled axes, and pixels that match the numbers."""
 
 import math
 import xml.etree.ElementTree as ET
@@ -124,7 +124,7 @@ def test_the_first_step_does_not_flatten_the_curves() -> None:
     loss, accuracy = figure.axes
     assert loss.get_ylim() == pytest.approx((0.25 - 0.025, 0.75 + 0.025))
     assert accuracy.get_ylim() == pytest.approx((0.75 - 0.00625, 0.875 + 0.00625))
-    # The first report is still drawn, and what lies outside is said.
+    # The first report is still drawn, and the figure says what lies outside.
     assert np.asarray(loss.lines[0].get_ydata()).tolist() == [6.25, 0.5, 0.25]
     assert loss.get_title("left") == "above the axis at epoch 0.02: train 6.25, validation 5.5"
     assert accuracy.get_title("left") == "below the axis at epoch 0.02: validation 0.125"

@@ -1,4 +1,4 @@
-"""Flags: what they override, and what they say."""
+"""Flags: what they override, and what their errors say."""
 
 from typing import Any
 

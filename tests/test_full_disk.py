@@ -1,4 +1,4 @@
-"""A disk that is full, read-only or gone: the rows are somewhere, and one line says where."""
+"""A disk that is full, read-only or gone: the rows are saved, and one line says where."""
 
 import errno
 import io
@@ -48,19 +48,19 @@ REPORT = {
 
 @pytest.fixture(autouse=True)
 def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where tables are saved when the run cannot be written."""
+    """Give each test a folder in which tables are saved when the run cannot be written."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return tmp_path / "state"
 
 
 class Disk:
-    """A small file system of its own."""
+    """A small file system in memory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def fill(self) -> None:
-        """Leave not a byte."""
+        """Fill the disk to the last byte."""
         with (self.path / "filler").open("wb", buffering=0) as file:
             for size in (1 << 16, 1 << 10, 1):
                 try:
@@ -73,7 +73,7 @@ class Disk:
         (self.path / "filler").unlink()
 
     def make_read_only(self) -> None:
-        """The run's folder alone: a file that is open to be written keeps its file system so."""
+        """Make only the run's folder read-only: an open file keeps the file system writable."""
         run = str(self.path / "run")
         subprocess.run(["mount", "--bind", run, run], check=True)
         subprocess.run(["mount", "-o", "remount,bind,ro", run], check=True)
@@ -97,7 +97,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 @pytest.fixture
 def hold(disk: Disk) -> Iterator[Hold]:
-    """A run on the disk, with its study.json."""
+    """Hold a run on the disk, with its study.json."""
     with held(RunFolder.at(disk.path / "run")) as hold:
         document = {"study": {}, "data": {}, "versions": {}, "started_at": NOW}
         storage.write_json(hold.folder.study, document)
@@ -105,7 +105,7 @@ def hold(disk: Disk) -> Iterator[Hold]:
 
 
 def begun(hold: Hold) -> tuple[Recorder, Any]:
-    """A study's recorder after a first report of a first trial, and that trial."""
+    """Return a study's recorder after the first report of the first trial, and the trial."""
     config = TrialConfig(number=0, net=NetSpec(), training=Training(), epochs=8, seed=1)
     trial = SimpleNamespace(config={"trial": config.model_dump(), "sampled_at": 0.0})
     recorder = Recorder(STUDY, hold, Losses(), Past())

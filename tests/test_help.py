@@ -1,4 +1,4 @@
-"""What --help says and how it looks; switches; names that are nearly right."""
+"""--help: what it says and how it looks; switches; misspelled names."""
 
 import os
 import re
@@ -42,7 +42,7 @@ def test_the_list_of_commands_fits_80_columns() -> None:
 
 
 def entries(text: str) -> dict[str, tuple[str, str]]:
-    """Flag → (its group, its entry in one line)."""
+    """Return {flag: (its group, its entry in one line)}."""
     found, group, flag = dict[str, tuple[str, str]](), "", ""
     for line in text.splitlines():
         if re.fullmatch(r"\S.*:", line):
@@ -94,7 +94,7 @@ def test_a_flag_says_its_unit_its_range_and_its_default_as_one_types_it(
 
 
 def test_the_default_that_help_shows_is_the_default_when_one_types_it(call: Job) -> None:
-    """Each of them given as a flag: the study stays what it is without flags."""
+    """Give every default as a flag: the study must be the same as without flags."""
     shown = {
         flag.strip("-").replace("-", "_"): match[1]
         for flag, (_, entry) in entries(help_of(call, "tune")).items()

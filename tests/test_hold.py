@@ -1,4 +1,4 @@
-"""One driver a run: a live one keeps others out, a dead one's run is taken over."""
+"""Each run has one driver: a live driver keeps others out, a dead driver's run is taken over."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(params=["folder", "bucket"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> RunFolder:
-    """A run's folder, and one in an object store."""
+    """Return a run's folder: a local one, and one in an object store."""
     if request.param == "folder":
         return RunFolder.at(tmp_path / "run")
     server: Server = request.getfixturevalue("server")
@@ -49,7 +49,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> RunFolder:
 
 @contextmanager
 def holder(folder: RunFolder) -> "Iterator[subprocess.Popen[str]]":
-    """Another process that holds the run."""
+    """Start another process that holds the run."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, folder.place],
         stdin=subprocess.PIPE,
@@ -120,12 +120,12 @@ def test_of_many_drivers_at_once_at_most_one_holds_the_run(folder: RunFolder) ->
         for one in holds:
             one.release()
         holds.clear()
-    with held(folder):  # those who were refused left nothing that keeps others out
+    with held(folder):  # refused drivers left nothing behind that keeps others out
         assert len(marks(folder)) == 1
 
 
 def elsewhere(folder: RunFolder) -> Callable[[], None]:
-    """The mark of a driver on another machine; returns what writes it again."""
+    """Write the mark of a driver on another machine. Returns a function that writes it again."""
     there = replace(Driver.this(), host="far", boot="another-start", namespace="pid:[1]")
     name = f"{HOLD}-0123" if storage.is_remote(folder.place) else HOLD
     mark = File(storage.below(folder.place, name))

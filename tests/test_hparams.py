@@ -1,4 +1,4 @@
-"""HParams: what varies by the study's space is shown, and as a number wherever there is one."""
+"""HParams: hyper-parameters that the space varies are shown, as numbers if possible."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ LAYERS = {"each": {"integer": [8, 64]}, "depth": {"integer": [1, 3]}}
 
 
 def shown(space: dict[str, Any], row: dict[str, Any], **sections: Any) -> dict[str, Any]:
-    """What the dashboard shows of a trial under a study with this space."""
+    """Return what the dashboard shows of a trial of a study with this space."""
     space = {"learning_rate": {"uniform": [0.1, 0.2]}} | space
     study = Study.model_validate({"space": space, **sections})
     everything = {"activation": "relu", "batch_size": 64, "optimizer": "sgd", "momentum": None}

@@ -17,7 +17,7 @@ KINDS = {"u1": 8, "i1": 9, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 
 
 def packed(array: np.ndarray[Any, Any]) -> bytes:
-    """An array as an IDX file."""
+    """Return an array as an IDX file."""
     big = array.astype(array.dtype.newbyteorder(">"))
     head = struct.pack(f">HBB{array.ndim}I", 0, KINDS[big.dtype.str[1:]], array.ndim, *array.shape)
     return head + big.tobytes()

@@ -1,4 +1,4 @@
-"""Encoded images: every depth, mode and extra is read exactly or refused."""
+"""Encoded images: every depth and mode is read exactly or refused."""
 
 import io
 import struct
@@ -34,7 +34,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(depth: int, colour: int, rows: list[bytes], width: int, *before: bytes) -> bytes:
-    """A PNG of a colour type (0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGBA), packed rows."""
+    """Write a PNG with a colour type (0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGBA)."""
     head = struct.pack(">IIBBBBB", width, len(rows), depth, colour, 0, 0, 0)
     content = zlib.compress(b"".join(b"\0" + row for row in rows))
     chunks = [chunk(b"IHDR", head), *before, chunk(b"IDAT", content), chunk(b"IEND", b"")]
@@ -295,7 +295,7 @@ def test_images_of_two_sizes_are_refused_also_when_turning_makes_them_so() -> No
 
 
 def exif(tag: int) -> bytes:
-    """A directory with one entry, whose value lies beyond the end."""
+    """Return EXIF data with an entry whose value lies beyond the end."""
     entry = struct.pack(">HHII", tag, 3, 255, 0xFFFF)
     return b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01" + entry + bytes(4)
 

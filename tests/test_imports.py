@@ -1,4 +1,4 @@
-"""Which room of the house may import which: nothing that is looked at needs Ray or TensorFlow."""
+"""Which package of ffnet may import which. Reading a run must need neither Ray nor TensorFlow."""
 
 import ast
 from pathlib import Path
@@ -22,25 +22,25 @@ ROOMS = {
     "tuning": "errors system spec data run training ray_cluster",
     "api": "errors system spec data run training export tuning",
 }
-"""Room → the rooms that it may import; `cli` may import all, and nothing may import `cli`."""
+"""{package: packages that it may import}; `cli` may import all, and nothing may import `cli`."""
 
 WITHOUT = {
     "ray": {"api", "cli", "data", "errors", "export", "nets", "report", "run", "spec", "system"},
     "tensorflow": {"cli", "data", "errors", "ray_cluster", "report", "run", "spec", "system"},
 }
-"""Library → the rooms that never import it at their top."""
+"""{library: packages of ffnet that never import it at the top of a module}."""
 
 FILES = sorted((ROOT / "ffnet").rglob("*.py"))
 
 
 def room(path: Path) -> str:
-    """The folder below ffnet, or the module that lies there itself."""
+    """Return the name of the package or module below ffnet."""
     inside = path.relative_to(ROOT / "ffnet").with_suffix("")
     return inside.parts[0]
 
 
 def imported(tree: ast.AST) -> list[str]:
-    """The modules that the code below a node imports."""
+    """Return the modules that the code below a node imports."""
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:

@@ -1,4 +1,4 @@
-"""The line that says what is done: lines in a log, one line that changes on a terminal."""
+"""The progress: lines in a log, a line that changes on a terminal."""
 
 import io
 import os
@@ -31,7 +31,7 @@ def test_elsewhere_a_beginning_is_a_line_at_once_and_a_state_waits_until_it_is_d
 
 
 class Terminal:
-    """A terminal, of which the other end is read."""
+    """A terminal whose output the test reads."""
 
     def __init__(self) -> None:
         self.other, number = pty.openpty()

@@ -1,4 +1,4 @@
-"""Estimates of memory, and the refusal of what cannot fit."""
+"""Estimates of memory, and refusals of trials that cannot fit."""
 
 from collections import OrderedDict
 from pathlib import Path
@@ -111,7 +111,7 @@ ADAM, MOMENTUM = {"optimizer": "adam"}, {"momentum": 0.9}
 def test_the_estimate_is_within_a_quarter_of_what_was_measured(
     sizes: list[int], training: dict[str, Any], net: dict[str, Any], measured: float
 ) -> None:
-    """Peak resident MB of a worker: features 3,072, classes 10, 2 cores of an AMD EPYC."""
+    """Peak resident MB of a worker: 3,072 features, 10 classes, 2 cores of an AMD EPYC."""
     of = config({"hidden_sizes": sizes, **net}, **training)
     estimate = memory.WORKER + memory.trial_bytes(of, 3072, 10, 5734)
     assert estimate / 1e6 == pytest.approx(measured, rel=0.25)

@@ -1,4 +1,4 @@
-"""What a person types and gets back: files as editors write them, names, flags, one short line."""
+"""Answers to what a person types: files as editors write them, names, flags; errors are short."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ TOML = "[space]\nlearning_rate = { log_uniform = [1e-3, 1e-1] }\n"
 
 
 def refused(place: Path) -> str:
-    """The message that refuses a study's file; it is one short printable line."""
+    """Return the message that refuses a study's file; it is a short printable line."""
     with pytest.raises(InputError) as caught:
         validated(Study, read_study(str(place)), place.name)
     message = str(caught.value)

@@ -1,4 +1,4 @@
-"""The lesson's minibatch iterator."""
+"""The minibatch iterator of the source lesson."""
 
 import numpy as np
 import pytest

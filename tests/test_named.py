@@ -1,6 +1,6 @@
-"""What a submitted job names: its study is sent, its results lie here, its data are refused.
+"""Files that a submitted job names: a study is sent, results lie here, local data are refused.
 
-And Ctrl-C while jobs/submit.py connects or prints a log, with a stand-in for the cluster.
+Also Ctrl-C while jobs/submit.py connects or prints a log, with a stand-in for the cluster.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from ffnet.system import signals
 
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
-    """A working directory with studies in places that its copy has and has not."""
+    """Make a working directory with studies in places that are sent and that are not sent."""
     here = tmp_path / "project"
     texts = {
         "jobs/tune.py": "", "jobs/table.py": "", "jobs/train.py": "", "jobs/export.py": "",
@@ -225,7 +225,7 @@ def test_ctrl_c_while_the_cluster_is_asked_ends_quietly(
 
 @pytest.fixture
 def log() -> job.Log:
-    """The log of a job that has ended, in two pieces."""
+    """Return the log of a job that has ended, in two pieces."""
 
     async def tail_job_logs(_: str) -> AsyncIterator[str]:
         yield "one\n"
@@ -254,10 +254,10 @@ def test_a_log_that_breaks_is_printed_once(capfd: pytest.CaptureFixture[str]) ->
 def test_ctrl_c_anywhere_in_the_log_raises_and_leaves_nothing_behind(
     log: job.Log, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A signal at each call of a function: none may leave a loop half made."""
+    """Send a signal at each call of a function: none may leave an unfinished event loop."""
 
     def follow(at: int, sign: int) -> int:
-        """Follow the log with a signal at a call; returns the number of calls."""
+        """Follow the log with a signal at a call. Returns the number of calls."""
         calls = 0
 
         def count(_: FrameType, event: str, __: Any) -> None:

@@ -89,7 +89,7 @@ FAN_OUT = {2: 500, 4: 5 * 5 * 500}
 
 
 def deviation(name: str, shape: Sequence[int]) -> float:
-    """What the literature says; the fan in is 1000."""
+    """Return the deviation from the literature for a fan in of 1000."""
     variances = {
         "kaiming": 2 / 1000,
         "variance": 2 / 1000,
@@ -110,7 +110,7 @@ def test_deviation_of_first_weights_is_the_schemes(name: str, shape: tuple[int, 
 
 @pytest.mark.parametrize("name", SCHEMES)
 def test_distribution_of_first_weights_is_the_schemes(name: str) -> None:
-    """Told apart by the largest of half a million numbers, in deviations."""
+    """The largest of half a million numbers, in deviations, shows which distribution it is."""
     largest = np.abs(initial(name, SHAPES[0], seed=(0, 0)).numpy()).max() / deviation(
         name, SHAPES[0]
     )
@@ -156,7 +156,7 @@ def test_first_weights_follow_the_seed_alone_and_other_ranks_are_refused(name: s
 
 
 def made(spec: NetSpec, features: int = FEATURES, dtype: tf.DType = tf.float32) -> Net:
-    """A net with random numbers in every variable; the same for every way."""
+    """Make a net with random numbers in every variable, the same for every api."""
     net = make_net(features, CLASSES, spec, dtype)
     initialize(net, features, CLASSES, spec, seed=0)
     random = np.random.default_rng(0)
@@ -223,7 +223,7 @@ def test_each_way_is_what_it_says() -> None:
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_activation_works_in_every_way(name: Any, api: Any) -> None:
-    """With weights that change nothing, the scores are the hidden layer's outputs."""
+    """With identity weights, the scores are the hidden layer's outputs."""
     spec = NetSpec(api=api, hidden_sizes=(CLASSES,), activation=name, bias=False)
     net = make_net(CLASSES, CLASSES, spec)
     for kernel in net.weights:
@@ -239,7 +239,7 @@ WIDE = 400
 
 
 def identity(api: Any, rates: tuple[float, ...]) -> Net:
-    """A net whose scores are its inputs, but for dropout."""
+    """Make a net whose scores are its inputs, except for dropout."""
     sizes = (WIDE,) * len(rates)
     spec = NetSpec(api=api, hidden_sizes=sizes, activation="linear", dropout=rates, bias=False)
     net = make_net(WIDE, WIDE, spec)
@@ -361,7 +361,7 @@ CURVES = [
     for i, name in enumerate(TRAININGS)
     for j, api in enumerate(KERAS_APIS)
 ]
-"""All pairs; the quick ones have each optimiser once and each way twice."""
+"""All pairs. The quick pairs have each optimiser once and each api twice."""
 
 
 @pytest.mark.parametrize(("name", "api"), CURVES)

@@ -1,4 +1,4 @@
-"""A study on three nodes that loses one: who ran what, what was sent, what was done twice."""
+"""A study on three nodes loses a node: where trials ran, what was sent, what was repeated."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 TRIALS, EPOCHS = 10, 60
 EXAMPLES, FEATURES = 2_000, 500
 CPUS = (1, 2, 1)
-"""Of the nodes. The study fills them, so that the second has two workers; it is the one lost."""
+"""CPUs of the nodes. The study fills them, so two workers run on the second node, which is lost."""
 
 QUICK = {  # a head hears of a lost node after a second and a half instead of fifteen
     "RAY_health_check_initial_delay_ms": "500",
@@ -34,17 +34,18 @@ QUICK = {  # a head hears of a lost node after a second and a half instead of fi
 
 @dataclass(frozen=True)
 class Lived:
-    """What a study did that lost a node.
+    """What happened in a study that lost a node.
 
     Attributes:
-        out: its folder.
-        printed: what the driver printed.
-        nodes: ids of the three; the second was killed.
-        workers: of each, those that trained when it was.
-        threads: of each worker, those that TensorFlow runs operations on.
-        stored: of each, bytes that its object store had taken in: of the second before its end.
-        lost: rows of trials that ran on the second when it was killed, as they were then.
-        before: reports of these trials until the first came from another worker.
+        out: the run's folder.
+        printed: the driver's output.
+        nodes: ids of the three nodes; the second was killed.
+        workers: the workers of each node that were training when the second was killed.
+        threads: the number of each worker's threads that run TensorFlow's operations.
+        stored: bytes that each node's object store has taken in; for the second before it was
+            killed.
+        lost: rows of the trials that ran on the second node, as they were when it was killed.
+        before: reports of these trials before another worker reported.
     """
 
     out: Path
@@ -59,7 +60,7 @@ class Lived:
 
 @pytest.fixture(scope="module")
 def study_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study without pruning, so that every trial's epochs are known, of 4 MB of data."""
+    """Write a study with 4 MB of data, without pruning, so that every trial's epochs are known."""
     folder = tmp_path_factory.mktemp("wide")
     random = np.random.default_rng(0)
     y = np.arange(EXAMPLES) % 2
@@ -73,7 +74,7 @@ def study_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def lived(study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
-    """The study, run through its command line; a node is killed when all four workers train."""
+    """Run the study by its command line, and kill a node when all four workers train."""
     folder = tmp_path_factory.mktemp("lived")
     out = folder / "run"
     with ray_nodes(folder, **QUICK) as cluster:
@@ -105,7 +106,7 @@ def lived(study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def training(out: Path) -> list[Row]:
-    """Trials that run and have reported."""
+    """Return the trials that run and have reported."""
     return [row for row in rows_of(out) if row["status"] == "running" and row["node"]]
 
 
@@ -122,7 +123,7 @@ def all_train(out: Path, nodes: list[str], workers: list[set[int]]) -> bool:
 
 
 def tensorflow_threads(process: int) -> int:
-    """Its threads that run operations: as many as TensorFlow's inter-op pool has."""
+    """Return the number of a process's threads in TensorFlow's inter-op pool."""
     names = (path.read_text() for path in Path(f"/proc/{process}/task").glob("*/comm"))
     return sum(name.strip() == "tf_Compute" for name in names)
 
@@ -147,10 +148,10 @@ def test_a_worker_has_as_many_threads_as_its_trial_has_cpus(lived: Lived) -> Non
 
 
 def test_the_data_set_is_sent_to_each_node_once(lived: Lived, study_file: Path) -> None:
-    """As each raylet counts the bytes that its object store has ever taken in.
+    """Each raylet counts the bytes that its object store has ever taken in.
 
-    On the head they are the driver's own copy; on the second node two workers had them. What
-    else a study stores, the study itself for one, is a small part of the data.
+    On the head these are the driver's copy; on the second node two workers share a copy. All other
+    objects, for example the study, are small beside the data.
     """
     data = load(Data(dataset=str(study_file.with_name("wide.npz")))).without_test()
     size = sum(part.x.nbytes + part.y.nbytes for part in (data.train, data.validation))
@@ -168,11 +169,10 @@ def test_every_trial_is_accounted_for_though_a_node_was_lost(lived: Lived) -> No
 
 
 def test_trials_lost_with_a_node_go_on_where_they_were(lived: Lived) -> None:
-    """An epoch that was trained again has its last worker in the table, not its first.
+    """If an epoch is trained again, the table has the worker that trained it last.
 
-    Counted are the reports that had come before the node was lost and were replaced by another
-    worker's. The epoch under way when the node died had left no report: that one, and no other,
-    is begun a second time.
+    The test counts reports from before the loss that another worker has replaced. There must be
+    none: only the epoch that was being trained is trained again, and it had no report yet.
     """
     assert len(lived.lost) == CPUS[1]
     for row in of(lived.lost, rows_of(lived.out)):

@@ -1,4 +1,4 @@
-"""Optimisers against Keras' own, schedules against their formulas, and resumed training."""
+"""Optimisers compared with Keras', schedules compared with formulas, and resumed training."""
 
 import io
 import itertools
@@ -68,9 +68,9 @@ KERAS: dict[str, tuple[dict[str, Any], Callable[..., keras.Optimizer]]] = {
 
 @pytest.mark.parametrize("name", KERAS)
 def test_updates_are_those_of_keras(name: str) -> None:
-    """A kernel, which decays, and a bias, which does not, over steps with the same gradients.
+    """Update a kernel, which decays, and a bias, which does not, with the same gradients.
 
-    They are of many sizes, so that the small number that a division adds matters too.
+    The gradients have many sizes, so that the epsilon in divisions matters too.
     """
     fields, make = KERAS[name]
     training = Training(learning_rate=RATE, **fields)
@@ -96,7 +96,7 @@ def test_updates_are_those_of_keras(name: str) -> None:
 @pytest.mark.parametrize("api", ["barebones", "sequential"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
 def test_only_kernels_decay(optimizer: Any, api: Any) -> None:
-    """Without a gradient nothing else moves a weight."""
+    """The gradients are 0, so only weight decay changes a weight."""
     spec = NetSpec(api=api, hidden_sizes=(4,), bias=True, batch_norm=True)
     net = make_net(5, 3, spec)
     initialize(net, 5, 3, spec, seed=0)
@@ -117,7 +117,7 @@ def test_only_kernels_decay(optimizer: Any, api: Any) -> None:
 
 
 def over(epochs: int, per_epoch: int, **fields: Any) -> Any:
-    """The rates of a whole training, and of the step after it, as a list."""
+    """Return the rates of a whole training, and of the step after it, as a list."""
     steps = range(epochs * per_epoch + 1)
     return learning_rates(Training(**fields), steps, per_epoch, epochs).tolist()
 
@@ -143,7 +143,7 @@ def test_steps_fall_by_their_factor_or_a_tenth() -> None:
 
 @pytest.mark.parametrize("steps", [1, 3, 7])
 def test_steps_of_parts_of_an_epoch_fall_on_time(steps: int) -> None:
-    """Where 0.3 // 0.1 is 2."""
+    """In floats 0.3 // 0.1 is 2."""
     falls = {"schedule": "step", "step_epochs": steps / 10, "step_factor": 0.5}
     found = over(4, 10, learning_rate=1.0, **falls)
     assert found == [0.5 ** (step // steps) for step in range(41)]
@@ -207,7 +207,7 @@ def curve(of: list[Report]) -> list[tuple[int, float, float]]:
 def test_a_trainer_trains_as_a_loop_over_keras_optimizers_does(
     digits: DeviceData, fields: dict[str, Any], keras_own: Callable[[], keras.Optimizer]
 ) -> None:
-    """Over epochs with a short last batch, whose sum counts as a share of a whole batch."""
+    """The last batch of an epoch is short; its summed loss is divided by the whole batch size."""
     of = trial({"api": "sequential"}, learning_rate=0.01, **fields)
     run = reports(Trainer(digits, of), of)
     net = make_net(digits.features, digits.classes, of.net)
@@ -234,7 +234,7 @@ def test_a_trainer_trains_as_a_loop_over_keras_optimizers_does(
 
 
 def test_a_trainer_follows_the_schedule(digits: DeviceData) -> None:
-    """After a fall to nothing a net no longer changes; before it does."""
+    """A net changes until the learning rate falls to 0, and not afterwards."""
     of = trial(schedule="step", step_epochs=2, step_factor=1e-9, learning_rate=0.1)
     one, two, three = (r.validation.loss for r in reports(Trainer(digits, of), of))
     assert two < 0.95 * one

@@ -1,4 +1,4 @@
-"""Grids by number, alternatives that cannot be drawn, a domain for each layer."""
+"""The size of grids, alternatives that can never be drawn, and domains for each layer."""
 
 import collections
 import json
@@ -31,7 +31,7 @@ def refusal(space: Values, **sections: Any) -> str:
 
 
 def every_draw(of: Study) -> list[Values]:
-    """Every configuration, by going through all that can be suggested: the slow, sure way."""
+    """List every configuration by trying all suggestions: slow but surely right."""
     points: list[Values] = []
     path: list[int] = []
     while True:
