@@ -132,8 +132,8 @@ def test_a_full_disk_takes_no_output_and_says_so_where_it_matters(tmp_path: Path
         raw = output._Forgiving(full, None, closefd=False)
         assert raw.write(b"progress") == 8
         raw = output._Forgiving(full, output.READER_LEFT, closefd=False)
-        with pytest.raises(OSError, match="No space left"):
-            raw.write(b"a table")
+        assert raw.write(b"a table") == 7
+        assert "No space left" in str(raw.error)
     finally:
         os.close(full)
 

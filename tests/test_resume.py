@@ -23,12 +23,12 @@ from ffnet.tuning.losses import Losses
 from ffnet.tuning.recorder import Recorder
 from ffnet.tuning.search import StudySearch, sample
 
-EPOCHS, TRIALS = 120, 5
+EPOCHS, TRIALS = 60, 5
 
 
 @pytest.fixture(scope="module")
 def study_file(tmp_path_factory: pytest.TempPathFactory, blobs: Path) -> Path:
-    """A study without pruning, so that every trial's curve is known; about ten seconds long."""
+    """A study without pruning, so that every trial's curve is known; some seconds long."""
     path = tmp_path_factory.mktemp("study") / "five.toml"
     net, training = "hidden_sizes = 64\ndropout = 0.1", 'batch_size = 8\noptimizer = "adam"'
     return unpruned_study(path, blobs, TRIALS, EPOCHS, net, training)
@@ -115,7 +115,7 @@ def test_a_study_that_has_ended_is_shown_once_more(
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--epochs", "7"], "as many epochs as before or more. Given: epochs 7, before 120"),
+        (["--epochs", "7"], "as many epochs as before or more. Given: epochs 7, before 60"),
         (["--trials", "3"], "as many trials as before or more. Given: trials 3, before 5"),
         (["--seed", "3"], "holds another study: seed is 0 there. Given: 3"),
         (["--learning-rate", "{uniform = [1e-3, 1e-2]}"], "another study: space.learning_rate is"),

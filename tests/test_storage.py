@@ -19,7 +19,7 @@ from ffnet.run.folder import RunFolder
 from s3_server import SECRET, Server, s3_server
 
 SAME = ("trial", "status", "hidden_sizes", "learning_rate", "seed", "best_val_accuracy", "epochs")
-EPOCHS = 60
+EPOCHS = 30
 OUTAGE = 10.0  # seconds
 
 

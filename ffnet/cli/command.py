@@ -40,7 +40,10 @@ def run(
     debug = "--debug" in argv[:at]
     _print_in_any_encoding()
     try:
-        status = main([word for word in argv[:at] if word != "--debug"] + argv[at:])
+        try:
+            status: Any = main([word for word in argv[:at] if word != "--debug"] + argv[at:])
+        except SystemExit as end:  # after --help
+            status = end.code
         output.finish()
         sys.exit(status)
     except InputError as error:

@@ -71,6 +71,7 @@ def open_standard_streams() -> None:
 def forgive_readers(every_error: bool) -> None:
     """From now on, drop output to standard output and standard error if nobody reads it.
 
+    What cannot be written for another reason is an error at the end: see `finish`.
     Each line is written when it ends, also into a pipe or a file: a log shows how far a job is.
     If somebody has replaced `sys.stdout` or `sys.stderr`, it does not change.
 
@@ -91,12 +92,11 @@ def forgive_readers(every_error: bool) -> None:
 
 
 def finish() -> None:
-    """Flush standard output. Raises RunError if it cannot be written."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        forgive_readers(every_error=True)
-        raise RunError(f"the output cannot be written ({error.strerror})") from None
+    """Flush standard output. Raises RunError if a part of the output could not be written."""
+    sys.stdout.flush()
+    file = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    if isinstance(file, _Forgiving) and file.error:
+        raise RunError(f"the output cannot be written ({file.error.strerror})")
 
 
 def _is_descriptor(stream: TextIO, number: int) -> bool:
@@ -107,18 +107,23 @@ def _is_descriptor(stream: TextIO, number: int) -> bool:
 
 
 class _Forgiving(io.FileIO):
-    """A file that drops output when a write fails with one of `errors`; with None, any error."""
+    """A file that drops what cannot be written, so that no command ends in the middle of its work.
+
+    Attributes:
+        error: the first error besides those that are forgiven, which `finish` raises at the end.
+    """
 
     def __init__(self, number: int, errors: tuple[int, ...] | None, closefd: bool = True) -> None:
         super().__init__(number, "w", closefd)
-        self._errors = errors
+        self._forgiven = errors
+        self.error: OSError | None = None
 
     def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
         except OSError as error:
-            if self._errors and error.errno not in self._errors:
-                raise
+            if self._forgiven and error.errno not in self._forgiven:
+                self.error = self.error or error
             return len(data)
 
 
