@@ -9,8 +9,8 @@ def ray_address(given: str | None) -> str | None:
     """The address of the Ray cluster to connect to; None for a private Ray on this machine.
 
     Args:
-        given: the address that a person gives. With None, `$RAY_ADDRESS` if it is set. "local" is
-            Ray's own word for a private Ray.
+        given: the address that the user gives. With None, the value of RAY_ADDRESS, if it is set.
+            "local" means a private Ray, as in Ray itself.
     """
     address = given or os.environ.get("RAY_ADDRESS")
     return None if address in ("", "local") else address

@@ -76,7 +76,7 @@ class LiveLine:
             self._print(line)
 
     def watch(self, text: Callable[[], str]) -> None:
-        """On a terminal, show what `text` gives, asked for by a thread; elsewhere nothing."""
+        """On a terminal, let a thread call `text` and show the result. Elsewhere, do nothing."""
         if self._console.is_terminal:
             self._text = text
             self._start()

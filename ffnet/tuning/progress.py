@@ -1,4 +1,4 @@
-"""The progress of a study, as one line."""
+"""Shows the progress of a study in one line."""
 
 import time
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ from ffnet.tuning import pulse
 from ffnet.tuning.recorder import Recorder
 
 LONG_SECONDS = 10.0
-"""Trials that have not reported for so long are shown by themselves."""
+"""The line also names trials that have not reported for so long."""
 
 SHOWN = 2
-"""How many of them: those that have been silent for the longest."""
+"""How many such trials the line names. The trials with the oldest reports come first."""
 
 
 @dataclass
 class Interval:
-    """What a running trial does since its start or its last report.
+    """The time of a running trial since its start or its last report.
 
     Attributes:
-        trial: Ray Tune's.
-        since: when it began.
-        epochs: trained before.
-        before: seconds of the interval before; None for the first one.
+        trial: Ray Tune's trial.
+        since: when the interval began, by `time.monotonic`.
+        epochs: how many epochs the trial had trained then.
+        before: duration of the interval before, in seconds; None for the first interval.
     """
 
     trial: Any
@@ -38,16 +38,16 @@ class Interval:
 
 
 class Progress(tune.Callback):  # type: ignore[misc]
-    """Shows how a study stands, as a Ray Tune callback."""
+    """A Ray Tune callback that shows the progress of a study."""
 
     def __init__(self, study: Study, recorder: Recorder, live: LiveLine, folder: RunFolder) -> None:
-        """Begin the study's time.
+        """Start the study's clock.
 
         Args:
-            study: what is run.
-            recorder: knows how it stands.
-            live: where to show it.
-            folder: the run's, where workers write how far their trials are.
+            study: the study.
+            recorder: has the rows of the study's trials.
+            live: shows the line.
+            folder: the run's folder, where workers write how far their trials are.
         """
         self._study, self._recorder, self._live = study, recorder, live
         self._folder = folder
@@ -56,11 +56,11 @@ class Progress(tune.Callback):  # type: ignore[misc]
         self._stopping = False
 
     def on_trial_start(self, trial: Any, **_: Any) -> None:
-        """A worker has the trial."""
+        """A worker begins the trial or continues it."""
         self._intervals[_number(trial)] = Interval(trial, time.monotonic())
 
     def on_trial_result(self, trial: Any, result: dict[str, Any], **_: Any) -> None:
-        """A report came: the next interval begins."""
+        """A trial reported: its next interval begins."""
         now = time.monotonic()
         ended = self._intervals.get(_number(trial))
         seconds = now - ended.since if ended else None
@@ -75,14 +75,14 @@ class Progress(tune.Callback):  # type: ignore[misc]
         self._intervals.pop(_number(trial), None)
 
     def on_step_end(self, **_: Any) -> None:
-        """Show the state, when it is time to; at once that a signal stops the study."""
+        """Show the progress if an update is due. If a signal stops the study, say so at once."""
         if self._recorder.interrupted and not self._stopping:
             self._stopping = True
             self.say("stopping: trials save their state; again to quit now")
         self._live.show(self._line)
 
     def say(self, line: str) -> None:
-        """Show a line on the screen, above the live one, and write it into the log."""
+        """Show a line on the screen, above the line of the progress, and write it into the log."""
         print(line, flush=True)
         self._live.say(line)
 
@@ -93,7 +93,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
         )
 
     def _long(self, now: float) -> list[str]:
-        """Where the trials are that have not reported for long."""
+        """How far the trials are that have not reported for LONG_SECONDS."""
         running = [
             (interval.since, number)
             for number, interval in self._intervals.items()
@@ -106,13 +106,13 @@ class Progress(tune.Callback):  # type: ignore[misc]
 
 
 def where(number: int, interval: Interval, epochs: float | None, now: float) -> str:
-    """How far a trial is in its epoch; without a word of its worker, since when it is silent.
+    """How far a trial is in its epoch. If this is not known, how long it has not reported.
 
     Args:
-        number: the trial's.
-        interval: what it does.
-        epochs: that its worker says it has trained; None when it says nothing.
-        now: the time, as in `interval`.
+        number: the trial's number.
+        interval: the trial's present interval.
+        epochs: how many epochs the trial has trained; None if its worker has not written this.
+        now: the time by `time.monotonic`.
     """
     if epochs is not None and epochs > interval.epochs:
         return f"trial {number}: {100 * (epochs % 1):.0f} % of epoch {int(epochs) + 1}"
@@ -121,7 +121,13 @@ def where(number: int, interval: Interval, epochs: float | None, now: float) -> 
 
 
 def describe(study: Study, recorder: Recorder, seconds: float) -> str:
-    """One line: trials by status, the best so far, epochs a second, time left."""
+    """The line: trials by status, the best trial so far, epochs per second, time left.
+
+    Args:
+        study: the study.
+        recorder: has the rows of the study's trials.
+        seconds: how long this process has run the study.
+    """
     counts = recorder.writer.counts()
     ended = counts.total() - counts[Status.RUNNING] - len(recorder.waiting)
     now = ended - recorder.ended_before

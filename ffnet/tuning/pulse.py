@@ -1,7 +1,8 @@
-"""How far a trial is between two reports: its worker writes a number, the driver shows it.
+"""Tells the driver how far a trial is between two reports.
 
-The number is the epochs trained until now, in a small file among those of Ray Tune, which the study
-removes at its end. In an object store each number would be a request: there is none.
+The trial's worker writes the number of trained epochs into a small file, and the driver shows it.
+The file is in the folder of Ray Tune's files, which is removed when the study ends. For a run in an
+object store nothing is written, because each number would cost a request.
 """
 
 import threading
@@ -14,11 +15,11 @@ from ffnet.run import storage
 from ffnet.run.folder import RunFolder
 
 SECONDS = 5.0
-"""Time between two numbers of a worker."""
+"""Time between two writes of a worker."""
 
 
 class Pulse:
-    """A thread of a worker that writes how far its trial is."""
+    """A thread in a worker that writes how far the worker's trial is."""
 
     def __init__(self) -> None:
         self._now: tuple[Path, Callable[[], float]] | None = None
@@ -26,7 +27,13 @@ class Pulse:
 
     @contextmanager
     def beating(self, folder: RunFolder, trial: int, epochs: Callable[[], float]) -> Iterator[None]:
-        """While the block trains, write now and then what `epochs` gives."""
+        """In the block, write the number of trained epochs every SECONDS.
+
+        Args:
+            folder: the run's folder.
+            trial: the trial's number.
+            epochs: returns how many epochs the trial has trained. Another thread calls it.
+        """
         if storage.is_remote(folder.place):
             yield
             return
@@ -44,17 +51,16 @@ class Pulse:
             time.sleep(SECONDS)
             if now := self._now:
                 file, epochs = now
-                with suppress(
-                    OSError
-                ):  # a full disk; or the folder is gone, and must not come back
+                # The disk may be full, or the folder may be gone; then it must not come back.
+                with suppress(OSError):
                     file.write_text(f"{epochs():.6f}")
 
 
 def read(folder: RunFolder, trial: int) -> float | None:
-    """The epochs that a trial had trained when its worker wrote last; None where it did not."""
+    """How many epochs a trial had trained at its worker's last write. None if there is none."""
     if storage.is_remote(folder.place):
         return None
-    with suppress(OSError, ValueError):  # none yet, or half of it
+    with suppress(OSError, ValueError):  # the file may not exist yet, or be half written
         return float(_file(folder, trial).read_text())
     return None
 

@@ -1,7 +1,7 @@
-"""The worker that trains trials: what Ray Tune calls, around the one training loop.
+"""The worker that trains trials: it connects Ray Tune with the training loop.
 
-A `TrialWorker` lives as long as its process and serves one trial after another: the data set and
-the compiled functions stay, the weights change.
+A `TrialWorker` lives as long as its process and trains one trial after another. It keeps the data
+set and the compiled functions; only the weights change.
 """
 
 import errno
@@ -28,7 +28,7 @@ from ffnet.spec.trial import TrialConfig
 from ffnet.training import memory
 from ffnet.tuning.pulse import Pulse
 
-if TYPE_CHECKING:  # TensorFlow takes seconds to import: on workers, at their first trial
+if TYPE_CHECKING:  # TensorFlow takes seconds to import: a worker imports it at its first trial
     from ffnet.training.device_data import DeviceData
     from ffnet.training.loop import Report
     from ffnet.training.trainer import Trainer
@@ -36,29 +36,29 @@ if TYPE_CHECKING:  # TensorFlow takes seconds to import: on workers, at their fi
 Result = dict[str, Any]
 
 KEPT_TRAINERS = 8
-"""Structures of net that a worker keeps compiled; the least recently trained go first."""
+"""For how many structures of nets a worker keeps the compiled trainer: the last ones used."""
 
 KEPT_BYTES = 500_000_000
-"""What the variables of trainers that are not in use may hold."""
+"""Maximum memory of the variables of trainers that are not in use."""
 
-CHECKPOINT = "checkpoint.npy"  # its name where Ray Tune asks for one
+CHECKPOINT = "checkpoint.npy"  # the file's name in a folder that Ray Tune chooses
 
 
 class TrialWorker(tune.Trainable):  # type: ignore[misc]
-    """Trains what it is given, a report interval a step.
+    """Trains trials for Ray Tune. Each call of `step` trains until the next report.
 
-    Nothing that a trial does may raise into Ray Tune, which would take its worker down and drop
-    the message: an error ends the trial with the status `failed`, its message and its traceback.
+    No error of a trial may reach Ray Tune, which would stop the worker and lose the message.
+    Instead, an error ends the trial with the status `failed`, a reason and a traceback.
     """
 
     def setup(self, config: Result, data: DataSet, study: Study, folder: RunFolder) -> None:
-        """Ray Tune calls this once a worker.
+        """Prepare the worker for its first trial. Ray Tune calls this once for each worker.
 
         Args:
             config: {"trial": a TrialConfig as a dict}.
-            data: arrays in Ray's object store, shared by the workers of a node.
-            study: what is run.
-            folder: the run's, on storage that every node sees.
+            data: the data set. Its arrays are in Ray's object store, shared by a node's workers.
+            study: the study.
+            folder: the run's folder, which every node sees.
         """
         restore_umask()
         self._data, self._resources, self._folder = data, study.resources, folder
@@ -69,20 +69,20 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self.reset_config(config)
 
     def reset_config(self, new_config: Result) -> bool:
-        """Ray Tune calls this for each further trial on the worker."""
+        """Prepare the worker for another trial. Ray Tune calls this for each further trial."""
         self._config = TrialConfig.model_validate(new_config["trial"])
         self._reports: Iterator[Report] | None = None
         self._earlier: list[Result] = []
         self._unwritable: StorageError | None = None
-        self._note: str | None = None  # what the trial's row says beside its reason
+        self._note: str | None = None  # a text that is added to the reason in the trial's row
         self._idle_since = time.perf_counter()
         return True
 
     def step(self) -> Result:
-        """One report interval, as a row for the tables; the last one says `done`."""
+        """Train until the next report. Returns the report for the recorder; the last has `done`."""
         try:
             return self._step()
-        except StorageError as error:  # not the trial's fault: it goes on when there is room again
+        except StorageError as error:  # not the trial's fault: it can be resumed, so not `failed`
             reason = one_line(f"{error.filename}: {error.strerror}", 500)
             return {
                 **self._place(),
@@ -102,19 +102,22 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             }
 
     def save_checkpoint(self, checkpoint_dir: str) -> Result | None:
-        """For schedulers that pause: each report has left a checkpoint. Others' may want it too."""
+        """Save the trial before a pause. Its checkpoint in the run's folder is already there.
+
+        Only PBT needs a copy, because another trial may load it.
+        """
         if not self._shares:
             return {}
         try:
             with self._checkpoint.open() as file:
                 (Path(checkpoint_dir) / CHECKPOINT).write_bytes(file.read())
-        except OSError as error:  # raised here it would take the worker down, time after time
+        except OSError as error:  # raised here, it would stop the worker again and again
             self._unwritable = storage.named(error, checkpoint_dir)
             return {}
         return None
 
     def load_checkpoint(self, checkpoint: Result | str | None) -> None:
-        """Go on from where the trial was paused, or from another trial's checkpoint (PBT)."""
+        """Continue from where the trial was paused, or from another trial's checkpoint (PBT)."""
         if isinstance(checkpoint, str):
             try:
                 with self._checkpoint.replacing() as file:
@@ -138,7 +141,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         waited = begun - self._idle_since
         row: Result = {}
         if self._reports is None:
-            waited = 0.0  # the wait before a first report is queue time, which the driver counts
+            waited = 0.0  # the wait before the first report is queue time: the driver counts it
             self._reports = self._start()
             row["setup_seconds"] = time.perf_counter() - begun
             row["note"] = self._note
@@ -146,7 +149,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
                 return row | self._again()
         with self._pulse.beating(self._folder, self._config.number, self._epochs_now):
             report = next(self._reports, None)
-        if report is None:  # PBT: it took over weights that were trained to the end
+        if report is None:  # with PBT, the trial took over weights that were trained to the end
             row |= self._earlier[-1] | {"status": Status.RUNNING, "done": True}
         else:
             row |= self._reported(report)
@@ -163,15 +166,15 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         return latest.epochs_now
 
     def _own(self) -> list[Result]:
-        """This trial's reports of those in its checkpoint; with PBT some may be another trial's."""
+        """The reports in the checkpoint that are this trial's. With PBT, some may be another's."""
         unknown = None if self._shares else self._config.number
         return [r for r in self._earlier if r.get("trial", unknown) == self._config.number]
 
     def _again(self) -> Result:
-        """The last report once more, with those before it, before the trial trains further.
+        """The last report again, with all earlier reports, before the trial trains further.
 
-        The tables may lack some, and the scheduler may not have judged the last one, when the
-        worker or the driver died.
+        The tables may lack some of them, and the scheduler may not have judged the last report,
+        because the worker or the driver died.
         """
         *earlier, last = self._own()
         self._idle_since = time.perf_counter()
@@ -179,7 +182,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         return last | {"status": Status.RUNNING, "done": done, "earlier": earlier, "again": True}
 
     def _reported(self, report: "Report") -> Result:
-        """A report as a row; what of it JSON can hold goes into the trial's checkpoints too."""
+        """A report for the recorder. It is also kept for the trial's checkpoints."""
         now = {"trial": self._config.number, **report.measured(), **self._place()}
         self._earlier.append(now)
         if report.diverged:
@@ -194,7 +197,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         from ffnet.training.loop import train
 
         try:
-            there = self._folder.study.exists()  # a node that came later must see it too
+            there = self._folder.study.exists()  # this node may have joined later: it must see it
         except OSError as error:
             raise storage.named(error, self._folder.study) from error
         if not there:
@@ -205,7 +208,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         return train(trainer, self._config, self._restore(trainer))
 
     def _restore(self, trainer: "Trainer") -> int:
-        """Go on where the trial was lost, stopped or paused; the steps trained until there."""
+        """Restore the trial's last state. Returns the number of steps trained until then."""
         from ffnet.run import checkpoints
 
         for file in (self._checkpoint, self._before):
@@ -216,7 +219,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
                 saved.assign(trainer.variables)
             except OSError as error:
                 raise storage.named(error, file) from error
-            except InputError as error:  # damaged: the one before it has an epoch less
+            except InputError as error:  # damaged: try the checkpoint before it
                 self._note = one_line(str(error), 500)
                 continue
             self._earlier = saved.reports
@@ -225,7 +228,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         return 0
 
     def _trainer(self) -> "Trainer":
-        """The worker's trainer for this structure of net, compiled at most once."""
+        """The trainer for this trial's structure of net. A worker compiles a structure once."""
         from ffnet.training.device_data import DeviceData
         from ffnet.training.devices import configure
         from ffnet.training.trainer import Trainer, structure
@@ -241,7 +244,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         return self._trainers[key]
 
     def _forget_trainers(self) -> None:
-        """Keep the latest trainer, and of those before as many as may stay."""
+        """Remove old trainers beyond KEPT_TRAINERS and KEPT_BYTES. The latest trainer stays."""
         *before, _ = self._trainers
         held = sum(self._trainers[key].held_bytes() for key in before)
         for key in before:
