@@ -1,16 +1,15 @@
-"""ffnet tunes feed-forward neural networks: Ray Tune schedules, TensorFlow trains, tables keep.
+"""ffnet tunes feed-forward neural networks with Ray Tune, TensorFlow and Parquet tables.
 
     import ffnet
 
-    run = ffnet.tune("digits")                    # a study: a file, a name, a dict
-    run.trials()                                  # a PyArrow table; .to_pandas() where pandas is
+    run = ffnet.tune("digits")                    # a study: a file, a name or a dict
+    run.trials()                                  # a PyArrow table; .to_pandas() needs pandas
     net = run.load()                              # the best trial's net
     net.predict(x)                                # raw examples in, classes out
     ffnet.train(hidden_sizes=[256], epochs=5)     # one net without a tuner
-    ffnet.Run("runs/digits").best()               # a run that is there
+    ffnet.Run("runs/digits").best()               # a run from before
 
-What is named here is imported when it is first used: neither Ray nor TensorFlow is before it is
-needed.
+Each name is imported when it is first used, and Ray and TensorFlow only when they are needed.
 """
 
 import importlib

@@ -1,18 +1,18 @@
-"""The exceptions for what a person can mend."""
+"""The exceptions for errors that a user can repair."""
 
 LONGEST = 2000
-"""Characters of an error's message; a longer one loses its middle."""
+"""Maximum number of characters in an error's message. A longer message loses its middle."""
 
 
 class InputError(ValueError):
     """Bad input: a study, a flag, a data file or a folder that breaks a rule.
 
-    The message is one line: the rule, the value received, and what to do. Command lines print it
-    and exit with status 2. What a file or a flag put into the message can neither break the line
-    nor command a terminal.
+    The message is one line with the rule, the value received, and what to do. A command prints it
+    and exits with status 2. Values in it can neither break the line nor control a terminal, because
+    characters that cannot be printed are replaced.
 
     Attributes:
-        exit_status: of a command that ends with the error.
+        exit_status: the exit status of a command that ends with this error.
     """
 
     exit_status = 2
@@ -22,17 +22,17 @@ class InputError(ValueError):
 
 
 class RunError(InputError):
-    """A run that could not go on although its input was right, as when its disk is full."""
+    """A run failed although its input was right, for example on a full disk. Exit status 1."""
 
     exit_status = 1
 
 
 class StorageError(OSError):
-    """A file of a run could not be read or written; the error has its name."""
+    """A file of a run could not be read or written. The error has the file's name."""
 
 
 def one_line(text: str, most: int) -> str:
-    """A text as one line of printable characters; what is longer than `most` loses its middle."""
+    """A text as one line of printable characters. A text longer than `most` loses its middle."""
     plain = "".join(c if c.isprintable() else _replaced(c) for c in _shortened(text, most))
     return _shortened(plain, most)
 
