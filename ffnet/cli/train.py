@@ -162,7 +162,7 @@ def _reports(trainer: "Trainer", config: TrialConfig, lesson: bool) -> "Iterator
 
 
 def _watched(reports: "Iterator[Report]", trainer: "Trainer") -> "Iterator[Report]":
-    """The reports; until each one comes, a terminal shows how far the epoch is."""
+    """Yield the reports. Before each report, a terminal shows how far the epoch is."""
     if not sys.stdout.isatty():
         yield from reports
         return
