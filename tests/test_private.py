@@ -1,4 +1,4 @@
-"""A private Ray is private: seen on a running study, in its sockets, files and processes."""
+"""A private Ray is private: its sockets, files and processes, while a study runs."""
 
 import os
 import re
@@ -26,16 +26,16 @@ HOSTILE = {
     "https_proxy": "http://127.0.0.1:1",
     "OMP_NUM_THREADS": "7",
 }
-"""What a user's environment may hold for other programs and other clusters."""
+"""Variables that a user may have set for other programs and other clusters."""
 
 
 class Running(NamedTuple):
-    """A study that runs.
+    """A running study.
 
     Attributes:
-        driver: its process.
-        folder: the private Ray's.
-        out: the run's.
+        driver: the driver's process.
+        folder: the private Ray's folder.
+        out: the run's folder.
     """
 
     driver: subprocess.Popen[str]
@@ -43,14 +43,14 @@ class Running(NamedTuple):
     out: Path
 
     def processes(self) -> list[int]:
-        """The driver, and all of the session that holds its Ray."""
+        """Return the driver, and all processes of the session of its Ray."""
         host = int((self.folder / "host").read_text())
         return [self.driver.pid, *sessions(host)]
 
 
 @pytest.fixture(scope="module")
 def running(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A long study, in an environment made for others, by a user who hides nothing (umask 0)."""
+    """Start a long study with variables meant for other programs, and with umask 0."""
     folder = tmp_path_factory.mktemp("private")
     study = unpruned_study(folder / "long.toml", blobs, trials=50, epochs=2000)
     driver = subprocess.Popen(
@@ -70,7 +70,7 @@ def running(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
 
 @pytest.mark.slow
 def test_every_socket_of_a_study_listens_on_loopback(running: Running) -> None:
-    # The head's, the raylet's, the agents', the driver's, two workers'.
+    # Sockets of the head, the raylet, the agents, the driver and two workers.
     assert len(listening(running.processes())) > 8
     assert in_reach_of_others(running.processes()) == []
 
@@ -153,7 +153,7 @@ def test_a_killed_driver_leaves_nothing(running: Running) -> None:  # the last o
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty place for temporary folders."""
+    """Make an empty folder for temporary folders."""
     path = tmp_path / "t"
     path.mkdir()
     monkeypatch.setenv("RAY_TMPDIR", str(path))
@@ -196,7 +196,7 @@ def test_the_next_start_clears_what_a_killed_one_left_and_nothing_else(place: Pa
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs, zombies apart."""
+    """Whether a process runs and is not a zombie."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:

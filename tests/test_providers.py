@@ -1,4 +1,4 @@
-"""Storage goes where the providers' own tools would go, or is refused; a silent one is said."""
+"""Storage follows the settings of the providers' tools, or is refused; silent servers are named."""
 
 import contextlib
 import os
@@ -26,7 +26,7 @@ OURS = ("AWS_", "STORAGE_EMULATOR", "CLOUD", "GOOGLE_")
 
 @pytest.fixture(autouse=True)
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """No variable and no file of a provider; returns the home folder."""
+    """Remove all variables and files of providers. Returns the home folder."""
     for name in list(os.environ):
         if name.startswith(OURS) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -226,7 +226,7 @@ class _Log(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def server_that_notes() -> Iterator[tuple[str, list[str]]]:
-    """A server, by its URL, that notes what it is asked."""
+    """Start a server that notes the requests it gets. Returns its URL."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Log)
     server.seen = []  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -271,7 +271,7 @@ def test_a_job_that_is_submitted_goes_where_the_submitter_would(
 
 @contextlib.contextmanager
 def silent() -> Iterator[str]:
-    """A server that accepts connections and never answers."""
+    """Start a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 

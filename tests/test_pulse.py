@@ -1,4 +1,4 @@
-"""Signs of life within a long epoch: a worker says how far its trial is, the progress shows it."""
+"""Progress within a long epoch: a worker tells how far its trial is, and the screen shows it."""
 
 import itertools
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The winner is the same everywhere: table, summary, progress, checkpoints, export and board."""
+"""All parts agree on the best trial: table, summary, progress, checkpoints, export and board."""
 
 import math
 from pathlib import Path
@@ -77,13 +77,13 @@ def test_a_column_that_is_asked_for_is_sorted_as_it_is() -> None:
 
 SPACE = {"learning_rate": {"log_uniform": [1e-3, 1e-1]}}
 LOSSES = {0: (0.5, 0.9), 1: (0.2, 0.6), 2: (0.2, 0.5), 3: (0.1, None), 4: (None, None)}
-"""Trial → validation losses of its two reports: the best of a trial that ended is that of trial 1,
-and its last one is not the best of the last ones."""
+"""{trial: validation losses of its two reports}. Trial 1 has the best loss of all ended
+trials, but not the best last loss."""
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    """A study judged by val_loss, whose accuracies name another winner; trial 3 diverged."""
+    """Write a study with the metric val_loss. Accuracy would choose another trial; 3 diverged."""
     run = RunFolder.create(tmp_path / "run")
     study = {"space": SPACE, "tuning": {"metric": "val_loss"}, "net": {}, "training": {}}
     data = {"sha256": "0", "name": "x", "sizes": {}, "example_shape": [2], "dtype": "uint8",

@@ -1,4 +1,4 @@
-"""Ray's private parts are used in one file, and a private Ray's host finds ffnet by itself."""
+"""Only one file uses Ray's private parts, and a private Ray's host finds ffnet by itself."""
 
 import ast
 import os
@@ -14,16 +14,16 @@ from ffnet.ray_cluster import ray_host
 
 ONE_FILE = ROOT / "ffnet" / "ray_cluster" / "ray_internals.py"
 MODULES = ("ray.core", "ray.experimental", "ray.autoscaler", "ray.scripts", "unittest")
-"""Modules that are private whatever their names look like, or that only tests need."""
+"""Modules that are private although their names do not show it, or that only tests need."""
 
 PUBLIC = {"_exit", "_replace", "_ArgumentGroup", "_abc_impl"}
 """Names with an underscore that belong to `os`, named tuples, `argparse` and `abc`."""
 
 
 def private_uses(tree: ast.AST) -> Iterator[str]:
-    """What a module imports of Ray's private modules, and the private names it looks up.
+    """Return the private modules of Ray that a module imports, and the private names it uses.
 
-    Of any object but itself: what belongs to Ray cannot be seen from the code.
+    Private names count for all objects but `self`, as the code does not show what belongs to Ray.
     """
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -44,7 +44,7 @@ def is_private(name: str) -> bool:
 
 
 def modules() -> list[Path]:
-    """Everything that is installed or submitted, apart from the one file."""
+    """Return all modules that are installed or submitted, except the one file."""
     places = [*(ROOT / "ffnet").rglob("*.py"), *(ROOT / "jobs").glob("*.py")]
     return sorted(path for path in places if path != ONE_FILE)
 
@@ -72,7 +72,7 @@ def test_a_private_part_is_recognised(code: str) -> None:
 
 
 def test_no_class_hides_a_private_name_of_its_base_in_ray() -> None:
-    """A method of ours with the name of one of Ray's own would be called by Ray instead."""
+    """If a method of ours had the name of a private method of Ray, Ray would call ours."""
     from ray import tune
     from ray.tune.schedulers import TrialScheduler
     from ray.tune.search import Searcher
@@ -97,7 +97,7 @@ def test_no_class_hides_a_private_name_of_its_base_in_ray() -> None:
 
 
 def test_the_host_of_a_private_ray_finds_ffnet_from_its_own_place(tmp_path: Path) -> None:
-    """Without installed packages (-S) and without PYTHONPATH: as in a clone."""
+    """As in a clone: without installed packages (-S) and without PYTHONPATH."""
     folder = tmp_path / "ffnet-run-1"
     folder.mkdir()
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}

@@ -1,4 +1,4 @@
-"""No flag is ignored: each has an effect, or is refused beside what takes its effect away."""
+"""No flag is ignored: each flag has an effect, or is refused because another one disables it."""
 
 import json
 from pathlib import Path

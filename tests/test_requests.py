@@ -1,4 +1,4 @@
-"""Requests to the server and cards, without a server: read exactly, or refused in a line."""
+"""Requests and cards, tested without a server: they are read exactly, or refused in a line."""
 
 import json
 from pathlib import Path
@@ -210,7 +210,7 @@ def test_what_fits_is_read_as_it_is(rows: list[tuple[int, int]]) -> None:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A folder with one version of a model."""
+    """Make a folder with one version of a model."""
     (tmp_path / "m" / "1").mkdir(parents=True)
     (tmp_path / "m" / "1" / "saved_model.pb").touch()
     return tmp_path / "m"

@@ -1,4 +1,4 @@
-"""A study that was stopped or killed goes on: no trial lost, none twice, the same curves."""
+"""A stopped or killed study continues: no trial is lost or doubled, and curves are the same."""
 
 import json
 import os
@@ -28,7 +28,7 @@ EPOCHS, TRIALS = 60, 5
 
 @pytest.fixture(scope="module")
 def study_file(tmp_path_factory: pytest.TempPathFactory, blobs: Path) -> Path:
-    """A study without pruning, so that every trial's curve is known; some seconds long."""
+    """Write a study of some seconds without pruning, so that every trial's curve is known."""
     path = tmp_path_factory.mktemp("study") / "five.toml"
     net, training = "hidden_sizes = 64\ndropout = 0.1", 'batch_size = 8\noptimizer = "adam"'
     return unpruned_study(path, blobs, TRIALS, EPOCHS, net, training)
@@ -36,7 +36,7 @@ def study_file(tmp_path_factory: pytest.TempPathFactory, blobs: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, study_file: Path, tune: Job) -> Path:
-    """The study, run without a break."""
+    """Run the study without a break."""
     out = tmp_path_factory.mktemp("whole") / "run"
     done = tune(study_file, "--out", out)
     assert done.returncode == 0, done.stderr
@@ -95,7 +95,7 @@ def test_a_study_goes_on_to_the_tables_of_one_without_a_break(
 
 
 def _half_way(begun: list[Row]) -> bool:
-    """Whether some trials have ended and another is well under way."""
+    """Whether some trials have ended and another trial is half trained."""
     done = Counter(row["status"] for row in begun)["done"] >= 2
     return done and any(r["status"] == "running" and r["epochs"] >= 10 for r in begun)
 
@@ -183,7 +183,7 @@ def test_unfinished_trials_come_first_and_ended_ones_not_at_all() -> None:
 def test_a_report_of_which_no_row_knows_stays_in_the_table_until_it_comes_again(
     tmp_path: Path,
 ) -> None:
-    """After a kill between the two tables, of which epochs.parquet is written first."""
+    """The driver is killed between writing epochs.parquet and writing trials.parquet."""
     of, folder = study(), RunFolder.at(tmp_path)
     storage.write_json(folder.study, {})
     at = datetime(2026, 1, 1, tzinfo=UTC)

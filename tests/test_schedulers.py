@@ -39,7 +39,7 @@ def study(scheduler: str, search: str = "random", trials: int = 14, **tuning: An
 
 
 def plain(rows: dict[int, Row]) -> dict[int, Row]:
-    """Rows without what a clock or a break changes."""
+    """Return rows without the columns that a clock or a break changes."""
     changing = ("started_at", "ended_at", "queue_seconds", "setup_seconds", "report_seconds")
     return {
         n: {
@@ -52,7 +52,7 @@ def plain(rows: dict[int, Row]) -> dict[int, Row]:
 
 
 def ends(seed: int, trials: int) -> dict[int, tuple[Any, ...]]:
-    """For about half of the trials an end that is not the usual one, at any epoch."""
+    """Give about half of the trials an unusual end, at any epoch."""
     decide = random.Random(seed)
     kinds = [("diverge",), ("fail",), ("lose", 1), ("lose", 3), ("lose", 4)]
     drawn = {}
@@ -115,10 +115,10 @@ def test_a_study_killed_at_any_moment_goes_on_to_its_end(
 def killed(
     of: Study, kill_at: int, slots: int, happens: dict[int, tuple[Any, ...]], place: Path
 ) -> tuple[dict[int, Row], list[tuple[int, float]], list[Row]]:
-    """A study whose driver is killed after some events, the tables last written a few before.
+    """Kill a study's driver after some events, and resume it. The tables lack a few events.
 
     Returns:
-        Its rows after a resume, what workers trained, and the reports.
+        The rows after the resume, the epochs that workers trained, and the reports.
     """
     place.mkdir()
     checkpoints: Checkpoints = {}

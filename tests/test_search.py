@@ -1,4 +1,4 @@
-"""Where configurations come from."""
+"""The search: which configurations it suggests."""
 
 import collections
 from typing import Any

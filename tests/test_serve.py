@@ -1,4 +1,4 @@
-"""The server, as a user runs it and as clients of TensorFlow Serving call it."""
+"""The server: users run it, and clients of TensorFlow Serving call it."""
 
 import http.client
 import json
@@ -65,7 +65,7 @@ save("mean", lambda a: {"mean": tf.reduce_mean(a)}, ([None], tf.float32, "a"))
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of SavedModels: tiny and pair to serve, the others to refuse."""
+    """Make a folder of SavedModels: `tiny` and `pair` can be served, the others are refused."""
     out = tmp_path_factory.mktemp("models")
     subprocess.run(
         [sys.executable, "-c", MODELS, str(out), json.dumps(WEIGHTS.tolist()), *CLASSES],
@@ -91,7 +91,7 @@ class Server:
         )
 
     def ready(self) -> "Server":
-        """Wait until it says so."""
+        """Wait until the server says that it is ready."""
         assert self.process.stdout
         self.said, self.example = (self.process.stdout.readline().strip() for _ in range(2))
         assert self.said, self.process.communicate()
@@ -99,7 +99,7 @@ class Server:
         return self
 
     def call(self, method: str, path: str, body: Any = None, headers: Any = ()) -> tuple[int, Any]:
-        """The status and the JSON of an answer."""
+        """Send a request. Returns the status and the JSON of the answer."""
         connection = http.client.HTTPConnection("127.0.0.1", int(self.port), timeout=60)
         connection.request(method, path, body, dict(headers))
         answer = connection.getresponse()
@@ -109,14 +109,14 @@ class Server:
         return answer.status, value
 
     def predict(self, request: Any) -> tuple[int, Any]:
-        """The answer to a request, given as what is to be JSON or as bytes."""
+        """Send a predict request, a JSON value or bytes. Returns the status and the answer."""
         body = request if isinstance(request, bytes) else json.dumps(request).encode()
         return self.call("POST", f"{self.path}:predict", body)
 
 
 @pytest.fixture(scope="module")
 def servers(models: Path) -> Iterator[tuple[Server, ...]]:
-    """Servers of tiny and pair, and of one that its replica refuses, started at the same time."""
+    """Start servers of `tiny`, `pair` and a model that its replica refuses, all at once."""
     started = (
         Server(models / "tiny", "--max-bytes", MAX_BYTES),
         Server(models / "pair", "--name", "p.1", "--replicas", REPLICAS, "--host", "0.0.0.0"),
@@ -130,13 +130,13 @@ def servers(models: Path) -> Iterator[tuple[Server, ...]]:
 
 @pytest.fixture(scope="module")
 def tiny(servers: tuple[Server, ...]) -> Server:
-    """The server of the image model."""
+    """Return the server of the image model."""
     return servers[0].ready()
 
 
 @pytest.fixture(scope="module")
 def pair(servers: tuple[Server, ...]) -> Server:
-    """The server of the model with two inputs and one output."""
+    """Return the server of the model with two inputs and an output."""
     return servers[1].ready()
 
 
@@ -322,7 +322,7 @@ def test_a_body_that_is_too_large_gets_413_before_it_has_been_read(tiny: Server)
 
 
 def _answer_to_part(server: Server, part: bytes) -> tuple[int, str]:
-    """The answer to a request whose end is never sent."""
+    """Return the answer to a request whose end is never sent."""
     with socket.create_connection(("127.0.0.1", int(server.port)), timeout=30) as connection:
         connection.sendall(part)
         answer = http.client.HTTPResponse(connection)
@@ -459,7 +459,7 @@ def test_a_replica_that_dies_is_replaced(pair: Server) -> None:
 
 
 def _replicas(server: Server) -> list[int]:
-    """The processes that answer."""
+    """Return the processes that answer."""
     pids = processes_with(str(token_of(server.process.pid)))
     return [pid for pid in map(int, pids) if "ServeReplica" in _command(pid)]
 
@@ -472,7 +472,7 @@ def _command(pid: int) -> str:
 
 
 def _listening(server: Server) -> int:
-    """Sockets that listen on the port (state 0A)."""
+    """Return the sockets that listen on the port (state 0A)."""
     lines = Path("/proc/net/tcp").read_text().splitlines()
     return sum(f":{int(server.port):04X} 00000000:0000 0A" in line for line in lines)
 
@@ -495,7 +495,7 @@ def test_sigterm_while_it_starts_leaves_nothing(models: Path) -> None:
     _assert_gone(server, token)
 
 
-# The last two end the module's servers.
+# The last two tests end the module's servers.
 
 
 def test_sigterm_lets_a_request_end_and_leaves_nothing(tiny: Server) -> None:

@@ -1,4 +1,4 @@
-"""A run's folder that not every node sees: a node with another file system in its place."""
+"""A run's folder that a node does not see, because it has another file system in its place."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ APART = 'mount -t tmpfs none "$0" && exec "$@"'  # in a mount namespace of its o
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the second node sees something else than the first."""
+    """Make a folder in whose place the second node sees another file system."""
     return tmp_path_factory.mktemp("unshared")
 
 

@@ -1,4 +1,4 @@
-"""What a study's signals do: the first ends it in order, the second at once, the third for good."""
+"""Signals: the first stops a study cleanly, the second at once, the third ends the process."""
 
 import io
 import signal

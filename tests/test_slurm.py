@@ -1,4 +1,4 @@
-"""Studies as jobs of a real Slurm, started here: its daemons, and two nodes on this machine."""
+"""Studies as jobs of a real Slurm, which the tests start with two nodes on this machine."""
 
 import os
 import platform
@@ -32,7 +32,7 @@ pytestmark = [
 
 @dataclass(frozen=True)
 class SlurmJob:
-    """A job, and the folder it was submitted from."""
+    """A job, and the folder from which it was submitted."""
 
     number: int
     folder: Path
@@ -43,7 +43,7 @@ class SlurmJob:
 
     @property
     def private(self) -> list[Path]:
-        """The folder with its token; none when it has ended."""
+        """Return the folder with the job's token; there is none after the job's end."""
         return list(self.folder.glob(f".ffnet-{self.number}-*"))
 
     def field(self, name: str) -> str:
@@ -51,7 +51,7 @@ class SlurmJob:
         return shown.partition(f" {name}=")[2].split()[0]
 
     def end(self) -> tuple[str, str]:
-        """State and exit code, once it has ended; nothing of it is left then."""
+        """Wait for the job's end, check that nothing is left, and return state and exit code."""
         ends = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
         wait_for(lambda: self.field("JobState") in ends, seconds=300)
         wait_for(lambda: not self.processes(), seconds=10)
@@ -60,7 +60,7 @@ class SlurmJob:
         return self.field("JobState"), self.field("ExitCode")
 
     def processes(self) -> list[Path]:
-        """What runs with the job's number or token in its environment."""
+        """Return the processes with the job's number or token in their environment."""
         words = (f"SLURM_JOB_ID={self.number}\0", f"/.ffnet-{self.number}-")
         found = (p for p in Path("/proc").glob("[0-9]*") if str(self.folder) in read(p / "environ"))
         return [p for p in found if any(word in read(p / "environ") for word in words)]
@@ -91,7 +91,7 @@ def free_ports(count: int) -> list[int]:
 
 @contextmanager
 def running(folder: Path, name: str, *arguments: object) -> Iterator[None]:
-    """A daemon in the foreground, until the block ends."""
+    """A context manager: a daemon runs in the foreground until the block ends."""
     log = folder / f"{name}{arguments[-1] if name == 'slurmd' else ''}.log"
     with log.open("w") as file:
         words = [str(DAEMONS[name]), *map(str, arguments)]
@@ -105,10 +105,10 @@ def running(folder: Path, name: str, *arguments: object) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def slurm() -> Iterator[None]:
-    """Slurm with nodes n1 and n2, of two CPUs each, on ports and in a folder of its own.
+    """Start Slurm with nodes n1 and n2 of two CPUs each, on free ports and in a new folder.
 
-    Processes are followed by their parents, since a container has no cgroups to give away, and
-    jobs are looked at every second, not every minute.
+    Slurm tracks processes by their parents, because a container cannot use cgroups. It checks jobs
+    every second, not every minute.
     """
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
     controller, *nodes = free_ports(3)
@@ -160,7 +160,7 @@ PartitionName=main Nodes=ALL Default=YES
 
 @pytest.fixture
 def folder(slurm: None, tmp_path: Path) -> Path:
-    """A folder to submit from, with ffnet's jobs and environment."""
+    """Make a folder to submit from, with ffnet's jobs and environment."""
     (tmp_path / "jobs").symlink_to(ROOT / "jobs")
     (tmp_path / ".venv").symlink_to(sys.prefix)
     return tmp_path
@@ -180,7 +180,7 @@ def statuses(out: Path) -> Counter[str]:
 
 @pytest.fixture
 def study(folder: Path, blobs: Path) -> Path:
-    """A study without pruning, so that every trial's epochs are known."""
+    """Write a study without pruning, so that every trial's epochs are known."""
     return unpruned_study(folder / "five.toml", blobs, TRIALS, EPOCHS)
 
 
@@ -224,7 +224,7 @@ def test_a_signal_requeues_the_job_and_no_trial_runs_twice(folder: Path, study: 
 
 
 def ray_status(job: SlurmJob, environment: dict[str, str]) -> str:
-    """What someone with this environment is told by the job's Ray."""
+    """Return what the job's Ray answers a process with this environment."""
     lines = (read(process / "cmdline").split("\0") for process in job.processes())
     driver = next(line for line in lines if "jobs/tune.py" in line)
     done = subprocess.run(

@@ -212,7 +212,7 @@ def test_what_is_drawn_for_a_name_does_not_depend_on_other_names() -> None:
 
 
 def test_every_domain_and_layer_is_drawn_under_a_label_of_its_own() -> None:
-    """As TPE learns about labels."""
+    """TPE learns a distribution for each label."""
     rates = [{"uniform": [0.1, 1.0], "when": {"optimizer": "sgd"}}, {"uniform": [0.01, 0.1]}]
     space = SearchSpace.model_validate(CHANGING | {"learning_rate": rates})
     random, drawn = np.random.default_rng(0), set()

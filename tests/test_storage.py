@@ -1,4 +1,4 @@
-"""Runs in an object store: a real server of the S3 protocol, moto's, on this machine."""
+"""Runs in an object store: moto's S3 server on this machine."""
 
 import itertools
 import subprocess
@@ -31,7 +31,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def study_file(tmp_path_factory: pytest.TempPathFactory, blobs: Path) -> Path:
-    """A study without pruning, so that its figures are known; its trials last some seconds."""
+    """Write a study without pruning, so that its figures are known. Trials last some seconds."""
     return unpruned_study(tmp_path_factory.mktemp("study") / "four.toml", blobs, 4, EPOCHS)
 
 
@@ -45,13 +45,13 @@ def local(tmp_path_factory: pytest.TempPathFactory, study_file: Path, tune: Job)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where jobs of runs elsewhere are started, and leave what must be a file here."""
+    """Make the folder in which jobs run; runs in a store write their local files there."""
     return tmp_path_factory.mktemp("here")
 
 
 @pytest.fixture(scope="module")
 def remote(server: Server, study_file: Path, job: Job, folder: Path) -> str:
-    """The study once more, in the bucket."""
+    """Run the study again, in the bucket."""
     uri = server.uri("first")
     done = job("tune", study_file, "--out", uri, cwd=folder)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Studies: what is accepted, what is refused and with which words."""
+"""Studies: which values they accept, which they refuse, and the words of refusals."""
 
 import itertools
 from pathlib import Path

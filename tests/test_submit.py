@@ -47,7 +47,7 @@ else:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A local cluster in a state folder of its own."""
+    """A local cluster with a new state folder."""
 
     state: Path
 
@@ -68,7 +68,7 @@ class Cluster:
         return done
 
     def remembered(self) -> dict[str, str]:
-        """What local.sh keeps of the cluster."""
+        """Return the values in local.sh's state file."""
         names = ("mark", "temp", "dashboard", "nodes")
         code = f'. "$0"; for name in {" ".join(names)}; do printf "%s\\0" "${{!name}}"; done'
         shown = subprocess.run(
@@ -81,7 +81,7 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What `local.sh env` gives a shell."""
+        """Return the variables that `local.sh env` sets."""
         shown = subprocess.run(
             ["bash", "-c", f'eval "$({LOCAL} env)"; env -0'],
             env=os.environ | {"FFNET_LOCAL": str(self.state)},
@@ -93,7 +93,7 @@ class Cluster:
 
 
 def with_mark(mark: str) -> list[str]:
-    """Processes that a cluster started."""
+    """Return the processes that a cluster has started."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -107,7 +107,7 @@ def with_mark(mark: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A local cluster; when it goes down, nothing is left."""
+    """Start a local cluster; at the end, check that nothing is left."""
     made = Cluster(tmp_path_factory.mktemp("first") / "state")
     made.up("--cpus", 2)
     remembered = made.remembered()
@@ -122,7 +122,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def submit(cluster: Cluster, job: Job) -> Job:
-    """Runs jobs/submit.py, as a shell with the cluster's environment would."""
+    """Runs jobs/submit.py with the cluster's environment."""
     environment = cluster.environment
 
     def run(*words: object, **options: object) -> subprocess.CompletedProcess[str]:
@@ -133,7 +133,7 @@ def submit(cluster: Cluster, job: Job) -> Job:
 
 @pytest.fixture
 def stand_in(tmp_path: Path) -> Path:
-    """A working directory whose jobs/tune.py only waits, or ends as it is told."""
+    """Make a working directory whose jobs/tune.py only waits, or ends as its arguments say."""
     folder = tmp_path / "project"
     (folder / "jobs").mkdir(parents=True)
     (folder / "jobs" / "tune.py").write_text(STAND_IN)
@@ -196,7 +196,7 @@ def test_the_digits_study_on_the_local_cluster(
 
 
 def _assert_secret(cluster: Cluster, places: list[Path]) -> None:
-    """The token is in its file alone, and only its owner can read that."""
+    """Check that only the token's file holds the token, and only its owner can read the file."""
     file = cluster.state / "token"
     token = file.read_bytes()
     assert len(token) == 64
@@ -245,7 +245,7 @@ def _reported(out: Path) -> bool:
 
 
 def _driver(out: Path) -> int | None:
-    """The process on the cluster that runs the study into `out`."""
+    """Return the process on the cluster that runs the study with this `--out`."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes().split(b"\0")
@@ -441,7 +441,7 @@ def test_a_second_cluster_beside_it_comes_and_goes_alone(
 def test_a_driver_may_ask_for_cpus_and_waits_until_a_node_has_them(
     start: Start, submit: Job, stand_in: Path, tmp_path: Path
 ) -> None:
-    """The last one on the cluster, as Ray cannot stop a job that waits."""
+    """This is the last test on the cluster, because Ray cannot stop a job that waits."""
     words = ["--", "tune", "exit", 0, "--out"]
     assert submit("--driver-cpus", 1, *words, tmp_path / "one", cwd=stand_in).returncode == 0
     start("--driver-cpus", 64, *words, tmp_path / "many")

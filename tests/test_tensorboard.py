@@ -1,4 +1,4 @@
-"""TensorBoard: event files read by the stock program equal the tables, once each, also live."""
+"""TensorBoard: the standard program reads each figure of the tables once, also while a run grows."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def write_tables(run: RunFolder, trials: list[Row], reports: list[Row]) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    """A study that is running: a trial in each state, one of them without a report."""
+    """Write a running study: a trial in each state, one of them without a report."""
     run = RunFolder.create(tmp_path / "a run")
     study = Study.model_validate({"space": SPACE, "net": {"activation": "tanh"}})
     storage.write_json(run.study, {"study": study.resolved()})
@@ -72,7 +72,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[float, int, Any]]]:
-    """Tag → (wall time, step, value), as TensorBoard's own reader has them."""
+    """Return {tag: (wall time, step, value) of each event}, read by TensorBoard's reader."""
     events = EventAccumulator(str(folder))
     events.Reload()
     return {
@@ -235,7 +235,7 @@ print(sorted({"ray", "tensorflow"} & set(sys.modules)))
 
 
 class Board:
-    """The job as a process, and what TensorBoard's HTTP interface says."""
+    """Runs the job as a process, and asks TensorBoard's HTTP interface."""
 
     def __init__(self, run: RunFolder) -> None:
         self.process = subprocess.Popen(
@@ -256,7 +256,7 @@ class Board:
             return json.load(answer)
 
     def sessions(self) -> dict[str, Row]:
-        """Session group → its hyper-parameters, status, start, end and last metrics."""
+        """Return {session group: its hyper-parameters, status, start, end and last metrics}."""
         statuses = [f"STATUS_{name}" for name in ("UNKNOWN", "SUCCESS", "FAILURE", "RUNNING")]
         body = {"allowedStatuses": statuses, "colParams": [], "startIndex": 0, "sliceSize": 99}
         groups = self.data("hparams/session_groups", body)["sessionGroups"]
@@ -265,7 +265,7 @@ class Board:
         }
 
     def program(self) -> int:
-        """The process of TensorBoard itself."""
+        """Return the process of TensorBoard."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return int(children.read_text().split()[0])
 

@@ -1,4 +1,4 @@
-"""Tables on a terminal: they fit its width, and say what they leave out."""
+"""Tables on a terminal: they fit its width, and name the columns that they leave out."""
 
 import os
 import pty

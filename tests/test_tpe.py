@@ -1,4 +1,4 @@
-"""What TPE is told, and that a search which goes on after any break suggests the same."""
+"""TPE: what it is told, and that it suggests the same with and without a break."""
 
 import random
 from typing import Any
@@ -35,7 +35,7 @@ def study(search: str = "tpe", space: Any = SPACE, metric: str = "val_accuracy")
 
 
 def ended(config: TrialConfig) -> Row:
-    """The row of a trial, with an end that follows from its number."""
+    """Return the row of a trial; its number decides how it ended."""
     decide = random.Random(config.number)
     score = 1 - abs(config.training.learning_rate - 0.3) - 0.1 * (config.training.momentum or 0)
     status = decide.choices(["done", "pruned", "diverged", "failed"], [4, 4, 1, 1])[0]

@@ -1,4 +1,4 @@
-"""One net without a tuner, as the lesson trains it, and a trial of a study once more."""
+"""`ffnet train`: the source lesson's nets, and trials of studies that are trained again."""
 
 import json
 import re
@@ -22,7 +22,7 @@ DIGITS = ROOT / "jobs" / "studies" / "digits.toml"
 
 
 def lesson_lines(printed: str) -> list[tuple[str, ...]]:
-    """(iteration, loss, correct, per cent) of each report."""
+    """Return (iteration, loss, correct, per cent) of each report."""
     return re.findall(
         r"^Iteration (\d+), loss = (\d+\.\d+)\nGot (\d+) / 1000 correct \((.*)%\)$",
         printed,
@@ -33,7 +33,7 @@ def lesson_lines(printed: str) -> list[tuple[str, ...]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["cifar10-barebones", "cifar10-keras"])
 def test_the_lessons_runs_on_cifar10(job: Job, real_data: Path, preset: str) -> None:
-    """One seed, at two deviations below the mean of three that `jobs/bench.py presets` shows."""
+    """The limit is two deviations below the mean of three seeds of `ffnet bench presets`."""
     done = job("train", "--preset", preset, "--data-dir", real_data)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -132,7 +132,7 @@ def test_a_gpu_that_is_not_there_is_refused_with_what_is(job: Job) -> None:
 
 @pytest.fixture(scope="module")
 def one_run(tmp_path_factory: pytest.TempPathFactory, job: Job) -> tuple[Path, str]:
-    """One small net with everything written: the folder that holds it, and what was printed."""
+    """Train a small net and write everything. Returns the folder and what was printed."""
     out = tmp_path_factory.mktemp("one net")
     done = job(
         "train", "--hidden-sizes", "[24, 12]", "--dropout", 0.1, "--batch-norm", "true",
@@ -169,7 +169,7 @@ def test_one_net_leaves_figures_and_event_files(one_run: tuple[Path, str]) -> No
 
 @pytest.fixture(scope="module")
 def study_run(tmp_path_factory: pytest.TempPathFactory, tune: Job) -> Path:
-    """A study of nets written in several ways, with dropout and optimisers that remember."""
+    """Run a study with several apis, dropout, and optimisers that have slots."""
     out = tmp_path_factory.mktemp("study") / "run"
     done = tune(
         DIGITS, "--out", out, "--trials", 4, "--epochs", 3, "--grace-epochs", 1,

@@ -1,4 +1,4 @@
-"""Nets and the training loop, against NumPy and against themselves."""
+"""Nets and the training loop, compared with NumPy and with other ways to train the same net."""
 
 import itertools
 import math
@@ -134,7 +134,7 @@ def test_weights_follow_the_seed_and_differ_between_layers() -> None:
 
 
 def numpy_epoch(data: DataSet, net: list[Any], order: Any, of: TrialConfig) -> float:
-    """An epoch of SGD by hand; changes the weights and gives the mean loss."""
+    """Train an epoch of SGD with NumPy. Changes the weights and returns the mean loss."""
     total, (w1, b1, w2, b2) = 0.0, net
     for start in range(0, len(order), of.training.batch_size):
         index = order[start : start + of.training.batch_size]
@@ -156,7 +156,7 @@ def numpy_epoch(data: DataSet, net: list[Any], order: Any, of: TrialConfig) -> f
 
 
 def epoch_order(n: int, seed: int, epoch: int) -> Any:
-    """The order of the examples that `Trainer.run` documents to follow from seed and epoch."""
+    """Return the order of examples; by `Trainer.run`'s contract, seed and epoch decide it."""
     return tf.random.experimental.stateless_shuffle(tf.range(n), seed=(seed, epoch)).numpy()
 
 
@@ -257,7 +257,7 @@ def test_batches_larger_than_the_set_are_one_batch(trainer: Trainer) -> None:
 
 
 def test_thread_and_device_settings_reach_tensorflow(tmp_path: Path) -> None:
-    """In a process of its own: TensorFlow takes them once."""
+    """This runs in another process, because TensorFlow takes these settings only once."""
     import subprocess
     import sys
 
@@ -286,7 +286,7 @@ except InputError as error:
 
 @pytest.mark.parametrize("hidden_sizes", [(), (7,), (7, 5)])
 def test_blocked_steps_are_plain_steps_exactly(hidden_sizes: tuple[int, ...]) -> None:
-    """In float64, and with a learning rate that changes at every step."""
+    """The test uses float64 and a learning rate that changes at every step."""
     sizes = list(itertools.pairwise((12, *hidden_sizes, 3)))
     initial = [RANDOM.normal(size=shape) / 2 for shape in sizes]
     blocked, plain = ([tf.Variable(w) for w in initial] for _ in range(2))
@@ -323,7 +323,7 @@ def test_blocked_steps_are_plain_steps_exactly(hidden_sizes: tuple[int, ...]) ->
 def test_wide_nets_train_in_blocks_to_the_same_curve(
     trainer: Trainer, monkeypatch: pytest.MonkeyPatch, batch_size: int
 ) -> None:
-    """150 examples: blocks of four batches, the steps that are left, and a short batch."""
+    """150 examples give blocks of four batches, single steps, and a short batch."""
     of = config(40, batch_size=batch_size)
     plain = reports(trainer, of)
     monkeypatch.setitem(BLOCKED_FROM, "float32", 40)

@@ -1,4 +1,4 @@
-"""Whole studies on a real local Ray, as a user runs them: the command line and its folder."""
+"""Whole studies on a real local Ray: the command line and the run's folder."""
 
 import contextlib
 import json
@@ -58,7 +58,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 
 @pytest.fixture
 def long_study(tmp_path: Path, blobs: Path) -> Path:
-    """A study that does not end in the time of a test, reporting often."""
+    """Write a study that reports often and does not end during a test."""
     path = tmp_path / "long.toml"
     return unpruned_study(path, blobs, trials=2, epochs=100_000, net="hidden_sizes = 256")
 
@@ -68,7 +68,7 @@ def long_study(tmp_path: Path, blobs: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory, job: Job) -> tuple[Path, str]:
-    """The embedded study, run once: its folder and what it printed."""
+    """Run the study of the digits once. Returns its folder and what it printed."""
     out = tmp_path_factory.mktemp("digits") / "run"
     done = job("tune", DIGITS, "--out", out)
     assert done.returncode == 0, done.stderr
@@ -332,7 +332,7 @@ def test_ctrl_c_stops_the_study_in_order(long_study: Path, tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_wall_time_stops_the_study(tune: Job, long_study: Path, tmp_path: Path) -> None:
-    """It depends on timing: within the wall time, which begins after Ray's start, trials begin."""
+    """This depends on timing: trials must begin within the wall time, which starts after Ray."""
     done = tune(long_study, "--out", tmp_path / "run", "--wall-seconds", 15)
     assert done.returncode == 1
     assert "ended early: wall_seconds (15) were over" in done.stdout

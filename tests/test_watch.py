@@ -1,4 +1,4 @@
-"""Trials that report nothing any more: noted, and ended when the study says so."""
+"""Trials that stop reporting: they are noted, and ended if the study has a timeout."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What a trial on a worker reports when it goes on, without Ray."""
+"""What a resumed trial on a worker reports, tested without Ray."""
 
 from collections import OrderedDict
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ def report(epoch: int) -> Report:
 
 
 def saved(number: int | None, epochs: int) -> list[dict[str, Any]]:
-    """The reports of a checkpoint; those of versions before do not name their trial."""
+    """Return the reports of a checkpoint. In early versions reports do not name their trial."""
     own = {} if number is None else {"trial": number}
     return [{**own, "step": e * 10, "epoch": float(e)} for e in range(1, epochs + 1)]
 
@@ -31,7 +31,7 @@ def saved(number: int | None, epochs: int) -> list[dict[str, Any]]:
 def going_on(
     reports: list[dict[str, Any]], scheduler: str = "asha", epochs: int = 4
 ) -> TrialWorker:
-    """Trial 3 on a worker, with the reports that its checkpoint holds."""
+    """Return trial 3 on a worker, with the reports of its checkpoint."""
     trial: Any = TrialWorker.__new__(TrialWorker)
     config = TrialConfig(number=3, net=NetSpec(), training=Training(), epochs=epochs, seed=0)
     trial._shares = scheduler == "pbt"
@@ -47,7 +47,7 @@ def going_on(
 
 
 def told(trial: TrialWorker) -> list[tuple[float, bool, bool, list[float]]]:
-    """(epoch, whether it is told again, whether it is the last, epochs of the reports before)."""
+    """Return (epoch, whether it is repeated, whether it is the last, epochs of earlier reports)."""
     rows: list[tuple[float, bool, bool, list[float]]] = []
     while not rows or not rows[-1][2]:
         row = trial.step()
@@ -92,7 +92,7 @@ def test_weights_that_another_trial_had_trained_to_the_end_end_the_trial() -> No
 
 
 def kept_after(sizes: dict[str, int], *used: str) -> list[str]:
-    """Structures that a worker keeps, by their bytes, after it trained some in this order."""
+    """Train structures in this order. Returns the bytes of those that the worker keeps."""
     trial: Any = TrialWorker.__new__(TrialWorker)
     trial._trainers = OrderedDict()
     for name in used:

@@ -1,4 +1,4 @@
-"""Every event of a run's writer, without Ray and without TensorFlow."""
+"""All events of a run's writer, without Ray and TensorFlow."""
 
 import errno
 import json
@@ -30,7 +30,7 @@ def trial(number: int = 0) -> TrialConfig:
 
 
 def report(epoch: int, accuracy: float | None = 0.5, **more: Any) -> dict[str, Any]:
-    """What a trial measures after some epochs of ten steps; None: it diverged."""
+    """Return a trial's figures after some epochs of ten steps. With None, the trial diverged."""
     scores = {} if accuracy is None else {"val_accuracy": accuracy, "val_loss": 1 - accuracy}
     times = {"train_seconds": 2.0, "evaluate_seconds": 0.5}
     at = {"started_at": NOW.isoformat(), "reported_at": NOW.isoformat()}
@@ -101,7 +101,7 @@ def test_under_pbt_a_step_may_be_reported_anew_but_not_from_a_checkpoint() -> No
 
 
 def test_reports_that_only_a_checkpoint_has_come_into_the_tables(hold: Hold) -> None:
-    """A driver was killed between the tables: epoch 2 stands in epochs.parquet alone."""
+    """A driver was killed while it wrote the tables: only epochs.parquet has epoch 2."""
     first, second = report(1), report(2, 0.9)
     times = {"started_at": NOW, "reported_at": NOW}
     row = {"trial": 0, "status": "running", "epochs": 1.0, "best_val_accuracy": 0.5}
