@@ -1,4 +1,4 @@
-"""TensorBoard: the standard program reads each figure of the tables once, also while a run grows."""
+"""TensorBoard: the standard program reads each figure of the tables once, also of a live run."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The training loop: `train` yields a Report after each interval; the caller may stop at any."""
+"""The training loop: `train` yields a Report after each interval, so the caller can stop early."""
 
 import math
 import time
