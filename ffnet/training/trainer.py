@@ -1,4 +1,4 @@
-"""Compiled training and evaluation of one structure of net on one data set."""
+"""Compiled functions that train and evaluate all nets of the same structure on a data set."""
 
 import math
 from collections.abc import Callable, Hashable
@@ -22,9 +22,9 @@ from ffnet.training.schedules import learning_rates
 _INT, _FLOAT = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
 ARGUMENTS = [*[_INT] * 6, tf.TensorSpec([None], tf.float32), _FLOAT, _FLOAT]
 BLOCKED_FROM = {"float32": 2048, "bfloat16": 128}
-"""Width of the first layer from which blocked steps are faster than plain ones: see docs/log.md."""
-COUNTED = 256  # steps between two times that the compiled loop says how far it is
-EVALUATE_AT_ONCE = 256  # examples; bounds the memory that evaluation takes
+"""If the first layer is at least so wide, blocked steps are faster than plain ones: docs/log.md."""
+COUNTED = 256  # after so many steps the compiled loop tells how far it is
+EVALUATE_AT_ONCE = 256  # examples; limits the memory that evaluation takes
 
 Arguments = tuple[tf.Tensor, ...]
 Losses = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
@@ -32,7 +32,7 @@ Losses = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 @dataclass(frozen=True)
 class Score:
-    """How a net does on a part: correct predictions of `count`, and mean cross-entropy."""
+    """A net's score on a part: correct predictions, number of examples, mean cross-entropy."""
 
     correct: int
     count: int
@@ -40,12 +40,12 @@ class Score:
 
     @property
     def accuracy(self) -> float:
-        """Share of correct predictions, 0 to 1."""
+        """The share of correct predictions, 0 to 1."""
         return self.correct / self.count
 
 
 def structure(config: TrialConfig) -> Hashable:
-    """What of a trial is compiled: trials of one structure go through one Trainer."""
+    """Return the values that compiled functions depend on. Equal trials can share a Trainer."""
     net, training = config.net, config.training
     return (
         net.api,
@@ -65,23 +65,23 @@ def structure(config: TrialConfig) -> Hashable:
 class Trainer:
     """A net, its optimiser, and the compiled functions that train and evaluate it.
 
-    Made once a process for each `structure`; every width (of barebones nets), batch size and rate
-    goes through the same compiled functions without a new trace.
+    A process makes a Trainer for each `structure`. All batch sizes, rates and, for barebones nets,
+    widths use the same compiled functions without a new trace.
 
     Attributes:
-        net: the net being trained.
-        data: what it is trained on.
-        examples: in the training part.
-        variables: all that training changes, in the order of checkpoints: the net's weights and
-            state, then the optimiser's slots.
+        net: the net.
+        data: the data set.
+        examples: number of training examples.
+        variables: all variables that training changes, in the order of checkpoints: the net's
+            weights and state, then the optimiser's slots.
     """
 
     def __init__(self, data: DeviceData, config: TrialConfig) -> None:
         """Make the variables; `initialize` gives them values.
 
         Args:
-            data: to train on.
-            config: a trial of the structure.
+            data: the data set to train on.
+            config: any trial of the structure.
         """
         self.data = data
         self.net = make_net(data.features, data.classes, config.net)
@@ -92,32 +92,32 @@ class Trainer:
         self._blocked = self.net if plain and isinstance(self.net, BarebonesNet) else None
         self.variables = [*self.net.weights, *self.net.state, *self._optimizer.slots]
         self.examples = int(data.train[0].shape[0])
-        self._epoch, self._per_epoch = 0, 1  # of the epoch that is trained, and its steps
+        self._epoch, self._per_epoch = 0, 1  # number of the current epoch, and its steps
         with tf.device("CPU:0"):
-            self._step = tf.Variable(0, trainable=False)  # of that epoch
+            self._step = tf.Variable(0, trainable=False)  # step of the current epoch
 
     @property
     def epochs_now(self) -> float:
-        """Epochs trained until now, also while `run` runs in another thread: a few steps late."""
+        """The epochs trained until now, at most COUNTED steps late. Any thread may ask for it."""
         return self._epoch + int(self._step.read_value()) / self._per_epoch
 
     def initialize(self, config: TrialConfig) -> None:
-        """Fresh weights, the same for the same seed.
+        """Set initial weights, and set the optimiser's slots to 0. The trial's seed decides them.
 
         Raises:
-            InputError: batch normalisation would meet a batch of one example.
+            InputError: batch normalisation would get a batch of one example.
         """
         size = config.training.batch_size
         if config.net.batch_norm and self.examples % size == 1:
             raise InputError(
                 f"batch_norm needs batches of two or more. Given: {self.examples} examples in "
-                f"batches of {size}, the last of one; choose another batch_size"
+                f"batches of {size}, so the last batch has one; choose another batch_size"
             )
         initialize(self.net, self.data.features, self.data.classes, config.net, config.seed)
         self._optimizer.reset()
 
     def held_bytes(self) -> int:
-        """Bytes that the variables hold now, as the latest trial left them."""
+        """Return the bytes that the variables take now, with the latest trial's shapes."""
         return sum(int(tf.size(v)) * v.dtype.size for v in self.variables)
 
     def run(self, config: TrialConfig, epoch: int, steps: range) -> tuple[float, float, int]:
@@ -126,11 +126,11 @@ class Trainer:
         Args:
             config: the trial; its seed and `epoch` decide the order of the examples.
             epoch: counted from 0.
-            steps: which steps of the epoch; the last of an epoch may be a short batch.
+            steps: the steps of the epoch, counted from 0. The last batch may be short.
 
         Returns:
-            Loss summed over the examples trained on, loss of the last batch, and the examples
-            trained on: fewer than asked for when a loss was no longer finite.
+            The sum of the examples' losses, the mean loss of the last batch, and the number of
+            examples. Training ends early when a loss is NaN or infinite.
         """
         training = config.training
         self._epoch, self._per_epoch = epoch, math.ceil(self.examples / training.batch_size)
@@ -146,13 +146,17 @@ class Trainer:
         return total, last, seen
 
     def evaluate(self, part: tuple[tf.Tensor, tf.Tensor]) -> Score:
-        """The net's score on a part of the data."""
+        """Return the net's score on a part of the data.
+
+        Args:
+            part: (examples [N, D], labels [N]), as in `DeviceData`.
+        """
         correct, total = self._evaluate(*part)
         count = int(part[1].shape[0])
         return Score(int(correct), count, float(total) / count)
 
     def confusion(self, part: tuple[tf.Tensor, tf.Tensor]) -> npt.NDArray[np.int64]:
-        """Examples by true and predicted class, [C, C]."""
+        """Return the number of examples by true class (row) and predicted class, [C, C]."""
         x, y = part
         starts = range(0, len(y), EVALUATE_AT_ONCE)
         predicted = tf.concat([self._predict(x[s : s + EVALUATE_AT_ONCE]) for s in starts], 0)
@@ -160,7 +164,7 @@ class Trainer:
         return np.asarray(counts)
 
     def _end_of_blocks(self, steps: range, training: Training) -> int:
-        """The step until which blocks of full batches are trained; the first where none are."""
+        """Return the first step that is not trained in a block."""
         width = int(self.net.weights[0].read_value().shape[1])
         if not self._blocked or width < BLOCKED_FROM[training.precision]:
             return steps.start
@@ -168,7 +172,7 @@ class Trainer:
         return steps.start + max(0, full - steps.start) // STEPS * STEPS
 
     def _arguments(self, config: TrialConfig, epoch: int, steps: range) -> Arguments:
-        """What the compiled functions take: see ARGUMENTS and `_steps`."""
+        """Return the arguments of the compiled functions: see ARGUMENTS and `_steps`."""
         training = config.training
         per_epoch = steps_per_epoch(config, self.examples)
         before = epoch * per_epoch
@@ -189,7 +193,7 @@ class Trainer:
         epoch: tf.Tensor, batch_size: tf.Tensor, learning_rates: tf.Tensor, momentum: tf.Tensor,
         weight_decay: tf.Tensor,
     ) -> Losses:  # fmt: skip
-        """Plain steps, the short batch at the end of an epoch included."""
+        """Train plain steps; the last batch of an epoch may be short."""
         order = self._order(seed, epoch)
         loss = _loss(tf.minimum(batch_size, self.examples))
 
@@ -211,7 +215,7 @@ class Trainer:
         epoch: tf.Tensor, batch_size: tf.Tensor, learning_rates: tf.Tensor, momentum: tf.Tensor,
         weight_decay: tf.Tensor,
     ) -> Losses:  # fmt: skip
-        """Blocks of STEPS full batches of plain SGD, which has neither momentum nor decay."""
+        """Train blocks of STEPS full batches with SGD without momentum and weight decay."""
         assert self._blocked
         net, order, loss = self._blocked, self._order(seed, epoch), _loss(batch_size)
 
@@ -231,10 +235,10 @@ class Trainer:
     def _loop(
         self, first: tf.Tensor, end: tf.Tensor, stride: int, train: Callable[[tf.Tensor], Losses]
     ) -> Losses:
-        """Losses of `train` from one step to another, until the last loss is no longer finite.
+        """Call `train` for each step until the end, or until a loss is NaN or infinite.
 
-        An outer loop counts. It costs about 50 µs, 1 % of 157 steps of the smallest nets, and what
-        the steps compute stays the same to the bit.
+        An outer loop counts the steps. It costs about 50 µs, which is 1 % of 157 steps of the
+        smallest nets, and it does not change a bit of the results.
         """
 
         def body(step: tf.Tensor, total: tf.Tensor, _: tf.Tensor, seen: tf.Tensor) -> Arguments:
@@ -262,7 +266,7 @@ class Trainer:
         return tf.argmax(self.net.scores(self.data.normalize(x)), axis=1, output_type=tf.int32)
 
     def _order(self, seed: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
-        """A permutation of the training examples, another one each epoch."""
+        """Return a permutation of the training examples; each epoch has a different one."""
         return tf.random.experimental.stateless_shuffle(
             tf.range(self.examples), seed=tf.stack([seed, epoch])
         )
@@ -287,10 +291,10 @@ class Trainer:
 
 
 def _loss(batch_size: tf.Tensor, dtype: tf.DType = tf.float32) -> Loss:
-    """Softmax cross-entropy: of each example, and its sum over the batch size.
+    """Return a function: (labels, scores) → (softmax cross-entropies, their sum / batch size).
 
-    Where the last batch of an epoch is short the sum is still divided by the whole batch size:
-    every example weighs the same, and the short batch is no noisier than the others.
+    If the last batch of an epoch is short, the sum is still divided by the full batch size. So
+    every example has the same weight, and the short batch is not noisier than the others.
     """
 
     def loss(labels: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
