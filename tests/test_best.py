@@ -83,7 +83,7 @@ def test_the_file_names_every_field_that_has_a_value(run: RunFolder, call: Job) 
     of = config(2)
     for section, spec in (("net", of.net), ("training", of.training)):
         named = {name for name, value in spec.model_dump().items() if value is not None}
-        assert values[section].keys() >= named - {"nesterov"}  # adam has none
+        assert values[section].keys() >= named - {"nesterov"}  # adam has no nesterov
     assert values["net"]["bias"] is False
 
 
@@ -176,6 +176,6 @@ def test_the_file_trains_to_the_reports_of_the_trial(
         f"Iteration {r.step - 1}, loss = {r.batch_loss:.4f}\nGot {r.validation.correct} / "
         for r in train(trainer, of)
     ]
-    assert len(expected) == 3  # one each epoch, and none after the first step
+    assert len(expected) == 3  # a report for each epoch, none after the first step
     assert done.stdout.count("Iteration") == 3
     assert all(report in done.stdout for report in expected)

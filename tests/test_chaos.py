@@ -105,7 +105,7 @@ def leave_a_trial_running(trials: list[Row], reports: list[Row]) -> None:
 @pytest.mark.parametrize(
     ("doctor", "found"),
     [
-        (lose_a_trial, {"rows lost": 2}),  # it was there, and the study is to have it
+        (lose_a_trial, {"rows lost": 2}),  # the trial was there, and the study must have it
         (lose_a_report, {"rows lost": 1, "reports missing": 1}),
         (double_a_trial, {"trials twice": 1}),
         (draw_a_trial_twice, {"trials twice": 1}),
@@ -147,7 +147,7 @@ def test_an_epoch_that_was_trained_again_is_counted() -> None:
     ledger = Ledger(shares=False)
     ledger.take(*half())
     checkpoint = report(2, 3) | {"reported_at": (BEGIN + timedelta(hours=1)).isoformat()}
-    ledger.note(2, checkpoint)  # this report never came into the table: its driver was killed
+    ledger.note(2, checkpoint)  # the driver was killed before the table had this report
     assert (ledger.reports, ledger.repeated) == (7, 0)
     ledger.close(*whole(), expected=3)
     assert (ledger.reports, ledger.repeated) == (7, 1)

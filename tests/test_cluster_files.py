@@ -257,7 +257,7 @@ def test_only_the_autoscaler_has_a_token_of_kubernetes(name: str) -> None:
         assert mounts == {"tmp", "home"} | ({"kubernetes"} if purpose == "autoscaler" else set())
     for purpose, template in pod_templates(documents(name)[0]).items():
         assert template["spec"]["automountServiceAccountToken"] is False
-        if purpose not in {"head", "autoscaler"}:  # theirs is KubeRay's, which has rights
+        if purpose not in {"head", "autoscaler"}:  # these use KubeRay's account, which has rights
             assert template["spec"]["serviceAccountName"] == documents(name)[1]["metadata"]["name"]
     assert documents(name)[1]["metadata"]["name"] != documents(name)[0]["metadata"]["name"]
 
@@ -313,7 +313,9 @@ def test_network_policy_lets_in_the_clusters_pods_and_the_operator_only(name: st
     assert operator["from"][0].keys() == {"namespaceSelector", "podSelector"}
     peers = [peer for rule in policy["egress"] for peer in rule["to"]]
     (block,) = [peer["ipBlock"] for peer in peers if "ipBlock" in peer]
-    assert block["except"] == ["169.254.0.0/16"]  # the cloud's metadata, with a node's credentials
+    assert block["except"] == [
+        "169.254.0.0/16"
+    ]  # the cloud's metadata server has the node's credentials
 
 
 def test_job_ends_its_cluster_and_does_not_try_for_ever() -> None:

@@ -350,7 +350,7 @@ def test_every_job_refuses_a_damaged_run_in_one_line(run: RunFolder, call: Job, 
         content = (copy / damage).read_bytes()
         (copy / damage).write_bytes(content[: len(content) // 2])
         done = call(job, copy, *flags)
-        if job == "table" and damage == "epochs.parquet":  # it does not look at it
+        if job == "table" and damage == "epochs.parquet":  # table does not read it
             assert done.returncode == 0
             continue
         if job == "board" and damage == "study.json":

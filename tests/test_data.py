@@ -71,7 +71,7 @@ def test_embedded_digits() -> None:
     assert data.describe() == "digits: 1,257/270/270 train/validation/test, 8×8, 10 classes"
     assert data.train.x.dtype == np.uint8
     counts = np.bincount(data.validation.y)
-    assert counts.min() >= 26  # stratified: 27 each but for rounding
+    assert counts.min() >= 26  # stratified: 27 of each class, up to rounding
     assert counts.max() <= 28
 
 
@@ -177,7 +177,7 @@ def test_a_named_folder_without_the_set_yields_to_no_other_place(
     if named_by == "FFNET_DATA":
         monkeypatch.setenv("FFNET_DATA", str(tmp_path / "named"))
         message = refusal("mnist")
-        # A relative path is also one from here.
+        # A relative path may also start here.
         assert loaded("own.npz").source == "own.npz"
     else:
         monkeypatch.setenv("FFNET_DATA", str(tmp_path / "other"))
@@ -199,7 +199,7 @@ def test_a_path_that_means_two_places_is_refused(
     monkeypatch.setenv("FFNET_DATA", str(tmp_path / "there"))
     message = refusal("own.npz")
     assert f"{tmp_path}/here/own.npz and {tmp_path}/there/own.npz" in message
-    monkeypatch.setenv("FFNET_DATA", str(tmp_path / "here"))  # the same file by two names
+    monkeypatch.setenv("FFNET_DATA", str(tmp_path / "here"))  # two names of the same file
     assert loaded("own.npz").describe()
 
 

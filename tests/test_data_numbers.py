@@ -51,7 +51,7 @@ def test_features_have_the_smallest_dtype_that_holds_them(
     data = loaded(write(tmp_path / "own.parquet", a=values, b=None))
     assert data.dtype == dtype
     train = np.unique(data.train.x).size
-    assert train == min(len(data.train), np.unique(values).size)  # no two values became one
+    assert train == min(len(data.train), np.unique(values).size)  # all values stay different
     assert data.train.x.std() == pytest.approx(1, rel=1e-5)
 
 
@@ -112,7 +112,7 @@ def test_types_may_differ_from_file_to_file(tmp_path: Path) -> None:
     write(tmp_path / "train-1.parquet", a=np.arange(N) + 0.5, b=LABELS > 1)
     write(tmp_path / "test.parquet", a=np.arange(N).astype(np.int16) + 300)
     data = loaded(tmp_path)
-    assert data.dtype == "float64"  # of b in the test part
+    assert data.dtype == "float64"  # because of b in the test part
     assert original(data)[:, 0].max() == pytest.approx(359, abs=1e-3)
 
 

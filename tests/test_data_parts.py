@@ -133,7 +133,7 @@ def test_what_is_no_regular_file_is_refused_and_never_opened(
         for other in ("images-idx3-ubyte", "labels-idx1-ubyte.gz"):
             Path(f"a/train-{other}").write_bytes(labels)
         Path(name).unlink()
-    elif "/train" in name:  # files of one size are compared first
+    elif "/train" in name:  # files of the same size are compared first
         Path("a/train-1.parquet").touch()
     if kind == "pipe":
         os.mkfifo(name)

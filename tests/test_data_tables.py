@@ -115,7 +115,10 @@ def test_row_numbers_over_parts_and_files_are_refused(
         return pa.array((order + start).tolist()).cast(kind)
 
     order, half = RANDOM.permutation(N), N // 2
-    for second in ("test", "train-2"):  # one numbering of all, then one of each
+    for second in (
+        "test",
+        "train-2",
+    ):  # the rows of all tables are numbered, then those of each table
         for of_files in ((order[:half], order[half:]), (np.arange(half), np.arange(half)[::-1])):
             for name, of_file in zip(("train-1", second), of_files, strict=True):
                 columns: dict[str, Any] = {"a": RANDOM.normal(size=half), "b": None}

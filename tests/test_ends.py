@@ -160,7 +160,7 @@ def begun(out: Path) -> bool:
         (ray_starts, signal.SIGINT, 3, {130}),
         (trains, signal.SIGHUP, 1, {75}),
         (trains, signal.SIGTERM, 2, {75, 130}),
-        (trains, signal.SIGUSR1, 3, {75, 130}),  # the kernel joins equal signals that wait
+        (trains, signal.SIGUSR1, 3, {75, 130}),  # the kernel merges equal signals that wait
     ],
     ids=lambda value: getattr(value, "__name__", None) or getattr(value, "name", None),
 )
@@ -190,7 +190,7 @@ def test_signals_at_any_moment(
         with held(RunFolder.at(out)) as hold:
             hold.folder.begin()
     else:
-        assert not out.exists()  # it had not begun
+        assert not out.exists()  # the study had not begun
 
 
 def child(name: str) -> int:

@@ -337,8 +337,8 @@ def test_weights_without_a_report_of_theirs_are_not_exported(nets: Path, tmp_pat
             with pytest.raises(InputError, match=words):
                 choose(run, trial)
 
-    refuse(reports[:-1])  # weights newer than the table, as when a study was stopped
-    refuse(reports, parent=3)  # weights of another trial, as when pbt was stopped
+    refuse(reports[:-1])  # weights newer than the table: a study was stopped
+    refuse(reports, parent=3)  # weights of another trial: pbt was stopped
     refuse([*reports[:-1], reports[-1] | {"val_loss": None, "val_accuracy": None}])  # diverged
 
 

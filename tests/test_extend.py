@@ -90,12 +90,14 @@ def test_more_epochs_train_the_survivors_on_to_where_the_longer_study_would_have
     assert {n: rows[n] for n in rows.keys() - done} == {
         n: row for n, row in again.recorder.writer.rows.items() if n not in done
     }
-    assert all(epoch > 9 for n, epoch in again.steps if n in kept)  # from their checkpoints
-    assert {n for n, epoch in again.steps if epoch == 1} == done - kept  # the others from anew
+    assert all(
+        epoch > 9 for n, epoch in again.steps if n in kept
+    )  # they continued from their checkpoints
+    assert {n for n, epoch in again.steps if epoch == 1} == done - kept  # the others began again
     if scheduler == "none":
         whole = MiniTune(long, RunFolder.at(tmp_path / "whole"), {}).run()
         assert figures(rows) == figures(whole)
-        assert rows[0]["train_seconds"] == 14  # none counted twice
+        assert rows[0]["train_seconds"] == 14  # no second is counted twice
 
 
 @pytest.mark.parametrize(
@@ -193,7 +195,7 @@ def test_a_study_json_without_the_fields_that_are_newer_is_the_same_study(
         "space": {"learning_rate": [{"uniform": [0.01, 1.0]}]},
     }  # fmt: skip  # what commit 11ded73 wrote: a grace without a scheduler, among others
     storage.write_json(folder.study, document)
-    of = study(net={"bias": False})  # its default then
+    of = study(net={"bias": False})  # the default at that time
     assert past.read(folder, of, digits).left(of) == 0
     with pytest.raises(InputError, match=r"another study: tuning.metric is 'val_accuracy' there"):
         past.read(

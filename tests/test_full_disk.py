@@ -163,7 +163,7 @@ def test_rows_that_cannot_be_written_at_the_end_are_saved_and_taken_back(
     (saved,) = (own_state / "ffnet" / "saved").iterdir()
     assert str(saved) in str(error.value)
     assert (saved.stat().st_mode & 0o777) == 0o700
-    rows = tables.read(RunFolder.existing(saved).trials)  # table.py shows them, too
+    rows = tables.read(RunFolder.existing(saved).trials)  # `ffnet table` shows them, too
     assert [(row["status"], row["epochs"]) for row in rows] == [("stopped", 2.0)]
     if fault is full:
         disk.make_room()
@@ -292,7 +292,7 @@ def test_no_trial_reports_more_than_its_checkpoint_holds_before_the_tables_are_w
     recorder, trial = begun(hold)
     recorder.writer._write_again_at = (
         math.inf
-    )  # the tables take so long that they are written seldom
+    )  # writing takes so long that tables are written rarely
     for step in range(10, 10 + 3 * KEPT_REPORTS):
         recorder.on_trial_result(trial, REPORT | {"step": step})
         recorder.on_step_end()

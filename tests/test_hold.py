@@ -207,12 +207,12 @@ def test_a_driver_whose_run_was_taken_over_notices_and_writes_no_more(
             storage.delete(storage.below(folder.place, name))
         with held(folder):
             if storage.is_remote(folder.place):
-                mine.check()  # beats come through: no need to ask at each write
+                mine.check()  # the mark is written in time: no check at each write
             monkeypatch.setattr(hold, "DEAD_AFTER", 0.0)
             with pytest.raises(RunError, match="taken over by another driver"):
                 mine.check()
             mine.release()
-            assert len(marks(folder)) == 1  # the other's
+            assert len(marks(folder)) == 1  # the other driver's mark
 
 
 def test_a_refused_command_leaves_the_folder_as_it_was(

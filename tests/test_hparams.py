@@ -88,7 +88,7 @@ def test_one_dropout_for_all_layers_is_one_number() -> None:
     [
         {"weight_decay": 0.5},
         {"weight_decay": {"choice": [0.5]}},
-        {"weight_decay": {"fixed": 0.5, "when": {"optimizer": "sgd"}}},  # which it always is
+        {"weight_decay": {"fixed": 0.5, "when": {"optimizer": "sgd"}}},  # always true: the default
         {"hidden_sizes": {"choice": [[64]]}, "dropout": 0.5},
         {"hidden_sizes": {"layers": [64, 32]}, "dropout": {"each": 0.5}},
     ],

@@ -159,7 +159,7 @@ def test_a_gzip_bomb_is_unpacked_no_further_than_its_head_says(tmp_path: Path) -
 def test_a_gzipped_file_of_more_than_the_memory_is_refused_by_its_head(tmp_path: Path) -> None:
     with (tmp_path / "file.gz").open("wb") as file:
         file.write(gzip.compress(head(8, 1 << 31, 1 << 15)))
-        file.truncate(1 << 36)  # sparse: as large a stream could unpack to so much
+        file.truncate(1 << 36)  # sparse: a stream of this size could unpack to so much
     assert "must fit into memory when unpacked" in refusal(idx.read_file, tmp_path / "file.gz")
 
 

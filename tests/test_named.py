@@ -152,7 +152,7 @@ def test_an_empty_value_does_not_mean_this_folder(here: Path, words: list[str]) 
 @pytest.mark.parametrize(
     "words",
     [
-        ["tune", "a.toml", "--dataset", "digits"],  # there is a folder of that name too
+        ["tune", "a.toml", "--dataset", "digits"],  # a folder has that name, too
         ["tune", "a.toml", "--dataset", "/shared/e.npz", "--data-dir", "/shared"],
         ["tune", "f.toml", "--dataset", "mnist"],
         ["tune", "a.toml", "--dataset", "sub/of/data-dir.npz"],
@@ -275,16 +275,16 @@ def test_ctrl_c_anywhere_in_the_log_raises_and_leaves_nothing_behind(
         return calls
 
     with signals.restored(), warnings.catch_warnings():
-        warnings.simplefilter("error")  # those of what is never awaited or closed are printed
+        warnings.simplefilter("error")  # unawaited coroutines and unclosed files warn
         signals.interrupt()
-        follow(0, 0)  # what is made once
+        follow(0, 0)  # objects that are made once
         calls = follow(0, 0)
         assert calls > 100
         for at in range(1, calls - 5, 3):
             with pytest.raises(KeyboardInterrupt):
                 follow(at, signal.SIGTERM if at % 2 else signal.SIGINT)
             for sign in (signal.SIGINT, signal.SIGTERM):
-                with pytest.raises(KeyboardInterrupt):  # the next one is not lost
+                with pytest.raises(KeyboardInterrupt):  # the next signal is not lost
                     signal.raise_signal(sign)
         gc.collect()
     assert capfd.readouterr().err == ""

@@ -175,7 +175,7 @@ def examples(dtype: type = np.float32) -> Any:
 @pytest.mark.parametrize("api", APIS)
 def test_before_training_biases_are_0_and_normalisation_changes_nothing(api: Any) -> None:
     spec = NetSpec(api=api, hidden_sizes=(7,), bias=True, batch_norm=True)
-    net = made(spec)  # a trial before has left other values
+    net = made(spec)  # an earlier trial has left other values
     initialize(net, FEATURES, CLASSES, spec, seed=0)
     w1, b1, gamma, beta, w2, b2 = (v.numpy() for v in net.weights)
     mean, variance = (v.numpy() for v in net.state)
@@ -216,7 +216,7 @@ def test_each_way_is_what_it_says() -> None:
     assert isinstance(models["sequential"], keras.Sequential)
     assert type(models["model"]) is FeedForward
     assert FeedForward.__bases__ == (keras.Model,)
-    x = keras.Input((2,))  # given input and output, keras.Model makes a subclass of its own
+    x = keras.Input((2,))  # with input and output, keras.Model returns another class
     assert type(models["functional"]) is type(keras.Model(x, x)) is not keras.Model
 
 
@@ -313,7 +313,7 @@ def digits() -> DeviceData:
     return DeviceData(load(Data()))
 
 
-_TRAINERS: dict[Any, Trainer] = {}  # one of each structure, as in a worker: they are slow to make
+_TRAINERS: dict[Any, Trainer] = {}  # a Trainer for each structure: they are slow to make
 
 
 def trainer_for(of: TrialConfig) -> Trainer:
@@ -346,7 +346,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "adam": {"optimizer": "adam", "learning_rate": 0.003},
     "adamw": {"optimizer": "adamw", "learning_rate": 0.003, "weight_decay": 0.1},
     "rmsprop": {"optimizer": "rmsprop", "learning_rate": 0.001, "momentum": 0.5},
-    # Without bias, as its gradient of nothing but rounding would be what Adam scales up.
+    # Without bias: its gradient would be rounding errors only, and Adam would scale them up.
     "batch_norm": {"optimizer": "adam", "batch_norm": True, "bias": False},
 }
 

@@ -138,7 +138,7 @@ def test_a_contradiction_in_a_large_grid_is_found_whatever_its_step() -> None:
         "batch_size": {"choice": list(range(1, 101))},
         "learning_rate": {"choice": [(n + 1) / 1000 for n in range(50)]},
         "momentum": {"choice": [0.1, 0.5, 0.6, 0.7, 0.8]},
-        "optimizer": {"choice": ["sgd", "adam"]},  # an even step of 50 finds sgd alone
+        "optimizer": {"choice": ["sgd", "adam"]},  # a check of every 50th would find sgd only
     }
     assert "contradicts itself: momentum is" in refusal(space, **GRID)
 
@@ -165,7 +165,7 @@ SGD, ADAM = {"optimizer": "sgd"}, {"optimizer": "adam"}
         (OPTIMIZER | {"learning_rate": [{"uniform": [1, 2], "when": {"optimizer": name}}
                                         for name in ("sgd", "adam", "rmsprop")]
                                        + [{"uniform": [2, 3]}]}, "alternative 4 of"),
-        # A value that the field asked for never has.
+        # The field in the condition never has this value.
         (OPTIMIZER | {"weight_decay": {"uniform": [0, 1], "when": {"optimizer": "adamw"}}},
          "weight_decay is never drawn: its condition never holds. Given: when optimizer = 'adamw'"),
         (RATE | {"momentum": {"uniform": [0.1, 0.9], "when": ADAM}}, "when optimizer = 'adam' ("),
@@ -185,7 +185,7 @@ SGD, ADAM = {"optimizer": "sgd"}, {"optimizer": "adam"}
          "could mean one net with a value for each layer, or any of these values"),
         ({"hidden_sizes": {"each": {"choice": [4, 8]}, "depth": {"choice": [1, 2]}},
           "momentum": {"uniform": [0.1, 0.9], "when": {"hidden_sizes": [[4, 8, 4]]}}}, "never"),
-        # The condition of what is asked for never holds with it.
+        # The field in the condition has a condition of its own that excludes it.
         (OPTIMIZER | {"momentum": {"choice": [0.5, 0.9], "when": SGD},
                       "nesterov": {"choice": [True, False], "when": ADAM | {"momentum": 0.9}}},
          "nesterov is never drawn"),

@@ -65,7 +65,7 @@ def test_a_field_without_effect_is_refused_in_file_and_flags(
         of = study({section: {name: value}}, other_flag, beside)
         part = getattr(of, section)
         assert getattr(part, name) == type(part).model_fields[name].default
-        # At its default, as every study.json has it, it contradicts nothing.
+        # A default value, as in every study.json, contradicts nothing.
         default = type(part).model_fields[name].default
         assert study({section: {name: default, other: beside}})
 
@@ -157,7 +157,7 @@ def test_a_trial_of_a_named_set_refuses_a_data_folder_beside_a_whole_path(
     done = call("train", "--from", run.place, "--trial", 0, "--data-dir", "/data")
     assert (done.returncode, done.stdout) == (2, "")
     assert "study.json with --data-dir: data_dir has an effect only with dataset" in done.stderr
-    # A folder that the run had does not count beside a whole path.
+    # The run's data_dir does not matter for an absolute path.
     values["data"] = {"dataset": "mnist", "data_dir": "/nowhere"}
     storage.write_json(run.study, document)
     done = call("train", "--from", run.place, "--trial", 0, "--dataset", "/nowhere/mnist.npz")

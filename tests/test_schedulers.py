@@ -86,7 +86,7 @@ def test_every_trial_ends_and_as_it_should_whatever_happens_to_the_others(
             assert row["reason"] == "its worker was lost 4 times: see ray.log"
         else:
             assert (row["status"], row["epochs"]) == ("done", 9)
-    if scheduler != "pbt":  # each epoch once in the tables, and the rows know of all
+    if scheduler != "pbt":  # the tables have each epoch once, and the rows count all
         reports = list(tune.recorder.writer.reports.values())
         for number, row in rows.items():
             own = [r["epoch"] for r in reports if r["trial"] == number]
@@ -123,7 +123,7 @@ def killed(
     place.mkdir()
     checkpoints: Checkpoints = {}
     tune = MiniTune(of, RunFolder.at(place), checkpoints, slots=slots, ends=happens, seed=kill_at)
-    behind = kill_at % 5  # events that the tables do not know of
+    behind = kill_at % 5  # events that the tables do not have yet
     tables: tuple[list[Row], list[Row]] = ([], [])
     kept: Checkpoints = {}
     for i in range(kill_at):
@@ -135,7 +135,7 @@ def killed(
                 [*map(dict, tune.recorder.writer.rows.values())],
                 [*tune.recorder.writer.reports.values()],
             )
-            kept = {n: kept[n] for n in checkpoints}  # dropped only after the tables were written
+            kept = {n: kept[n] for n in checkpoints}  # deleted only after the tables were written
     again = MiniTune(
         of, RunFolder.at(place), kept, judged(of, *tables), slots, tune.ends, seed=kill_at + 1
     )
@@ -252,7 +252,7 @@ def test_a_trial_begun_again_neither_counts_twice_nor_competes_with_itself(sched
     past.append({"trial": 4, "epoch": 1.0, "val_accuracy": 0.9})
     replay(judge, Past([], past[::-1]))
     before = copy.deepcopy(judge.__dict__)
-    assert tell(judge, 4, 1.0, 0.1) == "CONTINUE"  # what was decided is not decided again
+    assert tell(judge, 4, 1.0, 0.1) == "CONTINUE"  # a decision is not taken again
     if scheduler == "asha":
         assert judge.__dict__ == before
     assert tell(judge, 4, 2.0, 0.9) == "CONTINUE"
@@ -274,7 +274,7 @@ def test_of_a_trial_that_comes_again_at_its_end_every_report_is_known(scheduler:
     ("scheduler", "training", "tuning", "possible"),
     [
         ("asha", {}, {}, True),
-        ("asha", {"report_steps": 16 * 9}, {}, False),  # one report, at the end
+        ("asha", {"report_steps": 16 * 9}, {}, False),  # a single report, at the end
         ("asha", {"report_steps": 16 * 8}, {}, True),
         ("median", {"report_steps": 1000}, {}, False),
         ("hyperband", {"report_steps": 1000}, {}, False),

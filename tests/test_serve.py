@@ -226,7 +226,9 @@ def test_concurrent_requests_are_joined_and_each_gets_its_own_answer(tiny: Serve
         status, answer = tiny.predict({"instances": x.tolist()})
         assert status == 200
         assert_right(x, answer["predictions"])
-        return int(answer["predictions"][0]["rows"]) - len(x)  # of others, in the same call
+        return int(answer["predictions"][0]["rows"]) - len(
+            x
+        )  # rows of other requests in the same call
 
     with ThreadPoolExecutor(32) as clients:
         others = list(clients.map(ask, range(640)))
@@ -442,7 +444,9 @@ for path in sys.argv[1:]:
 
 
 def test_only_the_loopback_address_is_listened_on(tiny: Server) -> None:
-    with pytest.raises(ConnectionRefusedError):  # open where 0.0.0.0 is listened on
+    with pytest.raises(
+        ConnectionRefusedError
+    ):  # it would be open if the server listened on 0.0.0.0
         socket.create_connection(("127.0.0.2", int(tiny.port)))
 
 
@@ -454,7 +458,7 @@ def test_a_replica_that_dies_is_replaced(pair: Server) -> None:
     os.kill(before[0], signal.SIGKILL)
     wait_for(lambda: len(set(_replicas(pair)) - {before[0]}) == REPLICAS)
     wait_for(lambda: _listening(pair) == REPLICAS)
-    for _ in range(20):  # over several connections, which the kernel shares out
+    for _ in range(20):  # several connections: the kernel distributes them
         assert pair.predict(request) == (200, {"predictions": [6]})
 
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import Job, wait_for
 from ray_nodes import RayNodes, ray_nodes
 
-APART = 'mount -t tmpfs none "$0" && exec "$@"'  # in a mount namespace of its own
+APART = 'mount -t tmpfs none "$0" && exec "$@"'  # in a new mount namespace
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_it_is_refused_before_the_first_trial(
     done = job("tune", small_study, *flags, env=environment)
     assert done.returncode == 2
     assert "every node must see the results folder. Given" in done.stderr
-    assert done.stderr.count("No such file or directory") == 1  # the other node, not this one
+    assert done.stderr.count("No such file or directory") == 1  # from the other node only
     assert len(done.stderr.splitlines()) == 1
     assert not place.exists()
 

@@ -154,7 +154,7 @@ def test_depth_is_drawn_and_then_a_width_for_each_layer() -> None:
     drawn = [d["hidden_sizes"] for d in samples({"hidden_sizes": sizes})]
     assert {len(d) for d in drawn} == {1, 2, 3}
     assert all(4 <= width <= 64 for d in drawn for width in d)
-    assert all(len(set(d)) > 1 for d in drawn if len(d) == 3)  # not one width for all
+    assert all(len(set(d)) > 1 for d in drawn if len(d) == 3)  # layers have different widths
 
 
 def test_dropout_of_each_layer_follows_the_depth_drawn() -> None:
@@ -269,7 +269,7 @@ def test_changed_values_stay_in_their_domain_and_only_some_names_change() -> Non
     for number in range(20):
         before = of.trial_config(number, of.sample(number), seed=number)
         config = before
-        for _ in range(10):  # one after another, so that the ends are reached
+        for _ in range(10):  # several changes, so that the ends are reached
             config = of.explored(config, random)
             assert inside_changing(config.hyperparameters())
         assert (config.number, config.seed) == (number, number)

@@ -124,7 +124,7 @@ def test_a_server_that_is_gone_for_ten_seconds_loses_nothing(
     assert driver.returncode == 0, errors
     assert Counter(row["status"] for row in rows_of(uri)) == {"done": 4}
     assert curves(uri) == curves(local)
-    assert len({report["worker"] for report in reports_of(uri)}) <= 2  # none died of it
+    assert len({report["worker"] for report in reports_of(uri)}) <= 2  # no worker died
 
 
 @pytest.mark.slow

@@ -312,7 +312,7 @@ def test_ctrl_c_leaves_a_job_running_or_stops_it(
     cluster: Cluster, submit: Job, start: Start, stand_in: Path
 ) -> None:
     process = start("--", "tune")
-    out = wait_for(lambda: next(stand_in.glob("runs/run-*"), None))  # its own new folder
+    out = wait_for(lambda: next(stand_in.glob("runs/run-*"), None))  # a new folder
     wait_for(lambda: pids(out))
     process.send_signal(signal.SIGINT)
     _, notes = process.communicate(timeout=60)
@@ -351,7 +351,7 @@ def test_no_token_and_a_wrong_one_are_refused(cluster: Cluster, submit: Job, job
     wrong.write_text("0" * 64)
     names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")
     without = {k: v for k, v in environment.items() if k not in names}
-    without["HOME"] = str(wrong.parent)  # the user's own may hold a token of Ray's
+    without["HOME"] = str(wrong.parent)  # the user's home may hold a token of Ray
     for given, words in (
         (without, "asks for a token: set RAY_AUTH_TOKEN_PATH"),
         (without | {"RAY_AUTH_MODE": "token"}, "asks for a token: set RAY_AUTH_TOKEN_PATH"),
@@ -370,14 +370,14 @@ def test_all_of_the_cluster_listens_on_loopback_and_its_files_are_closed(cluster
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(f"http://{remembered['dashboard']}/api/jobs/", timeout=10)
     leaders = [int(line.split()[0]) for line in remembered["nodes"].splitlines()]
-    # Ray starts workers, and ends them, between the two looks.
+    # Ray may start and end workers between the two checks.
     wait_for(lambda: set(map(int, with_mark(remembered["mark"]))) <= set(sessions(*leaders)))
     pids = sessions(*leaders)
     ports = {port for _, port in listening(pids)}
     for address in (remembered["dashboard"], cluster.environment["RAY_ADDRESS"]):
         assert int(address.rpartition(":")[2]) in ports
     assert in_reach_of_others(pids) == []
-    for folder in (cluster.state, Path(remembered["temp"])):  # all that lies below is closed too
+    for folder in (cluster.state, Path(remembered["temp"])):  # everything below is closed, too
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert any(path.is_file() for path in folder.rglob("*"))
 
@@ -434,7 +434,7 @@ def test_a_second_cluster_beside_it_comes_and_goes_alone(
     refused = second.local("submit", "list")
     assert refused.returncode == 1
     assert "no local cluster is up" in refused.stderr
-    assert submit("list").returncode == 0  # the first one has not noticed
+    assert submit("list").returncode == 0  # the first cluster has not noticed
 
 
 @pytest.mark.slow

@@ -202,7 +202,7 @@ while True:
     for writes in range(1, 6):
         writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
         assert writer.stdout
-        for _ in range(writes):  # the next one is under way when the kill comes
+        for _ in range(writes):  # the kill comes while the next table is written
             writer.stdout.readline()
         os.kill(writer.pid, signal.SIGKILL)
         writer.wait()

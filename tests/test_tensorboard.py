@@ -143,7 +143,7 @@ def test_a_conversion_that_was_cut_off_is_completed(run: RunFolder) -> None:
 def test_steps_that_were_measured_again_take_the_place_of_the_first(run: RunFolder) -> None:
     tensorboard.convert(run)
     folder = run.tensorboard / "00000-running"
-    events = EventAccumulator(str(folder))  # reads on, as the program does
+    events = EventAccumulator(str(folder))  # continues to read, as the program does
     events.Reload()
     again = [report(0, 10), report(0, 20, val_loss=7.0), report(0, 30)]
     write_tables(run, tables.read(run.trials), again)
@@ -165,7 +165,7 @@ def test_a_trial_that_ends_moves_to_a_folder_that_says_so(run: RunFolder) -> Non
     names = [path.name for path in run.tensorboard.iterdir() if path.name.startswith("00000")]
     assert names == ["00000-pruned"]
     assert len([p for p in run.tensorboard.iterdir() if p.name.startswith("hparams-")]) == 1
-    assert (run.tensorboard / "notes").exists()  # not ours
+    assert (run.tensorboard / "notes").exists()  # not a file of ffnet
 
 
 def test_best_and_last_of_both_metrics_are_those_of_the_table(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_no_line_is_wider_than_the_terminal_and_no_column_goes_without_a_word(mo
     assert len(text.splitlines()) == 4
     columns = len(text.splitlines()[1].split())
     if most >= 24:
-        assert columns + 1 + len(left_out) == len(NAMES)  # two of them are shown as one
+        assert columns + 1 + len(left_out) == len(NAMES)  # two of them share a column
         assert not {"trial", "best_val_accuracy", "best_val_accuracy_epoch"} & set(left_out)
     text = wrapped(ROWS, NAMES, most)
     assert all(cells_of(line) <= most for line in text.splitlines())
@@ -112,7 +112,7 @@ def test_the_width_is_that_of_columns_else_of_the_terminal_else_none(
     with os.fdopen(outer, "rb"), os.fdopen(inner, "w") as screen:
         monkeypatch.setattr(sys, "stdout", screen)
         monkeypatch.delenv("COLUMNS", raising=False)
-        assert terminal.width() == 80  # of a terminal that does not know its own
+        assert terminal.width() == 80  # the default for a terminal of unknown width
         monkeypatch.setenv("COLUMNS", "123")
         assert terminal.width() == 123
     monkeypatch.setenv("COLUMNS", "0")

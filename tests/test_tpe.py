@@ -71,7 +71,7 @@ def test_a_search_stopped_anywhere_suggests_what_it_would_have_without_the_break
     for stopped in (1, 9, 10, 11, 17, 29):
         before = [row for n, row in rows.items() if n < stopped]
         assert take(StudySearch(of, Past(before)), "x") == expected[stopped]
-        # Stopped while the trial ran: the trial comes first, and then what would have come.
+        # The study stopped while the trial ran: this trial comes first, then the next suggestions.
         running = rows[stopped] | {"status": "running", "epochs": 1.0}
         live: dict[int, Row] = {r["trial"]: r for r in [*before, running]}
         again = StudySearch(of, Past(list(live.values())), rows=live)

@@ -134,7 +134,7 @@ def test_study_json_tells_what_was_run_and_the_folder_holds_nothing_else(
 ) -> None:
     out = digits[0]
     document = json.loads((out / "study.json").read_text())
-    assert document["study"]["tuning"]["reduction_factor"] == 3  # a default, resolved
+    assert document["study"]["tuning"]["reduction_factor"] == 3  # the default is written out
     assert document["study"]["seed"] == 0
     assert document["versions"]["ray"] == "2.60.0"
     assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", document["commit"])
@@ -188,7 +188,7 @@ def test_other_schedulers_prune_and_account_for_every_trial(
     assert count.total() == 12
     assert count["pruned"] >= 1
     assert count["pruned"] + count["done"] == 12
-    for row in rows_of(tmp_path / "run"):  # paused and resumed, or not: each epoch once
+    for row in rows_of(tmp_path / "run"):  # each epoch once, even if a trial was paused
         own = [r["epoch"] for r in reports_of(tmp_path / "run") if r["trial"] == row["trial"]]
         assert sorted(own) == list(range(1, int(row["epochs"]) + 1))
 
@@ -426,7 +426,7 @@ def test_a_private_ray_leaves_no_token_and_no_process(
     assert driver.returncode == 0
     assert not token.exists()
     wait_for(lambda: not processes_with(str(token)), seconds=20)
-    assert default.exists() == had_token  # Ray's own place for one
+    assert default.exists() == had_token  # Ray's default place for a token
 
 
 # --- refusals ----------------------------------------------------------------------------------

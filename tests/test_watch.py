@@ -71,7 +71,7 @@ def test_a_trial_silent_beyond_its_time_is_given_up_and_its_worker_killed_once()
     for clock.now in range(0, 100, 2):
         watch.on_trial_result(trial(1))
         watch.on_step_end()
-    watch.on_trial_result(trial(0))  # it was on its way
+    watch.on_trial_result(trial(0))  # the report was already on its way
     watch.on_trial_error(trial(0))
     watch.on_step_end()
     assert killed == [0]

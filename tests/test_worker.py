@@ -78,7 +78,7 @@ def test_a_trial_that_had_trained_to_its_end_tells_so_and_trains_no_more() -> No
 
 def test_weights_of_another_trial_bring_none_of_its_reports() -> None:
     assert told(going_on(saved(7, 2), "pbt")) == [(3, False, False, []), (4, False, True, [])]
-    mixed = [*saved(7, 1), *saved(3, 2)[1:]]  # it took over epoch 1, and trained epoch 2 itself
+    mixed = [*saved(7, 1), *saved(3, 2)[1:]]  # it copied epoch 1 and trained epoch 2
     assert told(going_on(mixed, "pbt"))[0] == (2, True, False, [])
 
 
