@@ -91,9 +91,7 @@ def read(tables: Mapping[str, Sequence[Table]], data: Data) -> Raw:
     found = {table.where: _read(table, layout, classes, data.drop_unlabelled) for table in every}
     labels.of_one_kind({where: labelled for where, (_, labelled) in found.items()})
     examples = {where: x for where, (x, _) in found.items()}
-    if layout.image and any(
-        x.ndim == 4 for x in examples.values()
-    ):  # one has colours: all get them
+    if layout.image and any(x.ndim == 4 for x in examples.values()):  # all get colours if one has
         examples = {w: x if x.ndim == 4 else images.in_colour(x) for w, x in examples.items()}
     parts, unlabelled = {}, {}
     for part, of_part in tables.items():

@@ -1,6 +1,6 @@
 """Writes a trial's net as a SavedModel: raw examples in, probabilities and class names out.
 
-To load the SavedModel one needs TensorFlow, but neither ffnet nor Keras. This module imports
+Loading the SavedModel needs TensorFlow, but neither ffnet nor Keras. This module imports
 TensorFlow.
 """
 

@@ -105,7 +105,7 @@ def train(
 def _run(
     trainer: Trainer, config: TrialConfig, steps: range, per_epoch: int
 ) -> tuple[float, float, int]:
-    """Call `Trainer.run` for each epoch that the steps touch. Returns what it returns, added up."""
+    """Call `Trainer.run` for each epoch that the steps touch, and add up its results."""
     total, last, seen = 0.0, 0.0, 0
     step = steps.start
     while step < steps.stop and math.isfinite(last):

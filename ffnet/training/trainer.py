@@ -111,7 +111,7 @@ class Trainer:
         if config.net.batch_norm and self.examples % size == 1:
             raise InputError(
                 f"batch_norm needs batches of two or more. Given: {self.examples} examples in "
-                f"batches of {size}, so the last batch has one; choose another batch_size"
+                f"batches of {size}, so the last batch has one example; choose another batch_size"
             )
         initialize(self.net, self.data.features, self.data.classes, config.net, config.seed)
         self._optimizer.reset()
