@@ -20,11 +20,10 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from ffnet.errors import InputError
 from ffnet.run.tables import Row, Status
 from ffnet.spec.base import Values
-from ffnet.spec.net import TUNABLE
-from ffnet.spec.space import Domain, as_sizes, recorded_value
+from ffnet.spec.drawn import drawn
+from ffnet.spec.space import Domain
 from ffnet.spec.study import Study
 from ffnet.spec.trial import TrialConfig
 
@@ -109,44 +108,8 @@ def _distribution(domain: Domain) -> BaseDistribution:
 
 def _point(study: Study, config: TrialConfig) -> Point:
     """The parameters that lead to a trial's configuration, and their distributions."""
-    values = config.hyperparameters()
-    params: Values = {}
-    distributions: dict[str, BaseDistribution] = {}
-
-    def suggest(label: str, domain: Domain) -> Any:
-        value = recorded_value(label, values)
-        distributions[label] = _distribution(domain)
-        if domain.kind == "choice":
-            position = _position(label, domain, value, len(config.net.hidden_sizes))
-            params[label] = position
-            return domain.value[position]
-        value = value[0] if isinstance(value, tuple) else value  # one dropout for all layers
-        params[label] = int(value) if "integer" in domain.kind else float(value)
-        return params[label]
-
-    study.space.draw(suggest, study.base)
-    return params, distributions
-
-
-def _position(label: str, domain: Domain, value: Any, depth: int) -> int:
-    """The position of the choice that gave a trial its value."""
-    for i, choice in enumerate(domain.value):
-        if _meant(label, choice, depth) == value:
-            return i
-    raise InputError(
-        f"a trial of the run has a value that [space] does not offer: {label} = {value!r}; "
-        f"choices: {', '.join(map(repr, domain.value))}"
+    found = drawn(study, config)
+    return (
+        {label: value for label, (_, value) in found.items()},
+        {label: _distribution(domain) for label, (domain, _) in found.items()},
     )
-
-
-def _meant(label: str, choice: Any, depth: int) -> Any:
-    """The value that a choice gives a trial, in the form of `TrialConfig.hyperparameters`."""
-    whole, _, part = label.partition(".")
-    name = whole.partition("/")[0]
-    if part:
-        return choice
-    if name == "hidden_sizes":
-        return tuple(as_sizes(choice))
-    if name == "dropout":
-        return tuple(choice) if isinstance(choice, list | tuple) else (choice,) * depth
-    return getattr(TUNABLE[name].model_validate({name: choice}), name)

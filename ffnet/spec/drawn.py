@@ -1,0 +1,87 @@
+"""Recovers the values that were drawn from a study's space for a finished configuration."""
+
+from typing import Any, NamedTuple
+
+from ffnet.errors import InputError
+from ffnet.spec.net import TUNABLE
+from ffnet.spec.space import Domain, as_sizes, recorded_value
+from ffnet.spec.study import Study
+from ffnet.spec.trial import TrialConfig
+
+
+class Drawn(NamedTuple):
+    """A value that was drawn.
+
+    Attributes:
+        domain: the choice or the range from which it was drawn.
+        value: the number from a range; for a choice, the position of the choice.
+    """
+
+    domain: Domain
+    value: Any
+
+
+def drawn(study: Study, config: TrialConfig) -> dict[str, Drawn]:
+    """Label → the drawn value, for each value that `SearchSpace.draw` drew for a configuration.
+
+    Args:
+        study: the study.
+        config: a trial's configuration.
+
+    Raises:
+        InputError: one of the configuration's values is not in the study's space.
+
+    >>> study = Study(space={"batch_size": {"choice": [32, 64]}})
+    >>> drawn(study, study.trial_config(0, {"batch_size": 64}, seed=0))["batch_size"].value
+    1
+    """
+    values = config.hyperparameters()
+    found: dict[str, Drawn] = {}
+
+    def suggest(label: str, domain: Domain) -> Any:
+        value = recorded_value(label, values)
+        if domain.kind == "choice":
+            position = _position(label, domain, value, len(config.net.hidden_sizes))
+            found[label] = Drawn(domain, position)
+            return domain.value[position]
+        value = value[0] if isinstance(value, tuple) else value  # one dropout for all layers
+        found[label] = Drawn(domain, _number(label, domain, value))
+        return found[label].value
+
+    study.space.draw(suggest, study.base)
+    return found
+
+
+def _number(label: str, domain: Domain, value: Any) -> float:
+    low, high = domain.value
+    if value is None or not low <= value <= high:
+        raise _not_offered(label, value, f"values from {low:g} to {high:g}")
+    return int(value) if "integer" in domain.kind else float(value)
+
+
+def _position(label: str, domain: Domain, value: Any, depth: int) -> int:
+    """The position of the choice that gave a trial its value."""
+    for i, choice in enumerate(domain.value):
+        if _meant(label, choice, depth) == value:
+            return i
+    raise _not_offered(label, value, f"choices: {', '.join(map(repr, domain.value))}")
+
+
+def _not_offered(label: str, value: Any, offered: str) -> InputError:
+    return InputError(
+        f"a trial of the run has a value that [space] does not offer: {label} = {value!r}; "
+        f"{offered}"
+    )
+
+
+def _meant(label: str, choice: Any, depth: int) -> Any:
+    """The value that a choice gives a trial, in the form of `TrialConfig.hyperparameters`."""
+    whole, _, part = label.partition(".")
+    name = whole.partition("/")[0]
+    if part:
+        return choice
+    if name == "hidden_sizes":
+        return tuple(as_sizes(choice))
+    if name == "dropout":
+        return tuple(choice) if isinstance(choice, list | tuple) else (choice,) * depth
+    return getattr(TUNABLE[name].model_validate({name: choice}), name)
