@@ -4,16 +4,16 @@ import math
 from pathlib import Path
 from typing import Any
 
-import made_runs
 import optuna
 import pytest
-from made_runs import study_of as study
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
+import made_runs
 from ffnet.errors import InputError
 from ffnet.report.optuna_study import study_of
 from ffnet.run.tables import Status
+from made_runs import study_of as study
 
 
 def test_each_status_has_its_state_and_pruned_trials_keep_their_curves(tmp_path: Path) -> None:
