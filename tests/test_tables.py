@@ -91,7 +91,7 @@ def test_table_formats_hold_the_same_rows(call: Job, run_folder: RunFolder) -> N
             "no column 'loss' (did you mean test_loss?); the columns are: trial, status",
         ),
         (["--sort", "loss"], "no column 'loss'"),
-        (["--status", "dead"], "--status must be of running, done"),
+        (["--status", "dead"], "--status must be one or more of running, done"),
         (["--top", "-1"], "--top must be a number of rows"),
     ],
 )
