@@ -27,10 +27,10 @@ from ffnet.cli.flags import add_flags, given, override
 from ffnet.errors import InputError
 from ffnet.run.folder import RunFolder
 from ffnet.run.hold import Hold, held
+from ffnet.run.same_data import MOVED
 from ffnet.run.study_files import read_toml
 from ffnet.spec import presets
 from ffnet.spec.base import Values
-from ffnet.spec.relevance import relevant
 from ffnet.spec.sections import Tuning
 from ffnet.spec.study import OneNet
 from ffnet.spec.trial import TrialConfig
@@ -44,9 +44,6 @@ if TYPE_CHECKING:
     from ffnet.run.tables import Row
     from ffnet.training.loop import Report
     from ffnet.training.trainer import Trainer
-
-MOVED = ("dataset", "data_dir")
-"""Fields that say where the data of a run are now. The data themselves must be the same."""
 
 COMPARED = ("train_loss", "val_loss", "val_accuracy")
 
@@ -237,8 +234,8 @@ def _net_figures(
 
 def _train_again(flags: argparse.Namespace) -> int:
     """Train a trial of a run again, and print whether each of its reports is the same."""
-    from ffnet.data.load import load
-    from ffnet.run import provenance, recorded, tables
+    from ffnet.run import recorded, tables
+    from ffnet.run.same_data import load_again
     from ffnet.training import memory
 
     folder = RunFolder.existing(flags.run)
@@ -254,10 +251,7 @@ def _train_again(flags: argparse.Namespace) -> int:
         raise InputError(
             f"trial {config.number} has no report to compare with (status {row['status']})"
         )
-    place = {name: getattr(flags, name) for name in MOVED if getattr(flags, name) is not None}
-    moved = relevant({"data": document["study"]["data"] | place}, place)
-    data = load(validated(OneNet, moved, str(folder.study), list(place)).data)
-    provenance.check_data(document["data"], data, "the run")
+    data = load_again(folder, document, {name: getattr(flags, name) for name in MOVED})
     memory.check(config, data)
     if "normalized_in" not in document["data"] and data.dtype != "uint8":
         print(

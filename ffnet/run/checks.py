@@ -60,7 +60,9 @@ YEARS = (
 )
 RULES: dict[str, tuple[str, Rule]] = {
     **dict.fromkeys(("trial", "seed", "parent", "worker", "worker_memory", "step"), COUNT),
+    **dict.fromkeys(("look", "net", "fold", "winner"), COUNT),  # of confirm and audit
     **dict.fromkeys(("epoch", "batch_size", "best_val_accuracy_epoch"), POSITIVE),
+    **dict.fromkeys(("best_epoch", "pruned_epoch"), POSITIVE),
     "best_val_loss_epoch": POSITIVE,
     "epochs": ("0 or more", _between(0, 2**53)),
     **dict.fromkeys(("started_at", "ended_at", "reported_at"), YEARS),
@@ -71,7 +73,7 @@ RULES: dict[str, tuple[str, Rule]] = {
             "learning_rate", "momentum", "weight_decay", "warmup_epochs", "step_epochs",
             "step_factor", "train_loss", "val_loss", "best_val_loss", "last_val_loss",
             "queue_seconds", "setup_seconds", "train_seconds", "evaluate_seconds",
-            "report_seconds",
+            "report_seconds", "winner_figure", "gain",
         ),
         FINITE,
     ),

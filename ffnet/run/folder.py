@@ -148,6 +148,16 @@ class RunFolder:
         """epochs.parquet: a row for each report."""
         return self._file("epochs.parquet")
 
+    @property
+    def confirm(self) -> File:
+        """confirm.parquet: a row for each net that `ffnet confirm` trained."""
+        return self._file("confirm.parquet")
+
+    @property
+    def audit(self) -> File:
+        """audit.parquet: a row for each pruned trial that `ffnet audit` trained to the end."""
+        return self._file("audit.parquet")
+
     def checkpoint(self, trial: int) -> File:
         """A trial's checkpoint after its last report: see `run.checkpoints`.
 

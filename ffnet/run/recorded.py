@@ -32,6 +32,7 @@ class Document(BaseModel):
     commit: str | None = None
     started_at: str | None = None
     resumed: list[dict[str, Any]] = []
+    test_looks: list[dict[str, Any]] = []  # of `ffnet confirm`
 
 
 class DataSection(BaseModel):

@@ -8,7 +8,7 @@ the study.
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -58,8 +58,6 @@ HYPERPARAMETERS = {
     "weight_decay": pa.float64(),
     "dropout": pa.list_(pa.float64()),  # a rate for each hidden layer
 }
-KEYS = (["trial", "status"], ["trial", "step"])
-"""Columns that are never null: of trials.parquet, of epochs.parquet."""
 TRIALS = pa.schema(
     {
         "trial": pa.int32(),
@@ -108,6 +106,21 @@ EPOCHS = pa.schema(
 )
 
 
+class Kind(NamedTuple):
+    """What a table holds.
+
+    Attributes:
+        schema: its columns.
+        keys: columns that are never null. Without `status`, they together identify a row.
+    """
+
+    schema: pa.Schema
+    keys: list[str]
+
+
+OF_TRIALS, OF_EPOCHS = Kind(TRIALS, ["trial", "status"]), Kind(EPOCHS, ["trial", "step"])
+
+
 def write(file: File, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
     """Write rows to a Parquet file. Missing keys become null; the file is replaced in one piece."""
     table = pa.Table.from_pylist(list(rows), schema=schema)
@@ -115,25 +128,25 @@ def write(file: File, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> N
         pq.write_table(table, opened)
 
 
-def read(file: File, columns: list[str] | None = None) -> list[Row]:
+def read(file: File, columns: list[str] | None = None, kind: Kind | None = None) -> list[Row]:
     """The rows of a table as dicts: see `read_table`."""
-    rows: list[Row] = read_table(file, columns).to_pylist()
+    rows: list[Row] = read_table(file, columns, kind).to_pylist()
     return rows
 
 
-def read_table(file: File, columns: list[str] | None = None) -> pa.Table:
+def read_table(file: File, columns: list[str] | None = None, kind: Kind | None = None) -> pa.Table:
     """Read a table and check all values: see `checks`.
 
     Args:
-        file: trials.parquet or epochs.parquet.
+        file: trials.parquet, epochs.parquet, or a table of the kind `kind`.
         columns: the names of the wanted columns. With None, all. Columns that are newer than the
             table are null.
+        kind: what the table must hold. With None, the file's name says it.
 
     Raises:
         InputError: the table cannot be read, a column does not exist, or a value is not possible.
     """
-    schema = EPOCHS if file.name == "epochs.parquet" else TRIALS
-    keys = KEYS[file.name == "epochs.parquet"]
+    schema, keys = kind or (OF_EPOCHS if file.name == "epochs.parquet" else OF_TRIALS)
     try:
         with file.open() as opened:  # only once, because a running study may replace the file
             table = pq.ParquetFile(opened)
@@ -150,7 +163,7 @@ def read_table(file: File, columns: list[str] | None = None) -> pa.Table:
             found = table.read([name for name in have if name in {*wanted, *keys}])
             found.validate(full=True)  # for example, text must be UTF-8
         found = checks.checked(str(file), found, schema, keys)
-        if schema is TRIALS:
+        if "status" in keys:
             checks.check_values(str(file), "status", found.column("status"), tuple(Status))
         for name in wanted:
             if name not in have:

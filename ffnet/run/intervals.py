@@ -1,0 +1,87 @@
+"""Confidence intervals with SciPy. SciPy is imported when it is used, because it takes 0.5 s."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The mean of some values, and its 95 % t interval.
+
+    Attributes:
+        count: number of values.
+        mean: their mean.
+        deviation: their standard deviation (n - 1); None for one value.
+        low, high: the interval of the mean; None for one value.
+    """
+
+    count: int
+    mean: float
+    deviation: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval is wholly above 0 or wholly below 0."""
+        return self.low is not None and self.high is not None and self.low * self.high > 0
+
+
+def mean(values: Sequence[float], shared: float = 0.0) -> Estimate:
+    """The mean of values with a 95 % t interval.
+
+    Args:
+        values: one or more values.
+        shared: the size of a validation part divided by that of a training part, if the values
+            come from a cross-validation. The training parts of its folds share examples, so the
+            values depend on each other, and the variance of their mean is s²·(1/n + shared)
+            instead of s²/n: Nadeau and Bengio, "Inference for the Generalization Error", 2003.
+
+    Example:
+        >>> mean([1.0, 2.0, 3.0]).mean
+        2.0
+    """
+    n, center = len(values), float(np.mean(values))
+    if n < 2:
+        return Estimate(n, center, None, None, None)
+    from scipy.stats import t
+
+    deviation = float(np.std(values, ddof=1))
+    half = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * deviation * math.sqrt(1 / n + shared)
+    return Estimate(n, center, deviation, center - half, center + half)
+
+
+def share(hits: int, count: int) -> tuple[float, float]:
+    """The exact 95 % interval (Clopper and Pearson) of a share that was `hits` of `count`."""
+    from scipy.stats import binomtest
+
+    found = binomtest(hits, count).proportion_ci(CONFIDENCE, method="exact")
+    return float(found.low), float(found.high)
+
+
+def accuracy(value: float, examples: int) -> tuple[float, float]:
+    """The 95 % interval (Wilson) of an accuracy that was measured on `examples` examples.
+
+    It says how much the accuracy may change with other examples of the same kind.
+    """
+    from scipy.stats import binomtest
+
+    found = binomtest(round(value * examples), examples).proportion_ci(CONFIDENCE, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def largest(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % percentile interval of the largest of some values, by the bootstrap.
+
+    A resample of n values has no value above the i-th smallest with the probability (i / n)^n. So
+    the percentiles of its largest value are known exactly, and nothing is drawn at random. No
+    resample can hold a larger value than the largest one given.
+    """
+    ordered, n, tail = sorted(values), len(values), (1 - CONFIDENCE) / 2
+    low, high = (ordered[math.ceil(n * q ** (1 / n)) - 1] for q in (tail, 1 - tail))
+    return low, high
