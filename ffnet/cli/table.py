@@ -12,11 +12,13 @@ Exit status: 0; 2 for bad input.
 import argparse
 import sys
 
+import pyarrow as pa
+
 from ffnet.cli import command
 from ffnet.errors import InputError
 from ffnet.report import terminal
 from ffnet.report.text import FORMATS, default_columns, render
-from ffnet.run import tables
+from ffnet.run import ledger, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.listing import runs
 from ffnet.run.ranking import best_first, ranked, tuning_of
@@ -35,8 +37,9 @@ def main(argv: list[str]) -> int:
     study = read_study(str(folder.study))
     tuning, columns = tuning_of(study, str(folder.study)), _columns(flags.columns, study)
     sort = (flags.sort or f"best_{tuning.metric}").strip().removeprefix("-").strip()
-    wanted = dict.fromkeys([*columns, sort, "trial", "status"])
-    rows = [row for row in tables.read(folder.trials, list(wanted)) if row["status"] in statuses]
+    wanted = list(dict.fromkeys([*columns, sort, "trial", "status"]))
+    table = tables.read_table(folder.trials, list(dict.fromkeys([*wanted, *ledger.COLUMNS])))
+    rows = [row for row in table.select(wanted).to_pylist() if row["status"] in statuses]
     if flags.sort:
         ordered = ranked(rows, sort, descending=flags.sort.strip().startswith("-"))
     else:
@@ -50,7 +53,17 @@ def main(argv: list[str]) -> int:
         print("no trial yet" if set(statuses) == set(tables.Status) else "no trial of that status")
     if len(kept) < len(rows):
         print(f"… {len(rows) - len(kept)} more: --top 0 shows all {len(rows)}")
+    if "budget" in study and flags.columns is None:  # a study, not one net
+        print(_core_time(folder, table))
     return 0
+
+
+def _core_time(folder: RunFolder, trials: pa.Table) -> str:
+    """The line that says where the study's core time went."""
+    try:
+        return ledger.read(folder, trials).line()
+    except InputError as error:  # epochs.parquet or the metadata are damaged; the table is not
+        return f"core time: not known ({error})"
 
 
 def _print_table(rows: list[tables.Row], columns: list[str], chosen: bool) -> None:

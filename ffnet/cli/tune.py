@@ -21,12 +21,14 @@ import shlex
 import shutil
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ffnet.cli import command
 from ffnet.cli.flags import add_flags, given, override
 from ffnet.errors import InputError, RunError
+from ffnet.run import ledger
 from ffnet.run.begin import as_begun, begin, holds_a_study, new_place
 from ffnet.run.folder import RunFolder
 from ffnet.run.hold import Hold, held
@@ -191,6 +193,8 @@ def _summarise(study: Study, recorder: "Recorder", folder: "RunFolder", seconds:
     states = ", ".join(f"{n} {s}" for s, n in counts.items()) or "none began"
     print(f"\n{counts.total()} trials: {states}")
     print(f"{recorder.writer.epochs_run():g} epochs in {seconds:.1f} s")
+    with suppress(InputError, OSError):  # `_end` says what is wrong with the run
+        print(ledger.read(folder).line())
     if recorder.stopping:
         print(f"ended early: {recorder.stopping}")
     if counts[Status.FAILED]:

@@ -54,9 +54,10 @@ COUNT = ("a whole number from 0", _between(0, 2**62))
 POSITIVE = ("above 0", _between(math.ulp(0.0), sys.float_info.max))
 SHARE = ("from 0 to 1", _between(0, 1))
 FINITE = ("a finite number", pc.is_finite)
+_in_years = _between(0, int(datetime(2200, 1, 1, tzinfo=UTC).timestamp() * 1e6))
 YEARS = (
     "a time of the years 1970 to 2199",
-    _between(datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)),
+    lambda column: _in_years(column.cast(pa.int64())),  # as microseconds: without pandas
 )
 RULES: dict[str, tuple[str, Rule]] = {
     **dict.fromkeys(("trial", "seed", "parent", "worker", "worker_memory", "step"), COUNT),

@@ -10,6 +10,8 @@ from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError
 from ffnet.run import provenance, recorded, rescue, storage, tables
 from ffnet.run.folder import RunFolder
+from ffnet.run.ledger import REPORT_COLUMNS, in_progress
+from ffnet.run.sessions import Session, of_metadata
 from ffnet.run.storage import File
 from ffnet.run.tables import Row, Status
 from ffnet.spec.base import Values
@@ -36,6 +38,7 @@ class Past:
         reports: the rows of epochs.parquet that the trials' rows include.
         undecided: the other rows of epochs.parquet. They come again with the trials' checkpoints:
             see `_judged`.
+        sessions: the processes that ran the study; empty if an earlier version ran it.
         retry_failed: whether failed trials are trained again.
         document: the content that study.json gets when the study continues.
     """
@@ -45,6 +48,7 @@ class Past:
     retry_failed: bool = False
     document: Values | None = None
     undecided: list[Row] = field(default_factory=list)
+    sessions: list[Session] = field(default_factory=list)
 
     def goes_on(self, row: Row, study: Study) -> bool:
         """Whether a trial is trained further.
@@ -109,7 +113,10 @@ def read(folder: RunFolder, study: Study, data: DataSet, retry_failed: bool = Fa
     document |= {"study": study.resolved(), "resumed": [*document.get("resumed", []), now]}
     keys = {(report["trial"], report["step"]) for report in judged}
     undecided = [r for r in reports if (r["trial"], r["step"]) not in keys]
-    return replace(past, reports=judged, document=document, undecided=undecided)
+    return replace(
+        past, reports=judged, document=document, undecided=undecided,
+        sessions=_sessions(folder),
+    )  # fmt: skip
 
 
 def is_same(folder: RunFolder, study: Study) -> bool:
@@ -163,6 +170,18 @@ def _may_be_cosine(study: Study) -> bool:
     """Whether a trial's learning rate may follow the cosine schedule."""
     domains = study.space.root.get("schedule", ())
     return study.training.schedule == "cosine" or any("cosine" in d.probes() for d in domains)
+
+
+def _sessions(folder: RunFolder) -> list[Session]:
+    """The sessions until now. What running trials did before a kill, without a report, is lost."""
+    if not folder.trials.exists():
+        return []
+    trials = tables.read_table(folder.trials, ["trial", "status", "started_at"])
+    sessions = of_metadata(trials.schema.metadata, str(folder.trials))
+    if sessions:
+        reports = tables.read_table(folder.epochs, REPORT_COLUMNS)
+        sessions[-1].lost_seconds += in_progress(trials, sessions[-1], reports)
+    return sessions
 
 
 def _rows(table: File) -> list[Row]:

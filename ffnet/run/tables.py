@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from ffnet.errors import InputError, one_line
 from ffnet.run import checks
+from ffnet.run.sessions import Session, as_metadata
 from ffnet.run.storage import File
 from ffnet.spec.net import MUTABLE
 from ffnet.spec.validation import did_you_mean
@@ -121,9 +122,21 @@ class Kind(NamedTuple):
 OF_TRIALS, OF_EPOCHS = Kind(TRIALS, ["trial", "status"]), Kind(EPOCHS, ["trial", "step"])
 
 
-def write(file: File, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
-    """Write rows to a Parquet file. Missing keys become null; the file is replaced in one piece."""
-    table = pa.Table.from_pylist(list(rows), schema=schema)
+def write(
+    file: File,
+    rows: Iterable[Mapping[str, Any]],
+    schema: pa.Schema,
+    sessions: Iterable[Session] = (),
+) -> None:
+    """Write rows to a Parquet file. Missing keys become null; the file is replaced in one piece.
+
+    Args:
+        file: the Parquet file.
+        rows: the rows.
+        schema: the table's columns, for example TRIALS.
+        sessions: the study's sessions, which go into the file's metadata.
+    """
+    table = pa.Table.from_pylist(list(rows), schema=schema.with_metadata(as_metadata(sessions)))
     with file.replacing(sync=True) as opened:
         pq.write_table(table, opened)
 

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from ffnet.errors import RunError
@@ -12,6 +13,7 @@ from ffnet.run.folder import RunFolder
 from ffnet.run.hold import Hold
 from ffnet.run.past import Past
 from ffnet.run.rows import Rows
+from ffnet.run.sessions import Session
 from ffnet.run.tables import Status
 from ffnet.spec.sections import Tuning
 
@@ -38,7 +40,12 @@ class Writer(Rows):
     """
 
     def __init__(
-        self, hold: Hold, tuning: Tuning, past: Past | None = None, waiting: Collection[int] = ()
+        self,
+        hold: Hold,
+        tuning: Tuning,
+        past: Past | None = None,
+        waiting: Collection[int] = (),
+        session: Session | None = None,
     ) -> None:
         """Begin with the tables of the past, and write them.
 
@@ -48,6 +55,7 @@ class Writer(Rows):
             tuning: says which trial is better, and whether a trial may report a step again.
             past: what earlier processes of the study did. With None, the run is new.
             waiting: the numbers of the past trials that are trained further.
+            session: what this process does for the study; None if it trains one net.
 
         Raises:
             InputError: the folder cannot be written.
@@ -58,6 +66,7 @@ class Writer(Rows):
         self.reports |= {(report["trial"], report["step"]): report for report in past.reports}
         self.unwritable: str | None = None
         self._hold, self._folder = hold, hold.folder
+        self._session, self._sessions = session, [*past.sessions, *filter(None, [session])]
         # These reports stay in the table until the trial's checkpoint brings them again.
         self._undecided = {(report["trial"], report["step"]): report for report in past.undecided}
         self._with_checkpoint = [
@@ -213,7 +222,9 @@ class Writer(Rows):
         # Reports come first: after a kill between the two writes, no ended trial lacks a report.
         reports = self.reports | self._undecided
         tables.write(folder.epochs, reports.values(), tables.EPOCHS)
-        tables.write(folder.trials, [*self.rows.values()], tables.TRIALS)
+        if self._session:
+            self._session.written_at = datetime.now(UTC)
+        tables.write(folder.trials, [*self.rows.values()], tables.TRIALS, self._sessions)
 
     def _write_all(self, folder: RunFolder) -> None:
         with folder.study.replacing() as file:

@@ -16,10 +16,13 @@ from ray.tune.schedulers import TrialScheduler
 from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError, RunError
 from ffnet.ray_cluster import cluster, shared_folder
+from ffnet.ray_cluster.ray_internals import cluster_grows
 from ffnet.run import storage
 from ffnet.run.folder import RunFolder
 from ffnet.run.hold import Hold
 from ffnet.run.past import Past
+from ffnet.run.sessions import Session
+from ffnet.run.study_files import read_run_json
 from ffnet.spec.study import Study
 from ffnet.system import output
 from ffnet.system.live import LiveLine
@@ -180,7 +183,10 @@ def run_study(
         shared_folder.refuse_unseen(folder)
         past.accept(folder)
         losses = Losses()
-        recorder = signals.recorder = Recorder(study, hold, losses, past)
+        document = read_run_json(folder.study, folder.study)
+        known = None if cluster_grows() else slots
+        session = Session.beginning(document, known, study.resources.cpus)
+        recorder = signals.recorder = Recorder(study, hold, losses, past, session)
         search = StudySearch(study, past, recorder.writer.rows, losses)
         progress = Progress(study, recorder, live, folder)
         try:

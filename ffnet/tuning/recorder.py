@@ -1,5 +1,8 @@
 """Turns the events of Ray Tune into rows of the tables, and knows why a study ends."""
 
+import heapq
+import time
+from datetime import UTC, datetime
 from typing import Any
 
 from ray import tune
@@ -8,6 +11,7 @@ from ffnet.errors import RunError
 from ffnet.run.hold import Hold
 from ffnet.run.past import Past
 from ffnet.run.rows import PLACE
+from ffnet.run.sessions import Session
 from ffnet.run.tables import Row, Status
 from ffnet.run.writer import Writer
 from ffnet.spec.study import Study
@@ -26,7 +30,14 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         ended_before: how many trials had ended when this process began.
     """
 
-    def __init__(self, study: Study, hold: Hold, losses: Losses, past: Past) -> None:
+    def __init__(
+        self,
+        study: Study,
+        hold: Hold,
+        losses: Losses,
+        past: Past,
+        session: Session | None = None,
+    ) -> None:
         """Begin with the rows of the past.
 
         Args:
@@ -34,6 +45,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             hold: gives this process the right to write into the run's folder.
             losses: knows which trials are given up.
             past: what an earlier process of this study did; empty for a new study.
+            session: gets what this process does. With None, nothing is recorded of it.
 
         Raises:
             InputError: the folder cannot be written.
@@ -42,13 +54,17 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self.interrupted = False
         self.waiting = {row["trial"] for row in past.trials if past.goes_on(row, study)}
         self.ended_before = len(past.trials) - len(self.waiting)
-        self.writer = Writer(hold, study.tuning, past, self.waiting)
+        self.writer = Writer(hold, study.tuning, past, self.waiting, session)
+        self._session = session or Session.beginning({}, None, study.resources.cpus)
+        self._since: dict[int, float] = {}  # trial → when it began or reported, by `monotonic`
         self._study, self._losses = study, losses
 
     def on_trial_start(self, trial: Any, **_: Any) -> None:
         """A worker begins the trial or continues it."""
         config = self._begin(trial)
         self.waiting.discard(config.number)
+        self._since[config.number] = time.monotonic()
+        self._session.trials_at = self._session.trials_at or datetime.now(UTC)
 
     def on_trial_result(self, trial: Any, result: Row, **_: Any) -> None:
         """A trial reported, or it failed: see `TrialWorker.step`."""
@@ -62,6 +78,9 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self.writer.put(number, {name: result[name] for name in PLACE})
         if "step" in result:
             self.writer.report(number, result, again=result.get("again", False))
+            self._since[number] = time.monotonic()
+        else:
+            self._lose(number)
         if result["status"] != Status.RUNNING:
             self.writer.put(number, {name: result[name] for name in ("status", "reason")})
         if "unwritable" in result:
@@ -73,6 +92,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     def on_trial_complete(self, trial: Any, **_: Any) -> None:
         """A trial has ended, or the scheduler has stopped it."""
         row = self.writer.rows[_number(trial)]
+        self._since.pop(row["trial"], None)
         status, reason = Status(row["status"]), row["reason"]
         if status == Status.RUNNING:
             status = Status.DONE
@@ -85,6 +105,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     def on_trial_error(self, trial: Any, **_: Any) -> None:
         """A worker was lost. The search knows it already: it repeats the trial or gives it up."""
         number = _number(trial)
+        self._lose(number)
         if reason := self._losses.reasons.get(number):
             if number not in self.writer.rows:
                 self._begin(trial)
@@ -106,7 +127,16 @@ class Recorder(tune.Callback):  # type: ignore[misc]
 
     def finish(self) -> None:
         """End the rows of running trials and write the tables a last time: see `Writer.finish`."""
+        # Only so many trials run at the same time: the others are paused (hyperband, pbt).
+        active = self._session.slots or len(self._since)
+        for number in heapq.nlargest(active, self._since, key=self._since.__getitem__):
+            self._lose(number)
         self.writer.finish(self.stopping or "the study ended with an error")
+
+    def _lose(self, number: int) -> None:
+        """Add what a trial did since it began or reported to the session's lost seconds."""
+        now = time.monotonic()
+        self._session.lost_seconds += now - self._since.pop(number, now)
 
     def _begin(self, trial: Any) -> TrialConfig:
         config = TrialConfig.model_validate(trial.config["trial"])
