@@ -1,9 +1,11 @@
 """Writes rows as text: a table for a terminal, CSV, JSON or Markdown."""
 
 import csv
+import html
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -52,7 +54,15 @@ def render(rows: Sequence[Row], columns: Sequence[str], style: str) -> str:
         writer.writerow(columns)
         writer.writerows([_exact(row[c]) for c in columns] for row in rows)
         return text.getvalue().rstrip("\n")
-    return side_by_side(columns_of(rows, columns), markdown=style == "markdown")
+    made = columns_of(rows, columns)
+    if style == "markdown":
+        made = [replace(column, cells=[*map(escaped, column.cells)]) for column in made]
+    return side_by_side(made, markdown=style == "markdown")
+
+
+def escaped(text: str) -> str:
+    """A text that Markdown shows as it is: it has neither HTML nor the end of a cell."""
+    return html.escape(text, quote=False).replace("|", "\\|")
 
 
 def columns_of(rows: Sequence[Row], names: Sequence[str]) -> list[Column]:
@@ -78,7 +88,9 @@ def _rounded(column: str, value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.4f}" if column.endswith(("accuracy", "loss")) else f"{value:.4g}"
+        if column.endswith(("accuracy", "loss")):
+            return f"{value:.4f}"
+        return f"{value:.4g}" if abs(value) < 1e4 or abs(value) >= 1e9 else f"{value:.0f}"
     if isinstance(value, list | tuple) and any(isinstance(part, float) for part in value):
         return " ".join(f"{part:.3g}" for part in value)
     if isinstance(value, datetime):

@@ -64,15 +64,59 @@ def share(hits: int, count: int) -> tuple[float, float]:
     return float(found.low), float(found.high)
 
 
-def accuracy(value: float, examples: int) -> tuple[float, float]:
-    """The 95 % interval (Wilson) of an accuracy that was measured on `examples` examples.
+def accuracy(value: float, examples: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The interval (Wilson) of an accuracy that was measured on `examples` examples.
 
     It says how much the accuracy may change with other examples of the same kind.
     """
     from scipy.stats import binomtest
 
-    found = binomtest(round(value * examples), examples).proportion_ci(CONFIDENCE, method="wilson")
+    found = binomtest(round(value * examples), examples).proportion_ci(confidence, method="wilson")
     return float(found.low), float(found.high)
+
+
+def difference(
+    first: float, second: float, examples: int, comparisons: int = 1
+) -> tuple[float, float]:
+    """The interval (Newcombe) of the difference of two accuracies, `first` - `second`.
+
+    Newcombe, "Interval estimation for the difference between independent proportions", 1998, method
+    10: it is made from the intervals of Wilson.
+
+    Args:
+        first, second: the accuracies, each measured on `examples` examples.
+        examples: number of examples.
+        comparisons: how many such intervals are computed. All of them together hold with 95 %
+            (Bonferroni).
+    """
+    confidence = 1 - (1 - CONFIDENCE) / comparisons
+    (low, high), (other_low, other_high) = (
+        accuracy(value, examples, confidence) for value in (first, second)
+    )
+    change = first - second
+    below = math.hypot(first - low, other_high - second)
+    above = math.hypot(high - first, second - other_low)
+    return change - below, change + above
+
+
+def chance_of_lead(ahead: int, own: int, other: int) -> float:
+    """The probability that the best `ahead` of all trials are all in one of two runs.
+
+    Both runs are assumed to be the same study, so that each trial could as well be in the other
+    run: an exact permutation test, two-sided.
+
+    Args:
+        ahead: how many trials of the leading run are better than all trials of the other run.
+        own, other: how many trials the leading and the other run have.
+
+    Example:
+        >>> round(chance_of_lead(2, 2, 2), 3)
+        0.333
+    """
+    from scipy.stats import hypergeom
+
+    both = (hypergeom.pmf(ahead, own + other, count, ahead) for count in (own, other))
+    return min(float(sum(both)), 1.0)
 
 
 def largest(values: Sequence[float]) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """Finds the runs in a folder of this machine."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ffnet.errors import InputError
@@ -7,6 +8,15 @@ from ffnet.run.folder import RunFolder
 
 HERE = "runs"
 """The folder for runs without `--out`."""
+
+
+def labels(folders: Sequence[RunFolder]) -> list[str]:
+    """A name for each run that tells the runs apart: the folder's name, else its whole place."""
+    names = [folder.name for folder in folders]
+    return [
+        name if names.count(name) == 1 else folder.place
+        for folder, name in zip(folders, names, strict=True)
+    ]
 
 
 def runs(place: str = HERE) -> list[RunFolder]:
