@@ -20,7 +20,7 @@ ROOMS = {
     "ray_cluster": "errors system spec run",
     "serving": "errors system spec run export ray_cluster",
     "tuning": "errors system spec data run training ray_cluster",
-    "api": "errors system spec data run training export tuning",
+    "api": "errors system spec data run report training export tuning",
 }
 """{package: packages that it may import}; `cli` may import all, and nothing may import `cli`."""
 

@@ -88,6 +88,28 @@ class Run:
         tuning = ranking.tuning_of(study, str(self._folder.study))
         return ranking.best(tables.read(self._folder.trials), tuning)
 
+    def report(self, out: str | Path | None = None, figures: str | Path | None = None) -> Path:
+        """Write the page of the run: one HTML file, which needs no network.
+
+        Args:
+            out: the file. With None, report.html in the run's folder.
+            figures: a folder for the figures as PNG, PDF and SVG. With None, they are not written.
+
+        Returns:
+            The page's path.
+
+        Raises:
+            InputError: the run cannot be read, or a file cannot be written.
+        """
+        # Imported here, because Optuna and Plotly take a second.
+        from ffnet.report.page import page, papers
+
+        path = Path(out) if out else self._folder.local / "report.html"
+        page.write(page.page_of(self._folder), path)
+        if figures:
+            papers.write(self._folder, Path(figures))
+        return path
+
     def load(self, trial: int | None = None) -> "Net":
         """The trained net of a trial. This imports TensorFlow.
 

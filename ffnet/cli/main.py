@@ -12,6 +12,7 @@ COMMANDS = {
     "compare": "compare runs on the same data: which is better, and at what cost",
     "runs": "list the runs in a folder, each with its best trial",
     "board": "show a run in TensorBoard, while it runs or after",
+    "report": "make the page of a run: figures, tables, warnings; also live",
     "best": "print the best net of a run as a TOML file, to train it again",
     "export": "write the net of a run as a SavedModel, for TensorFlow alone",
     "serve": "serve an exported net over HTTP",

@@ -1,0 +1,246 @@
+"""Writes the page of a run: one HTML file that needs no network, and the same page for a server."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from ffnet.errors import InputError
+from ffnet.report.optuna_study import as_optuna
+from ffnet.report.page import words
+from ffnet.report.page.advice import advice
+from ffnet.report.page.charts import Chart, charts
+from ffnet.report.page.facts import Facts
+from ffnet.report.page.headline import headline
+from ffnet.report.page.parts import Part, parts
+from ffnet.report.page.views import Views
+from ffnet.report.text import default_columns
+from ffnet.run import storage, tables
+from ffnet.run.folder import RunFolder
+from ffnet.run.tables import Row, Status
+from ffnet.spec.base import Values
+
+TEMPLATES = "ffnet.report.page"
+WIDE = ("curves", "slice", "parallel", "timeline")
+"""Figures over the whole width of the page."""
+UNFILTERED = ("rungs", "importance", "parallel", "contour", "edf")
+"""Figures that the filter by status does not change."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that the template needs."""
+
+    facts: Facts
+    parts: Sequence[Part] = ()
+    charts: Sequence[Chart] = ()
+    advice: Sequence[Any] = ()
+    made_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def values(self) -> Values:
+        """The template's variables."""
+        facts = self.facts
+        return {
+            "title": facts.name,
+            "kind": _kind(facts),
+            "tiles": _tiles(facts),
+            "headline": headline(facts),
+            "advice": self.advice,
+            "winner": _winner(facts),
+            "searched": facts.searched,
+            "parts": self.parts,
+            "statuses": [
+                {"name": status.value, "count": facts.counts[status]}
+                for status in Status
+                if facts.counts[status]
+            ],
+            "charts": self.charts,
+            "wide": WIDE,
+            "unfiltered": UNFILTERED,
+            "table": _table(facts),
+            "made": _made(facts, self.made_at),
+            "data": {
+                "name": facts.name,
+                "best": facts.best["trial"] if facts.best else None,
+                "figures": {chart.key: chart.figure for chart in self.charts if chart.figure},
+                "table": _table(facts),
+            },
+        }
+
+
+def page_of(folder: RunFolder, extra: Sequence[Part] = ()) -> Page:
+    """Read a run and make its page.
+
+    Args:
+        folder: the run. It may be running, and it may have no trial yet.
+        extra: sections that need more than the tables, such as the best net's mistakes.
+
+    Raises:
+        InputError: the run cannot be read.
+    """
+    facts = Facts.read(folder)
+    source = str(folder.study)
+    study = as_optuna(facts.document, facts.rows, facts.reports, folder.name, source)
+    return Page(
+        facts,
+        parts=[*parts(facts), *extra],
+        charts=charts(Views(facts, study)),
+        advice=advice(facts, study),
+    )
+
+
+def html(page: Page, stamp: str | None = None) -> str:
+    """The whole page as one text.
+
+    Args:
+        page: its content.
+        stamp: for a page that a server refreshes: the state of the tables. None for a file.
+    """
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            **page.values(),
+            live=stamp is not None,
+            stamp=stamp,
+            css=Markup(_template("page.css")),  # noqa: S704 - ffnet's own text
+            page_js=Markup(_template("page.js")),  # noqa: S704
+            plotly_js=Markup(get_plotlyjs()),  # noqa: S704
+        )
+    )
+
+
+def main_part(page: Page) -> str:
+    """The part of the page that changes while a study runs."""
+    return _environment().get_template("main.html").render(**page.values())
+
+
+def write(page: Page, path: Path) -> None:
+    """Write the page to a file, in one piece.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with storage.replacing(path) as file:
+            file.write(html(page).encode())
+    except OSError as error:
+        raise InputError(
+            f"the page must be written to a file. Given: {path} ({storage.reason(error)}); "
+            f"choose --out"
+        ) from None
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    made.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    return made
+
+
+def _template(name: str) -> str:
+    return (resources.files(TEMPLATES) / "templates" / name).read_text("utf-8")
+
+
+# --- what the page says --------------------------------------------------------------------------
+
+
+def _kind(facts: Facts) -> str:
+    if facts.study is None:
+        return "One net"
+    if not facts.rows:
+        return "Study that has no trial yet"
+    left = facts.study.trials - len(facts.rows)
+    if facts.ended:
+        return "Study that has ended"
+    running = facts.counts[Status.RUNNING]
+    return f"Study with {running:,} running and {max(0, left):,} more trials to start"
+
+
+def _tiles(facts: Facts) -> list[dict[str, str]]:
+    if not facts.rows:
+        return []
+    best = facts.best
+    value = facts.value(best) if best else None
+    trained = sum(row["train_seconds"] or 0.0 for row in facts.rows)
+    return [
+        {"name": f"best {facts.metric_name}", "figure": words.figure(value) if value is not None
+         else "none"},
+        {"name": "trials", "figure": f"{len(facts.rows):,}"},
+        {"name": "epochs trained", "figure": f"{sum(r['epochs'] or 0.0 for r in facts.rows):,.4g}"},
+        {"name": "of training", "figure": words.duration(trained)},
+        {"name": "from start to end", "figure": words.duration(facts.wall_seconds())},
+    ]  # fmt: skip
+
+
+def _winner(facts: Facts) -> Values | None:
+    best = facts.best
+    if best is None:
+        return None
+    figures = [name for name in best if name.startswith(("best_", "last_", "test_"))]
+    figures += ["epochs", "train_seconds", "seed", "parent"]
+    known = [name for name in figures if best[name] is not None]
+    run = facts.folder.place if "://" in facts.folder.place else f"runs/{facts.folder.name}"
+    trial = best["trial"]
+    return {
+        "trial": trial,
+        "settings": [
+            (name, words.value(best[name]))
+            for name in tables.HYPERPARAMETERS
+            if best[name] is not None
+        ],
+        "figures": [(name, _figure(name, best[name])) for name in known],
+        "commands": [
+            ("Write it for TensorFlow alone", f"ffnet export {run} --trial {trial}"),
+            ("Train it again from its settings", f"ffnet train --from {run} --trial {trial}"),
+        ],
+    }
+
+
+def _figure(name: str, value: Any) -> str:
+    if name.endswith(("accuracy", "loss")):
+        return words.figure(value)
+    return words.duration(value) if name.endswith("seconds") else words.value(value)
+
+
+def _table(facts: Facts) -> Values:
+    """The table of all trials: names of columns, and rows with the best trial first."""
+    columns = default_columns(facts.document["study"])
+    columns += [name for name in ("parent", "reason") if _any(facts.rows, name)]
+    return {"columns": columns, "rows": [[row[name] for name in columns] for row in facts.rows]}
+
+
+def _any(rows: Sequence[Row], name: str) -> bool:
+    return any(row[name] is not None for row in rows)
+
+
+def _made(facts: Facts, at: datetime) -> list[tuple[str, str]]:
+    document, whole = facts.document, facts.document["study"]
+    sections = [
+        (f"{section}.{name}", words.value(value))
+        for section in ("tuning", "budget", "resources")
+        for name, value in whole.get(section, {}).items()
+        if value is not None
+    ]
+    versions = ", ".join(f"{n} {v}" for n, v in document["versions"].items() if v)
+    known = [
+        ("data", facts.data.get("description") or words.sizes(facts.data)),
+        ("SHA-256 of the data", facts.data["sha256"]),
+        ("seed", str(whole.get("seed", ""))),
+        *sections,
+        ("started", document.get("started_at") or ""),
+        ("resumed", f"{len(document.get('resumed', []))} times" if document.get("resumed") else ""),
+        ("versions", versions),
+        ("ffnet's commit", document.get("commit") or ""),
+        ("page made", at.isoformat(timespec="seconds")),
+    ]
+    return [(name, value) for name, value in known if value]

@@ -1,0 +1,131 @@
+"""The page's sections beside the figures: rungs, takeovers, confirmation and audit."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ffnet.report.page import words
+from ffnet.report.page.facts import Facts
+from ffnet.report.page.rungs import rungs, takeovers
+from ffnet.run import audit, confirm
+from ffnet.run.confirm import Confirmed
+from ffnet.run.intervals import Estimate
+
+MOST_ROWS = 50  # a small table has at most so many rows
+
+
+@dataclass(frozen=True)
+class Table:
+    """A small table of the page; the cells are texts."""
+
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture of the page; `uri` is a data URI."""
+
+    uri: str
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """A section of the page: texts, tables and pictures. ` marks code in a text."""
+
+    key: str
+    title: str
+    texts: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    images: Sequence[Image] = ()
+
+
+def parts(facts: Facts) -> list[Part]:
+    """The sections that a run has.
+
+    Raises:
+        InputError: confirm.parquet or audit.parquet cannot be read.
+    """
+    return [*_confirmed(facts), *_survivors(facts), *_taken_over(facts), *_audited(facts)]
+
+
+def confirmed(facts: Facts) -> Confirmed | None:
+    """What the last `ffnet confirm` found; None if there was none."""
+    return confirm.summary(confirm.read(facts.folder), facts.tuning, facts.data)
+
+
+def _confirmed(facts: Facts) -> Iterator[Part]:
+    found = confirmed(facts)
+    if found is None:
+        return
+    rows = [
+        [str(trial), str(estimate.count), words.figure(estimate.mean), _interval(estimate)]
+        for trial, estimate in found.validation.items()
+    ]
+    head = ["trial", "nets", f"mean {facts.metric_name}", "95 % interval of the mean"]
+    table = Table("Trained again, on the validation part", head, rows)
+    yield Part("confirmed", "Confirmed", _sentences(found.lines()), [table])
+
+
+def _interval(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return ""
+    return f"{words.figure(estimate.low)} to {words.figure(estimate.high)}"
+
+
+def _sentences(lines: Sequence[str]) -> list[str]:
+    return [f"{line[0].upper()}{line[1:]}." for line in lines]
+
+
+def _survivors(facts: Facts) -> Iterator[Part]:
+    levels = rungs(facts)
+    if not levels:
+        return
+    rows = [
+        [
+            f"{level.epochs:.4g}", f"{level.reached:,}", f"{level.pruned:,}", f"{level.other:,}",
+            "" if level.best_pruned is None else words.figure(level.best_pruned),
+        ]
+        for level in levels
+    ]  # fmt: skip
+    head = [
+        "epochs", "trials that reached them", "pruned here", "ended for another reason",
+        f"best {facts.metric_name} of a pruned trial",
+    ]  # fmt: skip
+    text = (
+        "The scheduler compares trials at these epochs and stops the weaker ones. `ffnet audit` "
+        "trains some of the pruned trials to the end, and says what pruning has cost."
+    )
+    yield Part("survivors", "Who survived", [text], [Table("Epochs of pruning", head, rows)])
+
+
+def _taken_over(facts: Facts) -> Iterator[Part]:
+    taken = takeovers(facts)
+    if not taken:
+        return
+    text = (
+        f"{words.count(len(taken), 'trial')} took over the weights of a better trial. Their "
+        f"figures rest on more than one configuration."
+    )
+    rows = [[str(trial), str(parent)] for trial, parent in taken[:MOST_ROWS]]
+    table = Table("Last takeovers", ["trial", "took over from"], rows)
+    yield Part("takeovers", "Who took over from whom", [text], [table])
+
+
+def _audited(facts: Facts) -> Iterator[Part]:
+    rows = audit.read(facts.folder)
+    found = audit.summary(rows, facts.rows, facts.document["study"]) if rows else None
+    if found is None:
+        return
+    cells = [
+        [
+            str(row["trial"]), row["status"], words.value(row["pruned_epoch"]),
+            words.value(row[f"best_{facts.metric}"]), words.value(row["gain"]),
+        ]
+        for row in sorted(rows, key=lambda row: row["trial"])[:MOST_ROWS]
+    ]  # fmt: skip
+    head = ["trial", "status", "pruned at epoch", f"best {facts.metric_name}", "above the winner"]
+    table = Table("Pruned trials that were trained to the end", head, cells)
+    yield Part("audit", "What pruning has cost", _sentences(found.lines()), [table])
