@@ -183,7 +183,8 @@ def call() -> Job:
             patch.chdir(cwd or Path.cwd())
             _set_environment(env or before)
             try:
-                command.run(importlib.import_module(f"ffnet.cli.{name}").main, words)
+                module = importlib.import_module(f"ffnet.cli.{name.replace('-', '_')}")
+                command.run(module.main, words)
             except SystemExit as end:
                 status = end.code
             finally:

@@ -15,6 +15,7 @@ COMMANDS = {
     "report": "make the page of a run: figures, tables, warnings; also live",
     "best": "print the best net of a run as a TOML file, to train it again",
     "export": "write the net of a run as a SavedModel, for TensorFlow alone",
+    "export-study": "hand a run to Optuna, MLflow or Weights & Biases",
     "serve": "serve an exported net over HTTP",
     "submit": "run one of these commands on a cluster, and show its log",
     "bench": "measure ffnet's speed against other programs (in a clone only)",
@@ -59,7 +60,7 @@ def run(name: str, words: list[str] | None = None) -> NoReturn:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from ffnet.cli import command
 
-    module = importlib.import_module(f"ffnet.cli.{name}")
+    module = importlib.import_module(f"ffnet.cli.{name.replace('-', '_')}")
     command.run(module.main, words, must_print=name != "tune")
 
 

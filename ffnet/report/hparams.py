@@ -63,8 +63,12 @@ class HParams:
             return _by_layer(name, value, domains)
         if self._one_layer or _is_number(name, value, domains):
             return {name: value[0]} if value else {}
-        between = "-" if name == "hidden_sizes" else " "
-        return {name: between.join(map(str, value)) or "none"}
+        return {name: as_text(name, value)}
+
+
+def as_text(name: str, value: Sequence[float]) -> str:
+    """A list as a text: 512-256 for hidden_sizes, "0.5 0.1" for dropout, none for an empty list."""
+    return ("-" if name == "hidden_sizes" else " ").join(map(str, value)) or "none"
 
 
 def of_study(study: Mapping[str, Any], source: str) -> HParams:
