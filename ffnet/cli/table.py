@@ -1,82 +1,126 @@
-"""Print the table of a run's trials, while it runs or after.
+"""Print the table of a run's trials, while it runs or after. Several runs make one table.
 
   ffnet table                              the newest run in runs/
   ffnet table runs/digits-…                the best twenty by the study's metric
+  ffnet table runs/digits-… --watch        updated until the study ends
   ffnet table runs/digits-… --format csv   all trials, for another program
-  ffnet table runs/digits-… --status failed --columns trial,reason
+  ffnet table runs/a runs/b --columns run,trial,reason --status failed
   ffnet table runs/digits-… --sort -train_seconds
+  ffnet table runs/digits-… --where "status == 'done' and hidden_sizes[0] > 256"
+
+A condition of --where has Python's syntax, with the names of columns: comparisons (also a < b < c),
+and, or, not, in, + - * /, len(hidden_sizes), and hidden_sizes[0] for the first layer. Times are
+texts: started_at > '2026-11-25 12:00' (UTC). A comparison with a missing value keeps no row;
+momentum == None finds the rows without a value.
 
 Exit status: 0; 2 for bad input.
 """
 
 import argparse
 import sys
-
-import pyarrow as pa
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ffnet.cli import command
 from ffnet.errors import InputError
 from ffnet.report import terminal
-from ffnet.report.text import FORMATS, default_columns, render
-from ffnet.run import ledger, tables
+from ffnet.report.text import FORMATS, render
+from ffnet.report.trials import Asked, Chosen, choose
+from ffnet.report.where import Condition
+from ffnet.run import tables
 from ffnet.run.folder import RunFolder
+from ffnet.run.hold import driver_of
 from ffnet.run.listing import runs
-from ffnet.run.ranking import best_first, ranked, tuning_of
-from ffnet.run.study_files import read_study
-from ffnet.spec.base import Values
 from ffnet.spec.validation import did_you_mean
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LOOK_SECONDS = 1.0  # time between two looks at the tables with --watch
 
 
 def main(argv: list[str]) -> int:
     """Read, filter, sort, print."""
     flags = _parser().parse_args(_joined(argv))
-    statuses, top = _statuses(flags.status), _count(flags.top, flags.format)
-    folder = RunFolder.existing(flags.run) if flags.run else _newest()
-    if not folder.trials.exists():
-        raise InputError(f"{folder} has no table yet: its study has not written one")
-    study = read_study(str(folder.study))
-    tuning, columns = tuning_of(study, str(folder.study)), _columns(flags.columns, study)
-    sort = (flags.sort or f"best_{tuning.metric}").strip().removeprefix("-").strip()
-    wanted = list(dict.fromkeys([*columns, sort, "trial", "status"]))
-    table = tables.read_table(folder.trials, list(dict.fromkeys([*wanted, *ledger.COLUMNS])))
-    rows = [row for row in table.select(wanted).to_pylist() if row["status"] in statuses]
-    if flags.sort:
-        ordered = ranked(rows, sort, descending=flags.sort.strip().startswith("-"))
+    asked = Asked(
+        statuses=_statuses(flags.status),
+        where=None if flags.where is None else Condition(flags.where),
+        sort=None if flags.sort is None else flags.sort.strip(),
+        columns=None if flags.columns is None else _words("--columns", flags.columns),
+        top=_count(flags.top, flags.format),
+    )
+    folders = [RunFolder.existing(run) for run in flags.runs] or [_newest()]
+    if flags.watch and not (flags.format == "table" and sys.stdout.isatty()):
+        raise InputError("--watch needs a terminal and the format table: leave it out")
+    if flags.watch:
+        return watch(folders, asked)
+    if flags.format == "table":
+        print(_text(choose(folders, asked), asked, terminal.width()))
     else:
-        ordered = best_first(rows, tuning)
-    kept = ordered[: top or len(rows)]
-    if flags.format != "table":
-        print(render(kept, columns, flags.format))
-        return 0
-    _print_table(kept, columns, chosen=flags.columns is not None)
-    if not rows:
-        print("no trial yet" if set(statuses) == set(tables.Status) else "no trial of that status")
-    if len(kept) < len(rows):
-        print(f"… {len(rows) - len(kept)} more: --top 0 shows all {len(rows)}")
-    if "budget" in study and flags.columns is None:  # a study, not one net
-        print(_core_time(folder, table))
+        chosen = choose(folders, asked)
+        print(render(chosen.rows, chosen.columns, flags.format))
     return 0
 
 
-def _core_time(folder: RunFolder, trials: pa.Table) -> str:
-    """The line that says where the study's core time went."""
-    try:
-        return ledger.read(folder, trials).line()
-    except InputError as error:  # epochs.parquet or the metadata are damaged; the table is not
-        return f"core time: not known ({error})"
+def watch(
+    folders: Sequence[RunFolder],
+    asked: Asked,
+    console: "Console | None" = None,
+    wait: Callable[[float], None] = time.sleep,
+) -> int:
+    """Show the table, and update it until no process runs a study of these runs, or Ctrl-C.
+
+    Args:
+        folders: the runs.
+        asked: what the user wants to see.
+        console: the terminal. With None, standard output.
+        wait: is called between two looks with their distance in seconds.
+
+    Returns:
+        The exit status, 0.
+    """
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = console or Console(highlight=False)
+    fits = replace(asked, top=min(asked.top or console.height, max(console.height - 6, 1)))
+    with Live(console=console, auto_refresh=False) as live:
+        try:
+            while True:
+                runs_on = any(map(driver_of, folders))  # before the tables, so that none is missed
+                begun = all(folder.trials.exists() for folder in folders)
+                if not runs_on:
+                    fits, live.vertical_overflow = asked, "visible"
+                text = "no table yet"
+                if begun or not runs_on:
+                    text = _text(choose(folders, fits), fits, console.width)
+                live.update(Text(text), refresh=True)
+                if not runs_on:
+                    return 0
+                wait(LOOK_SECONDS)
+        except KeyboardInterrupt:
+            return 0
 
 
-def _print_table(rows: list[tables.Row], columns: list[str], chosen: bool) -> None:
-    """Print the columns that fit the terminal, or all columns if the user has chosen them."""
-    most = terminal.width()
-    if chosen:
-        print(terminal.wrapped(rows, columns, most))
-        return
-    table, left_out = terminal.fitted(rows, columns, most)
-    print(table)
-    if left_out:
+def _text(chosen: Chosen, asked: Asked, most: int | None) -> str:
+    """The table as text of a width, and what it does not show."""
+    rows, columns = chosen.rows, chosen.columns
+    if asked.columns is not None:
+        lines = [terminal.wrapped(rows, columns, most)]
+    else:
+        table, left_out = terminal.fitted(rows, columns, most)
         how = "--columns shows them, --format csv has all"
-        print(terminal.left_out_line(left_out, how, most))
+        lines = [table, *([terminal.left_out_line(left_out, how, most)] if left_out else [])]
+    if not chosen.begun:
+        lines.append("no trial yet")
+    elif not chosen.found:
+        lines.append("no trial of that status" if not asked.where else "no such trial")
+    if len(rows) < chosen.found:
+        lines.append(f"… {chosen.found - len(rows)} more: --top 0 shows all {chosen.found}")
+    return "\n".join([*lines, *(chosen.core_times if asked.columns is None else ())])
 
 
 def _newest() -> RunFolder:
@@ -98,12 +142,16 @@ def _joined(argv: list[str]) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = command.parser("table [RUN] [options]", __doc__)
+    parser = command.parser("table [RUN …] [options]", __doc__)
     parser.add_argument(
-        "run",
-        nargs="?",
+        "runs",
+        nargs="*",
         metavar="RUN",
-        help="folder of the run, or its s3:// or gs:// URI [the newest in runs/]",
+        help="folder of a run, or its s3:// or gs:// URI [the newest in runs/]",
+    )
+    parser.add_argument("--where", metavar="CONDITION", help="only trials for which this is true")
+    parser.add_argument(
+        "--watch", action="store_true", help="update the table until the study ends, or Ctrl-C"
     )
     parser.add_argument(
         "--sort", help="column, with - before it for descending order [the best trial first]"
@@ -122,12 +170,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--format", choices=FORMATS, default="table", help="[%(default)s]")
     return parser
-
-
-def _columns(text: str | None, study: Values) -> list[str]:
-    if text is None:
-        return default_columns(study)
-    return list(tables.TRIALS.names) if text.strip() == "all" else _words("--columns", text)
 
 
 def _count(text: str | None, style: str) -> int:

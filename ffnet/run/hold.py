@@ -193,6 +193,30 @@ def held(folder: RunFolder) -> Iterator[Hold]:
                 Path(folder.place).rmdir()
 
 
+def driver_of(folder: RunFolder) -> Driver | None:
+    """The process that holds a run, as far as a reader can see; None if there is none.
+
+    A process on another machine counts as alive if its mark is younger than a minute.
+    """
+    with contextlib.suppress(OSError):
+        for name in storage.names(folder.place):
+            mark = File(storage.below(folder.place, name))
+            if name.startswith(HOLD) and (driver := _living(mark)):
+                return driver
+    return None
+
+
+def _living(mark: File) -> Driver | None:
+    """The driver that wrote a mark, if it is alive."""
+    with contextlib.suppress(OSError):  # its driver has released the run meanwhile
+        with mark.open() as file:
+            driver = Driver.read(file.read())
+        lives = driver.lives() if driver else False
+        if lives or (lives is None and time.time() - mark.stamp()[0] / 1e9 < DEAD_AFTER):
+            return driver
+    return None
+
+
 class _LockedFile:
     """The mark in a folder: a locked file."""
 
