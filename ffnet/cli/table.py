@@ -87,22 +87,21 @@ def watch(
 
     console = console or Console(highlight=False)
     fits = replace(asked, top=min(asked.top or console.height, max(console.height - 6, 1)))
-    with Live(console=console, auto_refresh=False) as live:
-        try:
-            while True:
-                runs_on = any(map(driver_of, folders))  # before the tables, so that none is missed
-                begun = all(folder.trials.exists() for folder in folders)
-                if not runs_on:
-                    fits, live.vertical_overflow = asked, "visible"
-                text = "no table yet"
-                if begun or not runs_on:
-                    text = _text(choose(folders, fits), fits, console.width)
-                live.update(Text(text), refresh=True)
-                if not runs_on:
-                    return 0
+
+    def now(asked: Asked) -> Text:
+        if not all(folder.trials.exists() for folder in folders):
+            return Text("no table yet")
+        return Text(_text(choose(folders, asked), asked, console.width))
+
+    try:
+        with Live(console=console, auto_refresh=False, transient=True) as live:
+            while any(map(driver_of, folders)):
+                live.update(now(fits), refresh=True)
                 wait(LOOK_SECONDS)
-        except KeyboardInterrupt:
-            return 0
+    except KeyboardInterrupt:
+        pass
+    console.print(now(asked))
+    return 0
 
 
 def _text(chosen: Chosen, asked: Asked, most: int | None) -> str:
