@@ -8,7 +8,7 @@
   mlflow server --backend-store-uri sqlite:///mlflow.db
 
   ffnet export-study runs/digits-… --to-wandb
-  wandb sync                     uploads the runs in ./wandb; nothing is sent before
+  wandb sync              uploads the runs in ./wandb; nothing is sent before
 
 All trials are exported, with their hyper-parameters, curves, figures and status. Optuna and MLflow
 have fewer statuses than ffnet; the exact one is the attribute or tag `status`. Each program must be
