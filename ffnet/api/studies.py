@@ -10,6 +10,7 @@ from ffnet.api.run import Run
 from ffnet.data.given import as_given
 from ffnet.data.load import load
 from ffnet.errors import InputError, RunError
+from ffnet.report.message import study_ended
 from ffnet.run.begin import as_begun, begin, holds_a_study, new_place
 from ffnet.run.folder import RunFolder
 from ffnet.run.hold import held
@@ -19,7 +20,7 @@ from ffnet.spec.relevance import relevant
 from ffnet.spec.sections import Data
 from ffnet.spec.study import Study
 from ffnet.spec.validation import validated
-from ffnet.system import scratch
+from ffnet.system import notify, scratch
 from ffnet.system.environment import ray_address
 from ffnet.system.live import LiveLine
 from ffnet.tuning import guests
@@ -88,7 +89,7 @@ def tune(
         past = begin(folder, whole, dataset, resume, retry_failed)
         live.say(dataset.describe())
         live.say(f"{whole.trials} trials of up to {whole.budget.epochs} epochs → {folder}")
-        with guests.unchanged():
+        with guests.unchanged(), notify.told(lambda: study_ended(folder), live.say):
             try:
                 from ffnet.tuning.driver import run_study  # imports Ray: seconds
 

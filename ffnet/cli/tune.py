@@ -10,6 +10,8 @@ Every field of the study is also a flag. [In brackets] is its default. A switch 
 Ctrl-C, SIGTERM, SIGHUP or SIGUSR1 stop the study cleanly: its progress is saved. The same command
 with --out and --resume continues it, even after a kill; more --trials or --epochs extend it.
 
+If FFNET_WEBHOOK is set, the headline is sent to this URL at the end, for example to a chat.
+
 Exit status: 0; 1 when no trial finished or more than max_failed failed; 2 for bad input; 75 when a
 signal stopped the study; 130 when a signal stopped it before it had begun, or a second signal
 stopped it at once.
@@ -28,6 +30,7 @@ from typing import TYPE_CHECKING
 from ffnet.cli import command
 from ffnet.cli.flags import add_flags, given, override
 from ffnet.errors import InputError, RunError
+from ffnet.report.message import study_ended
 from ffnet.run import ledger
 from ffnet.run.begin import as_begun, begin, holds_a_study, new_place
 from ffnet.run.folder import RunFolder
@@ -38,7 +41,7 @@ from ffnet.spec import presets
 from ffnet.spec.relevance import relevant
 from ffnet.spec.study import Study
 from ffnet.spec.validation import validated
-from ffnet.system import output, scratch
+from ffnet.system import notify, output, scratch
 from ffnet.system.environment import ray_address
 from ffnet.system.signals import held_back
 
@@ -74,8 +77,17 @@ def main(argv: list[str]) -> int:
     scratch.clear_killed()  # also if nothing is left to train
     out = flags.out or new_place(study.name)
     data = load(study.data)
-    with held(RunFolder.at(out)) as hold, output.screen() as screen, LiveLine(screen) as live:
+    with (
+        held(RunFolder.at(out)) as hold,
+        output.screen() as screen,
+        LiveLine(screen) as live,
+        notify.told(lambda: study_ended(hold.folder), _warn),
+    ):
         return _run(flags, study, data, hold, address, argv, live)
+
+
+def _warn(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _run(
