@@ -469,8 +469,8 @@ def test_given_data_that_are_not_given_again_are_refused() -> None:
     with pytest.raises(InputError) as caught:
         loaded("given")
     assert str(caught.value) == (
-        "the data of this study were given from Python: give them again with "
-        "ffnet.tune(…, data=…) or ffnet.train(…, data=…). Given: dataset given"
+        "the data of this study were given from Python: give them again, as data=…, to "
+        "ffnet.tune, ffnet.train, Run.confirm or Run.audit. Given: dataset given"
     )
 
 

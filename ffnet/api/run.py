@@ -1,7 +1,7 @@
 """A run as a Python object. To read its tables, neither Ray nor TensorFlow is needed."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -14,6 +14,8 @@ from ffnet.system import environment
 
 if TYPE_CHECKING:
     from ffnet.api.net import Net
+    from ffnet.run.audit import Audited
+    from ffnet.run.confirm import Confirmed
 
 
 class Run:
@@ -109,6 +111,70 @@ class Run:
         if figures:
             papers.write(self._folder, Path(figures))
         return path
+
+    def confirm(
+        self,
+        top: int | None = None,
+        seeds: int = 5,
+        *,
+        folds: int | None = None,
+        again: bool = False,
+        data: Any = None,
+        address: str | None = None,
+    ) -> "Confirmed":
+        """Train the best configurations again from fresh seeds, choose one, and test it.
+
+        It is `ffnet confirm`: confirm.parquet gets a row for each net, and study.json records that
+        the test part was looked at. This uses Ray as `ffnet.tune` does.
+
+        Args:
+            top: number of configurations. With None, three, or as many as there are.
+            seeds: number of fresh seeds for each configuration, 2 or more.
+            folds: number of folds of a cross-validation over the training and validation parts.
+                With None, the study's own split.
+            again: whether to look at the test part once more.
+            data: the data, if the study's data were given from Python.
+            address: address of a Ray cluster. With None, the value of RAY_ADDRESS, if it is set.
+
+        Returns:
+            What the nets say: `.chosen`, `.test.mean`, `.told_apart`, …; `.lines()` in sentences.
+
+        Raises:
+            InputError: the run cannot be confirmed so, or its test part was looked at before.
+            RunError: each configuration has a net that diverged or failed.
+
+        Example:
+            >>> ffnet.Run("runs/digits").confirm(top=2).test.mean
+        """
+        from ffnet.api.again import confirm
+
+        return confirm(self._folder, (top, seeds, folds, again), data, address)
+
+    def audit(
+        self, trials: int | None = None, *, data: Any = None, address: str | None = None
+    ) -> "Audited":
+        """Train pruned trials to the end, to see what pruning has cost and saved.
+
+        It is `ffnet audit`: audit.parquet gets a row for each of them. The test part is not used.
+
+        Args:
+            trials: how many pruned trials, drawn at random. With None, ten, or as many as there
+                are.
+            data: the data, if the study's data were given from Python.
+            address: address of a Ray cluster. With None, the value of RAY_ADDRESS, if it is set.
+
+        Returns:
+            What the trials say: `.beaten_by`, `.regret`, `.saved`, …; `.lines()` in sentences.
+
+        Raises:
+            InputError: there are fewer pruned trials.
+
+        Example:
+            >>> ffnet.Run("runs/digits").audit(trials=5).regret
+        """
+        from ffnet.api.again import audit
+
+        return audit(self._folder, trials, data, address)
 
     def load(self, trial: int | None = None) -> "Net":
         """The trained net of a trial. This imports TensorFlow.

@@ -21,7 +21,6 @@ from ffnet.spec.sections import Data
 from ffnet.spec.study import Study
 from ffnet.spec.validation import validated
 from ffnet.system import notify, scratch
-from ffnet.system.environment import ray_address
 from ffnet.system.live import LiveLine
 from ffnet.tuning import guests
 
@@ -79,7 +78,7 @@ def tune(
         whole = whole.model_copy(update={"data": section})
     if data is not None:
         whole = whole.model_copy(update={"data": as_given(whole.data)})
-    where = _address(address)
+    where = guests.ray_of(address)
     if where is None:
         scratch.base()
     scratch.clear_killed()
@@ -129,14 +128,3 @@ def _validated(study: Any, resumed: str | None) -> Study:
     if resumed is not None and holds_a_study(resumed):
         values, recorded = as_begun(relevant(values), resumed)[0], True
     return validated(Study, values, source, recorded=recorded)
-
-
-def _address(address: str | None) -> str | None:
-    """The address of Ray. None for the Ray of this process, or for a private Ray."""
-    initialised = "ray" in sys.modules and sys.modules["ray"].is_initialized()
-    if initialised and address:
-        raise InputError(
-            f"this process is connected to a Ray already: leave address out, or call "
-            f"ray.shutdown() first. Given: {address}"
-        )
-    return None if initialised else ray_address(address)

@@ -14,6 +14,8 @@ COMMANDS = {
     "board": "show a run in TensorBoard, while it runs or after",
     "report": "make the page of a run: figures, tables, warnings; also live",
     "best": "print the best net of a run as a TOML file, to train it again",
+    "confirm": "train the best nets again from fresh seeds, and test one of them",
+    "audit": "train pruned trials to the end: what pruning has cost and saved",
     "export": "write the net of a run as a SavedModel, for TensorFlow alone",
     "export-study": "hand a run to Optuna, MLflow or Weights & Biases",
     "serve": "serve an exported net over HTTP",

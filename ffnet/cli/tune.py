@@ -31,10 +31,11 @@ from ffnet.cli import command
 from ffnet.cli.flags import add_flags, given, override
 from ffnet.errors import InputError, RunError
 from ffnet.report.message import study_ended
-from ffnet.run import ledger
+from ffnet.run import confirm, ended, ledger
 from ffnet.run.begin import as_begun, begin, holds_a_study, new_place
 from ffnet.run.folder import RunFolder
 from ffnet.run.hold import Hold, held
+from ffnet.run.recorded import read_study_json
 from ffnet.run.study_files import found, is_of_run, name_of, read_study
 from ffnet.run.tables import Status
 from ffnet.spec import presets
@@ -76,6 +77,8 @@ def main(argv: list[str]) -> int:
         scratch.base()  # refuses a folder that Ray's files cannot use, before anything is written
     scratch.clear_killed()  # also if nothing is left to train
     out = flags.out or new_place(study.name)
+    if flags.confirm:
+        _refuse_confirm(study, out)
     data = load(study.data)
     with (
         held(RunFolder.at(out)) as hold,
@@ -83,7 +86,29 @@ def main(argv: list[str]) -> int:
         LiveLine(screen) as live,
         notify.told(lambda: study_ended(hold.folder), _warn),
     ):
-        return _run(flags, study, data, hold, address, argv, live)
+        status = _run(flags, study, data, hold, address, argv, live)
+        if flags.confirm and status == 0:
+            _confirm(hold, data, address, live)
+        return status
+
+
+def _refuse_confirm(study: Study, out: str) -> None:
+    """Refuse --confirm before the study starts, if it would be refused at the end."""
+    if study.tuning.scheduler == "pbt":
+        raise InputError(
+            "--confirm trains the best nets again from fresh seeds, and under pbt the best nets "
+            "take over weights of others: leave --confirm out, or choose another scheduler"
+        )
+    if holds_a_study(out):
+        confirm.refuse_second_look(read_study_json(RunFolder.at(out)), again=False)
+
+
+def _confirm(hold: Hold, data: "DataSet", address: str | None, live: "LiveLine") -> None:
+    from ffnet.cli.again import Given, show
+    from ffnet.cli.confirm import confirmed
+
+    print()
+    show(Given(ended.read(hold.folder), hold, data, address, live), confirmed)
 
 
 def _warn(line: str) -> None:
@@ -178,6 +203,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--retry-failed", action="store_true", help="with --resume: train failed trials again"
     )
+    run.add_argument(
+        "--confirm", action="store_true",
+        help="at the end train the best three nets again from five fresh seeds, and look at the "
+        "test part: see `ffnet confirm`",
+    )  # fmt: skip
     run.add_argument("--address", help="Ray cluster to use [$RAY_ADDRESS, else a private Ray here]")
     add_flags(parser, Study)
     return parser

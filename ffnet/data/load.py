@@ -137,8 +137,8 @@ def _class_names(name: str, given: tuple[str, ...] | None) -> tuple[str, ...] | 
 def _find(data: Data) -> Raw:
     if data.dataset == GIVEN:
         raise InputError(
-            f"the data of this study were given from Python: give them again with "
-            f"ffnet.tune(…, data=…) or ffnet.train(…, data=…). Given: dataset {GIVEN}"
+            f"the data of this study were given from Python: give them again, as data=…, to "
+            f"ffnet.tune, ffnet.train, Run.confirm or Run.audit. Given: dataset {GIVEN}"
         )
     if data.dataset == "digits":
         with resources.as_file(resources.files("ffnet.data") / "digits.parquet") as path:

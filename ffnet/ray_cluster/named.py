@@ -14,7 +14,10 @@ from ffnet.errors import InputError
 WRITTEN = ("--save-figures", "--tensorboard")
 RUN = ("--from",)
 DATA = ("--dataset", "--data-dir")
-ALONE = ("--resume", "--retry-failed", "--convert-only", "--debug", "--help", "-h")
+ALONE = (
+    "--resume", "--retry-failed", "--confirm", "--again", "--convert-only", "--debug", "--help",
+    "-h",
+)  # fmt: skip
 """Flags by their value: a folder to write, a run, data, or no value (ALONE)."""
 
 NAMES = ("digits", "mnist", "fashion-mnist", "cifar10")

@@ -205,7 +205,7 @@ def summary(rows: Sequence[Row], trials: Sequence[Row], study: Values) -> Audite
         pruned=pruned,
         audited=len(trained),
         failed=len(rows) - len(trained),
-        different=tuple(row["trial"] for row in trained if not row["matches"]),
+        different=tuple(row["trial"] for row in trained if row["matches"] is False),
         winner=rows[0]["winner"],
         metric=ranking.tuning_of(study).metric,
         beaten_by=tuple(row["trial"] for row in better),

@@ -81,9 +81,9 @@ class Confirmed:
     test_examples: int | None
 
     @property
-    def chosen(self) -> int:
-        """The number of the chosen trial."""
-        return next(iter(self.validation))
+    def chosen(self) -> int | None:
+        """The number of the chosen trial; None if each trial has a net that diverged or failed."""
+        return next((trial for trial in self.validation if trial not in self.broken), None)
 
     @property
     def runner_up(self) -> int | None:
@@ -97,10 +97,11 @@ class Confirmed:
 
     def lines(self) -> list[str]:
         """The result in sentences."""
-        return [self._choice(), *self._comparison(), *self._test()]
+        if self.chosen is None:
+            return ["no trial is chosen, because each has a net that diverged or failed"]
+        return [self._choice(self.validation[self.chosen]), *self._comparison(), *self._test()]
 
-    def _choice(self) -> str:
-        best = self.validation[self.chosen]
+    def _choice(self, best: Estimate) -> str:
         each = f"{self.seeds} seeds" + (f" × {self.folds} folds" if self.folds else "")
         return (
             f"chosen by validation: trial {self.chosen}, mean {self.metric} {best.mean:.4f} over "

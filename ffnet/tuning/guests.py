@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ffnet.errors import InputError
 from ffnet.system import environment
 
 
@@ -49,3 +50,14 @@ def logged(log: Path) -> Iterator[None]:
 def _below(name: str) -> list[str]:
     """The names of the existing loggers below the logger `name`."""
     return [other for other in logging.root.manager.loggerDict if other.startswith(f"{name}.")]
+
+
+def ray_of(address: str | None) -> str | None:
+    """The address of Ray. None for the Ray of this process, or for a private Ray."""
+    initialised = "ray" in sys.modules and sys.modules["ray"].is_initialized()
+    if initialised and address:
+        raise InputError(
+            f"this process is connected to a Ray already: leave address out, or call "
+            f"ray.shutdown() first. Given: {address}"
+        )
+    return None if initialised else environment.ray_address(address)

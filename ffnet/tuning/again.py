@@ -1,0 +1,355 @@
+"""Trains chosen configurations again, each to its end, in parallel under Ray and without Tune.
+
+`confirm` and `audit` use it. The training data go to each node once, through Ray's object store.
+The test part goes to a worker only when `evaluate_test` is called.
+"""
+
+import time
+from collections import Counter, deque
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import ray
+
+from ffnet.data.dataset import DataSet, Part
+from ffnet.data.folds import Fold, folded
+from ffnet.errors import RunError, one_line
+from ffnet.ray_cluster import cluster
+from ffnet.ray_cluster.private_ray import restore_umask
+from ffnet.run.ended import Ended
+from ffnet.run.rows import place
+from ffnet.run.tables import Row, Status, note_score
+from ffnet.spec.study import Study
+from ffnet.spec.trial import TrialConfig
+from ffnet.system import output
+from ffnet.system.live import LiveLine, clock
+from ffnet.training import memory
+from ffnet.tuning import guests
+
+if TYPE_CHECKING:  # only workers import TensorFlow
+    from ffnet.training.device_data import DeviceData
+    from ffnet.training.trainer import Trainer
+
+Weights = list[npt.NDArray[Any]]
+
+MOST_LOSSES = 3  # how often a net is trained again after its worker was lost
+NO_CALL = -1  # asks a worker only whether it has begun
+KEPT_TRAINERS = 8  # for how many structures of nets, and folds, a worker keeps the compiled trainer
+
+
+@dataclass(frozen=True)
+class Job:
+    """A net to train.
+
+    Attributes:
+        config: its configuration, seed and epochs.
+        fold: which examples are the validation part; None for the study's own split.
+    """
+
+    config: TrialConfig
+    fold: Fold | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A net that was trained.
+
+    Attributes:
+        row: the columns that confirm.parquet and audit.parquet share, and `best_val_accuracy`, …
+        reports: the net's reports, as in `Report.measured`.
+        best: the report after the best epoch by the study's metric; None if there is none.
+    """
+
+    row: Row
+    reports: list[Row]
+    best: Row | None
+
+
+class _Worker:
+    """Trains nets in a process of its own, one after another. Runs as an actor of Ray."""
+
+    def __init__(self, data: DataSet, study: Study, threads: int) -> None:
+        from ffnet.training.devices import configure
+
+        restore_umask()
+        configure(threads, study.resources.gpus)
+        self._data, self._study = data, study
+        self._parts: dict[Fold | None, DeviceData] = {}
+        self._trainers: dict[Hashable, Trainer] = {}
+
+    def ready(self) -> tuple[None, None]:
+        """Return when the worker has begun."""
+        return None, None
+
+    def train(self, job: Job) -> tuple[Trained, Weights | None]:
+        """Train a net to its end. An error of the net ends it with the status `failed`.
+
+        Returns:
+            The net's figures, and its weights after the best epoch.
+        """
+        begun = datetime.now(UTC)
+        reports: list[Row] = []
+        best: Row | None = None
+        weights: Weights | None = None
+        status, reason = Status.DONE, None
+        try:
+            for report in self._reports(job):
+                reports.append(report.measured())
+                if report.diverged:
+                    status, reason = Status.DIVERGED, f"loss {report.train_loss:g}"
+                elif self._is_better(reports[-1], best):
+                    best, weights = reports[-1], self._weights(job)
+        except Exception as error:
+            message = str(error).splitlines()[0] if str(error) else ""
+            status, reason = Status.FAILED, f"{type(error).__name__}: {message}"[:500]
+        row = _row(job, status, reason) | {"started_at": begun, "ended_at": datetime.now(UTC)}
+        row["node"] = place(ray.get_runtime_context().get_node_id()[:8])["node"]
+        return Trained(_with_reports(row, reports), reports, best), weights
+
+    def evaluate(self, job: Job, weights: Weights, test: Part) -> tuple[tuple[float, float], None]:
+        """Evaluate a trained net on the test part. Returns accuracy and loss."""
+        from ffnet.training.device_data import DeviceData
+
+        trainer = self._trainer(job)
+        trainer.initialize(job.config)
+        variables = [*trainer.net.weights, *trainer.net.state]
+        for variable, value in zip(variables, weights, strict=True):
+            variable.assign(value)
+        part = DeviceData(self._part(job, replace(self._data, test=test))).test
+        assert part
+        score = trainer.evaluate(part)
+        return (score.accuracy, score.loss), None
+
+    def _reports(self, job: Job) -> Iterator[Any]:
+        from ffnet.training.loop import train
+
+        memory.check(job.config, self._data)
+        trainer = self._trainer(job)
+        trainer.initialize(job.config)
+        return train(trainer, job.config)
+
+    def _is_better(self, report: Row, best: Row | None) -> bool:
+        metric, mode = self._study.tuning.metric, self._study.tuning.mode
+        if best is None:
+            return True
+        return bool(
+            report[metric] > best[metric] if mode == "max" else report[metric] < best[metric]
+        )
+
+    def _weights(self, job: Job) -> Weights:
+        net = self._trainer(job).net
+        return [np.array(variable.read_value()) for variable in (*net.weights, *net.state)]
+
+    def _part(self, job: Job, data: DataSet) -> DataSet:
+        return folded(data, job.fold, self._study.data.scaling) if job.fold else data
+
+    def _trainer(self, job: Job) -> "Trainer":
+        """The trainer for the job's structure of net and its data."""
+        from ffnet.training.device_data import DeviceData
+        from ffnet.training.trainer import Trainer, structure
+
+        key = structure(job.config), job.fold
+        if key not in self._trainers:
+            if len(self._trainers) >= KEPT_TRAINERS:
+                self._trainers.clear()
+                self._parts.clear()
+            if job.fold not in self._parts:
+                self._parts[job.fold] = DeviceData(self._part(job, self._data))
+            self._trainers[key] = Trainer(self._parts[job.fold], job.config)
+        return self._trainers[key]
+
+
+def _row(job: Job, status: Status, reason: str | None) -> Row:
+    return {
+        "trial": job.config.number,
+        "seed": job.config.seed,
+        "fold": job.fold.number if job.fold else None,
+        "folds": job.fold.of if job.fold else None,
+        "status": status,
+        "reason": reason and one_line(reason, 500),
+        "epochs": 0.0,
+        "train_seconds": 0.0,
+        "evaluate_seconds": 0.0,
+    }
+
+
+def _with_reports(row: Row, reports: Sequence[Row]) -> Row:
+    """The row with the sums of the reports' seconds, and the best figures."""
+    for report in reports:
+        note_score(row, report)
+        row["epochs"] = report["epoch"]
+        for name in ("train_seconds", "evaluate_seconds"):
+            row[name] += report[name]
+    return row
+
+
+class Pool:
+    """Workers that train nets. Each has the CPUs and GPUs of a trial of the study."""
+
+    def __init__(self, data: DataSet, study: Study, threads: int, slots: int) -> None:
+        """Begin without a worker: see `opened`."""
+        resources = study.resources
+        self._slots = slots
+        self._actor = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(_Worker)
+        self._arguments = ray.put(data.without_test()), study, threads
+        self._workers: list[Any] = []
+
+    def train(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Trained, Any]]:
+        """Train nets, and yield each when it has ended.
+
+        Yields:
+            The net's place in `jobs`, its figures, and a reference to its weights for
+            `evaluate_test`, which stay in Ray's object store.
+
+        Raises:
+            RunError: workers are lost before they can begin.
+        """
+        return self._run("train", [(job,) for job in jobs])
+
+    def fetch(self, weights: Sequence[Any]) -> None:
+        """Copy weights to this node, where they stay until the references are gone.
+
+        Raises:
+            RunError: the weights were lost with their node.
+        """
+        try:
+            ray.get([*weights])
+        except ray.exceptions.RayError as error:
+            raise RunError(f"weights of nets were lost: {one_line(str(error), 300)}") from None
+
+    def evaluate_test(
+        self, jobs: Sequence[Job], weights: Sequence[Any], test: Part
+    ) -> list[tuple[float, float]]:
+        """The accuracy and the loss of trained nets on the test part, in the order of `jobs`.
+
+        Args:
+            jobs: the nets.
+            weights: the references that `train` has yielded for them.
+            test: the test part. It is sent to the workers.
+
+        Raises:
+            RunError: a worker was lost too often.
+        """
+        part = ray.put(test)
+        calls = [(job, ref, part) for job, ref in zip(jobs, weights, strict=True)]
+        scores = {at: score for at, score, _ in self._run("evaluate", calls)}
+        return [scores[at] for at in range(len(jobs))]
+
+    def close(self) -> None:
+        """End the workers."""
+        for worker in self._workers:
+            with suppress(Exception):
+                ray.kill(worker)
+
+    def _run(self, method: str, calls: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any, Any]]:
+        """Call the workers' method with each tuple of arguments. A lost call is made again."""
+        waiting, left, losses = deque(range(len(calls))), len(calls), Counter[int]()
+        while len(self._workers) < min(self._slots, len(calls)):
+            self._workers.append(self._actor.remote(*self._arguments))
+        busy = {}
+
+        def give(worker: Any, at: int) -> None:
+            call = worker.ready if at == NO_CALL else getattr(worker, method)
+            arguments = () if at == NO_CALL else calls[at]
+            result, weights = call.options(num_returns=2).remote(*arguments)
+            busy[result] = worker, at, weights
+
+        for worker in self._workers:  # on a cluster that grows, a worker may never begin
+            give(worker, NO_CALL)
+        while left:
+            for ref in ray.wait([*busy], num_returns=1)[0]:
+                worker, at, weights = busy.pop(ref)
+                result, lost = _result(ref)
+                if lost:
+                    worker = self._replaced(worker)
+                    losses[at] += 1
+                    if losses[at] > MOST_LOSSES:
+                        result = _given_up(method, at, calls, lost)
+                    elif at != NO_CALL:
+                        waiting.appendleft(at)
+                if waiting:
+                    give(worker, waiting.popleft())
+                if at != NO_CALL and result is not None:
+                    left -= 1
+                    yield at, result, weights
+
+    def _replaced(self, lost: Any) -> Any:
+        self._workers.remove(lost)
+        self._workers.append(self._actor.remote(*self._arguments))
+        return self._workers[-1]
+
+
+def _result(ref: Any) -> tuple[Any, str | None]:
+    """(what a worker has returned, None), or (None, why the worker was lost)."""
+    try:
+        return ray.get(ref), None
+    except ray.exceptions.RayError as error:
+        return None, one_line(str(error).splitlines()[-1] if str(error) else repr(error), 300)
+
+
+def _given_up(method: str, at: int, calls: Sequence[tuple[Any, ...]], why: str) -> Trained:
+    """The result of a net whose worker was lost too often. Raises RunError if no net was lost."""
+    if method != "train" or at == NO_CALL:
+        raise RunError(f"a worker was lost {MOST_LOSSES + 1} times: {why}")
+    reason = f"its worker was lost {MOST_LOSSES + 1} times: {why}"
+    return Trained(_row(calls[at][0], Status.FAILED, reason), [], None)
+
+
+@contextmanager
+def opened(
+    run: Ended, data: DataSet, address: str | None, live: LiveLine, guest: bool
+) -> Iterator[Pool]:
+    """Connect to Ray, and yield a pool of workers, which end with the block.
+
+    What Ray and the workers print goes to ray.log in the run's folder.
+
+    Args:
+        run: the run, whose study says which CPUs and GPUs a net gets.
+        data: the data set. Its test part stays in this process.
+        address: address of a running Ray cluster: see `cluster.connected`.
+        live: shows that Ray starts.
+        guest: whether the process belongs to a caller, for example a notebook. Then its streams
+            are not redirected.
+
+    Raises:
+        InputError: the cluster cannot be reached, or no node can hold a trial.
+    """
+    study = run.study
+    live.begin(f"connecting to {address}" if address else "starting Ray")
+    with (
+        run.folder.log() as log,
+        output.screen(2) as errors,
+        guests.logged(log) if guest else output.redirected(log, 1, 2),
+        cluster.connected(
+            address,
+            study.resources,
+            study.budget.concurrency,
+            lambda reason: print(f"error: {reason}; nothing is written", file=errors, flush=True),
+            log_to_driver=not guest,
+        ) as slots,
+    ):
+        pool = Pool(data, study, run.document["threads"], slots)
+        try:
+            yield pool
+        finally:
+            pool.close()
+
+
+def watched(
+    nets: Iterator[tuple[int, Trained, Any]], count: int, live: LiveLine
+) -> Iterator[tuple[int, Trained, Any]]:
+    """Yield the nets, and show how many have been trained."""
+    begun = time.monotonic()
+    for done, net in enumerate(nets, 1):
+        live.show(partial(_progress, done, count, time.monotonic() - begun))
+        yield net
+
+
+def _progress(done: int, count: int, seconds: float) -> str:
+    return f"{done}/{count} nets trained, {clock(seconds)}"

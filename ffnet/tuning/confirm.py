@@ -1,0 +1,192 @@
+"""Trains the best configurations of a study again, chooses one, and looks at the test part once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ffnet.data.dataset import DataSet
+from ffnet.data.folds import Fold, check
+from ffnet.errors import InputError, RunError, StorageError
+from ffnet.run import confirm, provenance, recorded, storage, tables
+from ffnet.run.confirm import Confirmed
+from ffnet.run.ended import Ended
+from ffnet.run.hold import Hold
+from ffnet.run.tables import Row
+from ffnet.spec.trial import TrialConfig
+from ffnet.system.live import LiveLine
+from ffnet.system.signals import held_back
+from ffnet.tuning import again
+from ffnet.tuning.again import Job, Pool, Trained
+
+MOST_SEEDS = 1000
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a confirmation trains.
+
+    Attributes:
+        top: number of configurations; None for three, or as many as there are.
+        seeds: number of fresh seeds, from 2 to MOST_SEEDS.
+        folds: number of folds of a cross-validation; None for the study's own split.
+        again: whether the test part may be looked at once more.
+    """
+
+    top: int | None = None
+    seeds: int = 5
+    folds: int | None = None
+    again: bool = False
+
+
+def plan(run: Ended, data: DataSet, wish: Wish) -> list[Job]:
+    """The nets to train. The configurations that share a seed, and a fold, stand together.
+
+    Raises:
+        InputError: the run has too few configurations, its test part was looked at before, or its
+            data cannot be divided into so many folds.
+    """
+    confirm.refuse_second_look(run.document, wish.again)
+    confirm.read(run.folder)  # refuses a damaged table before anything is trained
+    if not 2 <= wish.seeds <= MOST_SEEDS:
+        raise InputError(
+            f"--seeds must be from 2, for an interval, to {MOST_SEEDS}. Given: {wish.seeds}"
+        )
+    if wish.folds is not None:
+        check(data, wish.folds)
+    best = confirm.best_configurations(run.rows, run.study.tuning, wish.top)
+    configs = [recorded.config(run.document["study"], row) for row in best]
+    taken = [row["seed"] for row in run.rows if row["seed"] is not None]
+    return [
+        Job(_reseeded(config, seed), fold)
+        for seed in confirm.fresh_seeds(run.study.seed, taken, wish.seeds)
+        for fold in _folds(wish.folds, seed)
+        for config in configs
+    ]
+
+
+def run_confirm(
+    run: Ended,
+    hold: Hold,
+    data: DataSet,
+    wish: Wish,
+    address: str | None,
+    live: LiveLine,
+    guest: bool = False,
+) -> Confirmed:
+    """Train the nets, choose by validation, evaluate the chosen nets on the test part, and write.
+
+    The look at the test part is written into study.json before it happens, and no signal can
+    interrupt it. Until then, an interruption leaves the run as it was.
+
+    Args:
+        run: the run.
+        hold: gives this process the right to write into the run's folder.
+        data: the run's data set, with its test part.
+        wish: what to train.
+        address: address of a running Ray cluster: see `cluster.connected`.
+        live: shows the progress.
+        guest: whether the process belongs to a caller, for example a notebook.
+
+    Raises:
+        InputError: the run cannot be confirmed so, or the cluster cannot be reached.
+        RunError: each configuration has a net that diverged or failed. Then the test part is not
+            looked at.
+    """
+    jobs = plan(run, data, wish)
+    with again.opened(run, data, address, live, guest) as pool:
+        nets, weights = _trained(pool, jobs, live)
+        rows = [_row(run, number, net) for number, net in enumerate(nets)]
+        order = confirm.order(rows, run.study.tuning)
+        _refuse_broken(rows, order, hold, run)
+        for row in rows:
+            row["chosen"] = row["trial"] == order[0]
+        chosen = [number for number, row in enumerate(rows) if row["chosen"]]
+        pool.fetch([weights[number] for number in chosen])  # before the look: they may be lost
+        with held_back():
+            _write(run, hold, rows)
+            _note_look(run, hold, order[0])
+            assert data.test  # every data set has three parts
+            scores = pool.evaluate_test(
+                [jobs[number] for number in chosen], [weights[n] for n in chosen], data.test
+            )
+            for number, (accuracy, loss) in zip(chosen, scores, strict=True):
+                rows[number] |= {"test_accuracy": accuracy, "test_loss": loss}
+            _write_scores(run, hold, rows)
+    found = confirm.summary(rows, run.study.tuning, run.document["data"])
+    assert found
+    return found
+
+
+def _folds(folds: int | None, seed: int) -> list[Fold | None]:
+    return [Fold(number, folds, seed) for number in range(folds)] if folds else [None]
+
+
+def _reseeded(config: TrialConfig, seed: int) -> TrialConfig:
+    return config.model_copy(update={"seed": seed})
+
+
+def _trained(
+    pool: Pool, jobs: Sequence[Job], live: LiveLine
+) -> tuple[list[Trained], dict[int, Any]]:
+    """(the trained nets in the order of the jobs, number → reference to the net's weights)."""
+    nets: dict[int, Trained] = {}
+    weights = {}
+    for number, net, of_net in again.watched(pool.train(jobs), len(jobs), live):
+        nets[number], weights[number] = net, of_net
+    return [nets[number] for number in range(len(jobs))], weights
+
+
+def _row(run: Ended, number: int, net: Trained) -> Row:
+    """A net's row of confirm.parquet, with the figures after its best epoch."""
+    best = net.best or {}
+    row = {name: net.row.get(name) for name in confirm.KIND.schema.names}
+    return row | {
+        "look": len(run.document.get("test_looks", [])) + 1,
+        "net": number,
+        "best_epoch": best.get("epoch"),
+        "val_accuracy": best.get("val_accuracy"),
+        "val_loss": best.get("val_loss"),
+        "chosen": False,
+    }
+
+
+def _refuse_broken(rows: list[Row], order: list[int], hold: Hold, run: Ended) -> None:
+    if order[0] not in confirm.broken(rows):
+        return
+    _write(run, hold, rows)
+    reason = next(row["reason"] for row in rows if row["reason"])
+    raise RunError(
+        f"each of the {len(order)} configurations has a net that diverged or failed ({reason}): "
+        f"none is chosen, and the test part was not looked at; {run.folder.confirm} has the nets"
+    )
+
+
+def _write(run: Ended, hold: Hold, rows: list[Row]) -> None:
+    """Write confirm.parquet with the rows of earlier looks and these."""
+    hold.check()
+    earlier = [row for row in confirm.read(run.folder) if row["look"] != rows[0]["look"]]
+    try:
+        tables.write(run.folder.confirm, [*earlier, *rows], confirm.KIND.schema)
+    except OSError as error:
+        raise storage.named(error, run.folder.confirm) from error
+
+
+def _write_scores(run: Ended, hold: Hold, rows: list[Row]) -> None:
+    """Write the test figures. If that fails, the error has them, because nobody may look again."""
+    try:
+        _write(run, hold, rows)
+    except (InputError, StorageError) as error:
+        scores = ", ".join(f"{r['test_accuracy']:.4f}" for r in rows if r["chosen"])
+        raise RunError(
+            f"{run.folder.confirm}: could not be written ({error}); the test part was looked at: "
+            f"its accuracies are {scores}"
+        ) from None
+
+
+def _note_look(run: Ended, hold: Hold, trial: int) -> None:
+    """Write into study.json that the test part is looked at now."""
+    hold.check()
+    now = {"at": datetime.now(UTC).isoformat(), "trial": trial, "commit": provenance.commit()}
+    looks = [*run.document.get("test_looks", []), now]
+    storage.write_json(run.folder.study, run.document | {"test_looks": looks})
