@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from conftest import (
 from ffnet.run import audit, confirm, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.tables import Row, Status
+from s3_server import s3_server
 
 RESULTS = ("trial", "seed", "fold", "best_epoch", "val_accuracy", "val_loss", "status", "chosen")
 
@@ -261,7 +263,56 @@ def test_an_audit_notices_reports_that_differ(pruned: Path, again: Job, tmp_path
     assert [row["matches"] for row in audit.read(folder)] == [False]
 
 
+@pytest.mark.slow
+def test_a_run_in_a_bucket_is_confirmed_there(runs: dict[bool, Path], again: Job) -> None:
+    with s3_server() as server:
+        folder = RunFolder.at(server.uri("run"))
+        for file in (folder.study, folder.trials, folder.epochs):
+            with file.replacing() as opened:
+                opened.write((runs[False] / file.name).read_bytes())
+        done = again("confirm", folder.place, "--top", 2, "--seeds", 2)
+        assert done.returncode == 0, done.stderr
+        rows = confirm.read(folder)
+        assert len(rows) == 4
+        assert len([row for row in rows if row["test_accuracy"] is not None]) == 2
+        refused = again("confirm", folder.place)
+        assert refused.returncode == 2
+        assert "with 1 look" in refused.stderr
+
+
 # --- from Python, and refusals -------------------------------------------------------------------
+
+
+def test_python_gets_the_result_and_keeps_its_ray(
+    pruned: Path, running_ray: RunningRay, tmp_path: Path
+) -> None:
+    run = shutil.copytree(pruned, tmp_path / "run")
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import ray
+if __name__ == "__main__":
+    ray.init(address={running_ray.address!r})
+    import ffnet
+    run = ffnet.Run({str(run)!r})
+    found = run.confirm(top=2, seeds=2)
+    print("chosen", found.chosen, found.test.count)
+    print("audited", run.audit(trials=1).audited)
+    try:
+        run.confirm()
+    except ffnet.InputError as error:
+        print(error)
+    assert ray.get(ray.put(7)) == 7
+    ray.shutdown()
+""")
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, env=os.environ | running_ray.environment,
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    chosen = next(row["trial"] for row in nets(run) if row["chosen"])
+    assert f"chosen {chosen} 2\n" in done.stdout
+    assert "audited 1\n" in done.stdout
+    assert "with 1 look" in done.stdout
 
 
 @pytest.mark.parametrize(
