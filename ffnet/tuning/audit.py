@@ -1,5 +1,6 @@
 """Trains some of a study's pruned trials to the end, to see what pruning has cost."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 from ffnet.data.dataset import DataSet
@@ -44,12 +45,15 @@ def run_audit(
     if winner is None:
         raise InputError("an audit needs a trial with a figure. Given: a run without one")
     jobs = [Job(recorded.config(run.document["study"], row)) for row in chosen]
-    reports = tables.read(run.folder.epochs)
+    reports = defaultdict(list)
+    for report in tables.read(run.folder.epochs):
+        reports[report["trial"]].append(report)
     rows: dict[int, Row] = {}
     with again.opened(run, data, address, live, guest) as pool:
         for at, net, _ in again.watched(pool.train(jobs), len(jobs), live):
-            before = [r for r in reports if r["trial"] == chosen[at]["trial"]]
-            rows[at] = _row(run, chosen[at], winner, net) | {"matches": _matches(before, net)}
+            pruned = chosen[at]
+            matches = _matches(reports[pruned["trial"]], net)
+            rows[at] = _row(run, pruned, winner, net) | {"matches": matches}
     in_order = [rows[at] for at in sorted(rows)]
     hold.check()
     try:
