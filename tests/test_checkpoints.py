@@ -16,6 +16,7 @@ from ffnet.run import checkpoints
 from ffnet.run.folder import RunFolder
 from ffnet.run.storage import File
 from ffnet.spec.net import NetSpec, Training
+from ffnet.spec.sections import Tuning
 from ffnet.spec.trial import TrialConfig
 from ffnet.tuning.worker import TrialWorker
 
@@ -184,8 +185,9 @@ def test_a_damaged_file_is_named(tmp_path: Path, whole: bytes) -> None:
 def trial(tmp_path: Path) -> TrialWorker:
     """Return a worker's trial, without Ray, that has written two checkpoints."""
     trial = TrialWorker.__new__(TrialWorker)
-    trial._folder, trial._note, trial._earlier = RunFolder.at(tmp_path), None, []
-    trial._config = TrialConfig(number=3, net=NetSpec(), training=Training(), epochs=1, seed=0)
+    trial._folder, trial._tuning = RunFolder.at(tmp_path), Tuning()
+    config = TrialConfig(number=3, net=NetSpec(), training=Training(), epochs=1, seed=0)
+    trial.reset_config({"trial": config.model_dump()})
     for step in (40, 80):
         with trial._checkpoint.replacing(keep=trial._before) as file:
             checkpoints.write(file, step, REPORTS, variables(seed=step))

@@ -23,10 +23,10 @@ from ffnet.data.load import load
 from ffnet.data.scaling import standardized, statistics
 from ffnet.errors import InputError
 from ffnet.export.card import choose
-from ffnet.run import checkpoints, recorded, storage, tables
+from ffnet.run import checkpoints, ranking, recorded, storage, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.tables import Row
-from ffnet.spec.sections import Data
+from ffnet.spec.sections import Data, Tuning
 from test_tables import assert_imports_neither
 
 Array = npt.NDArray[Any]
@@ -67,7 +67,7 @@ def nets(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def study(tune: Job, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """Run a study of six trials; five keep their checkpoints."""
+    """Run a study of six trials; the default is that five keep their checkpoints."""
     path = tmp_path_factory.mktemp("study") / "run"
     done = tune(STUDY, "--trials", 6, "--epochs", 4, "--out", path)
     assert done.returncode == 0, done.stderr
@@ -107,7 +107,7 @@ def answer(out: Path, **inputs: Array) -> dict[str, Array]:
 
 
 def assert_as_measured(
-    given: dict[str, Array], part: Part, card: dict[str, Any], figures: str = "last_val"
+    given: dict[str, Array], part: Part, card: dict[str, Any], figures: str = "val"
 ) -> None:
     classes = np.array(card["data"]["classes"])
     probabilities, names = given["probabilities"], given["class"].astype(str)
@@ -132,7 +132,11 @@ def test_nets_of_every_api_answer_as_measured(nets: Path, tmp_path: Path) -> Non
         assert card["data"]["classes"] == [str(i) for i in range(10)]
         count = len(digits.validation)
         assert_as_measured({n: y[:count] for n, y in given.items()}, digits.validation, card)
-        assert_as_measured({n: y[count:] for n, y in given.items()}, digits.test, card, "test")
+        if card["epochs"] == 4:  # the test part is evaluated with the last weights
+            test = {n: y[count:] for n, y in given.items()}
+            assert_as_measured(test, digits.test, card, "test")
+        else:
+            assert card["test_accuracy"] is card["test_loss"] is None
 
 
 @pytest.mark.slow
@@ -148,7 +152,7 @@ def test_a_run_of_one_net_is_exported_with_a_card(job: Job, nets: Path) -> None:
     assert card["signature"]["inputs"] == {"images": {"dtype": "uint8", "shape": [None, 8, 8]}}
     assert card["data"]["sizes"] == {"train": 1257, "validation": 270, "test": 270}
     assert card["hyperparameters"]["dropout"] == [0.2, 0.1]
-    assert card["epochs"] == 4
+    assert card["epochs"] == tables.read(run.trials)[0]["best_val_accuracy_epoch"]
     document = recorded.read_study_json(run)
     assert all(card[name] == document[name] for name in ("commit", "versions"))
     assert document["data"]["source"] not in json.dumps(card)
@@ -226,14 +230,18 @@ def test_a_run_of_an_older_version_is_exported_as_it_was_trained(
     assert (given[0] == given[1]).all()
 
 
-def test_of_a_study_the_best_last_report_with_a_checkpoint_goes(
+def test_of_a_study_the_best_epoch_of_the_tables_first_trial_goes(
     study: RunFolder, tmp_path: Path
 ) -> None:
-    rows = kept(study)
-    assert len(rows) == 5
+    first = ranking.best_first(tables.read(study.trials), Tuning())[0]
     card = export(study, tmp_path / "best")
-    assert card["last_val_accuracy"] == max(row["last_val_accuracy"] for row in rows)
-    assert card["chosen"] == "highest last_val_accuracy of 5 trials that can be exported"
+    assert (card["trial"], card["epochs"]) == (first["trial"], first["best_val_accuracy_epoch"])
+    assert card["val_accuracy"] == first["best_val_accuracy"]
+    assert card["chosen"] == "highest best_val_accuracy of 6 trials"
+    assert card["measured_again"] == {
+        "val_accuracy": card["val_accuracy"],
+        "val_loss": pytest.approx(card["val_loss"], rel=1e-5),
+    }
     part = load(Data(dataset="digits")).validation
     assert_as_measured(answer(tmp_path / "best", images=part.x), part, card)
     assert choose(study, None).out(None) == study.export("digits")
@@ -244,10 +252,8 @@ def test_a_study_that_judges_by_loss_hands_on_the_lowest(study: RunFolder, tmp_p
     document = recorded.read_study_json(run)
     document["study"]["tuning"]["metric"] = "val_loss"
     storage.write_json(run.study, document)
-    rows = kept(run)
-    chosen = choose(run, None)
-    assert chosen.row["last_val_loss"] == min(row["last_val_loss"] for row in rows)
-    assert chosen.why == "lowest last_val_loss of 5 trials that can be exported"
+    chosen = choose(run, None)  # the best weights by accuracy, and the last weights, are kept
+    assert chosen.report["val_loss"] <= min(row["last_val_loss"] for row in kept(run))
 
 
 @pytest.mark.slow
@@ -324,54 +330,79 @@ def test_a_file_in_the_way_is_refused(nets: Path, tmp_path: Path) -> None:
         export(RunFolder.existing(nets / "model"), file)
 
 
+def test_figures_that_the_net_does_not_have_are_refused(
+    study: RunFolder, tmp_path: Path, call: Job
+) -> None:
+    """Each weight is a little larger than when it was measured; the checksum is right."""
+    import tensorflow as tf
+
+    run = RunFolder.at(shutil.copytree(study.place, tmp_path / "run"))
+    file = choose(run, None).weights.file
+    saved = checkpoints.load(file)
+    with file.replacing() as opened:
+        larger = [tf.Variable(array * 1.1) for array in saved.arrays]
+        checkpoints.write(opened, saved.step, saved.reports, larger)
+    done = call("export", run.place)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: the exported net must have the figures of its report")
+    assert f"measured again with {file}; name another trial" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not Path(run.place, "export").exists()
+
+
+def test_without_its_data_a_net_is_exported_and_the_card_says_what_was_not_measured(
+    study: RunFolder, tmp_path: Path
+) -> None:
+    run = RunFolder.at(shutil.copytree(study.place, tmp_path / "run"))
+    document = recorded.read_study_json(run)
+    document["study"]["data"]["dataset"] = str(tmp_path / "gone.npz")
+    storage.write_json(run.study, document)
+    again = export(run, tmp_path / "model")["measured_again"]
+    assert (again["val_accuracy"], again["val_loss"]) == (None, None)
+    assert "gone.npz' is neither a path nor one of" in again["reason"]
+
+
+def test_weights_that_trained_on_after_they_were_chosen_are_exported_as_they_were(
+    study: RunFolder, tmp_path: Path
+) -> None:
+    run = RunFolder.at(shutil.copytree(study.place, tmp_path / "run"))
+    chosen = choose(run, None)
+    with chosen.weights.file.replacing() as file:
+        file.write(b"other weights")
+    from ffnet.export.export import export
+
+    card = export(chosen, tmp_path / "model")
+    assert card["val_accuracy"] == card["measured_again"]["val_accuracy"]
+
+
 @pytest.mark.slow
-def test_weights_without_a_report_of_theirs_are_not_exported(nets: Path, tmp_path: Path) -> None:
-    run = RunFolder.at(shutil.copytree(nets / "model", tmp_path / "run"))
-    reports = tables.read(run.epochs)
-    (row,) = tables.read(run.trials)
-
-    def refuse(reports: list[Row], **changed: object) -> None:
-        tables.write(run.epochs, reports, tables.EPOCHS)
-        tables.write(run.trials, [row | changed], tables.TRIALS)
-        for trial, words in ((None, "a run without any"), ("0", "these trials do: none. Given: 0")):
-            with pytest.raises(InputError, match=words):
-                choose(run, trial)
-
-    refuse(reports[:-1])  # weights newer than the table: a study was stopped
-    refuse(reports, parent=3)  # weights of another trial: pbt was stopped
-    refuse([*reports[:-1], reports[-1] | {"val_loss": None, "val_accuracy": None}])  # diverged
-
-
-@pytest.mark.slow
-def test_a_trial_that_trains_on_after_it_was_chosen_is_not_exported(
+def test_weights_that_are_newer_than_the_tables_are_not_exported(
     nets: Path, tmp_path: Path
 ) -> None:
     run = RunFolder.at(shutil.copytree(nets / "model", tmp_path / "run"))
-    chosen = choose(run, None)
-    import tensorflow as tf
-
-    saved = checkpoints.load(run.checkpoint(0))
-    variables = [tf.Variable(array) for array in saved.arrays]
-    with run.checkpoint(0).replacing() as file:
-        checkpoints.write(file, saved.step + 1, saved.reports, variables)
-    from ffnet.export.export import export
-
-    with pytest.raises(InputError, match="trial 0 is still training"):
-        export(chosen, tmp_path / "model")
-    assert not (tmp_path / "model").exists()
+    reports = tables.read(run.epochs)
+    (row,) = tables.read(run.trials)
+    run.checkpoint_best(0).delete()
+    run.checkpoint_before(0).delete()
+    tables.write(run.epochs, reports[:-1], tables.EPOCHS)
+    tables.write(run.trials, [row | {"best_val_accuracy": 0.01}], tables.TRIALS)
+    for trial, words in ((None, "a run without any"), ("0", "these trials do: none. Given: 0")):
+        with pytest.raises(InputError, match=words):
+            choose(run, trial)
 
 
 @pytest.mark.slow
-def test_a_damaged_checkpoint_is_refused_by_name(nets: Path, tmp_path: Path, call: Job) -> None:
+def test_damaged_checkpoints_are_refused_by_name(nets: Path, tmp_path: Path, call: Job) -> None:
     run = RunFolder.at(shutil.copytree(nets / "model", tmp_path / "run"))
-    path = Path(run.checkpoint(0).place)
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
+    paths = sorted(Path(run.place, "checkpoints").iterdir())
+    for path in paths:
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
     for flags in ([], ["--trial", 0]):
         done = call("export", run.place, *flags)
         assert done.returncode == 2
-        assert f"{path}: the checkpoint is damaged (its content does not match" in done.stderr
+        assert f"{paths[0]}: the checkpoint is damaged (its content does not match" in done.stderr
         assert len(done.stderr.splitlines()) == 1
 
 

@@ -16,7 +16,7 @@ ROOMS = {
     "run": "errors system spec data",
     "report": "errors spec run",
     "training": "errors spec data nets",
-    "export": "errors spec run nets training serving",
+    "export": "errors spec data run nets training serving",
     "ray_cluster": "errors system spec run",
     "serving": "errors system spec run export ray_cluster",
     "tuning": "errors system spec data run training ray_cluster",

@@ -133,16 +133,29 @@ def test_summary_progress_and_checkpoints_follow_the_table(run: RunFolder) -> No
 
 
 def test_export_names_the_first_of_the_table_where_it_takes_another(run: RunFolder) -> None:
+    """An earlier version kept only the weights after a trial's last report."""
     choice = choose(run, None)
-    assert choice.row["trial"] == 2
-    assert choice.why == "lowest last_val_loss of 4 trials that can be exported"
+    assert (choice.row["trial"], choice.weights.best) == (2, False)
+    assert choice.why == "lowest val_loss of 4 trials that can be exported"
     assert choice.note == (
-        "trial 1 is first in the table (best_val_loss 0.2000), but its weights are those after "
-        "its last report, with val_loss 0.6000: exporting trial 2, with 0.5000"
+        "trial 1 is first in the table (best_val_loss 0.2000), but only its weights after its "
+        "last report are kept, with val_loss 0.6000: exporting trial 2, with val_loss 0.5000"
+    )
+    assert choose(run, "1").note == (
+        "the weights of trial 1 at its best report (best_val_loss 0.2000) are not kept (earlier "
+        "versions of ffnet kept none): exporting those after its last report, with val_loss 0.6000"
     )
     run.checkpoint(1).delete()
     assert "has no checkpoint that can be exported: exporting trial 2" in choose(run, None).note
-    assert choose(run, "2").note == ""
+
+
+def test_export_takes_the_best_epoch_of_the_first_of_the_table(run: RunFolder) -> None:
+    with run.checkpoint_best(1).replacing() as file:
+        checkpoints.write(file, LOSSES[1].index(0.2) + 1, [], [])
+    choice = choose(run, None)
+    assert (choice.row["trial"], choice.report["val_loss"], choice.note) == (1, 0.2, "")
+    assert choice.why == "lowest best_val_loss of 5 trials"
+    assert choice.weights.file == run.checkpoint_best(1)
 
 
 def test_the_board_shows_the_best_value_of_the_metric(run: RunFolder) -> None:

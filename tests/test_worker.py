@@ -9,6 +9,7 @@ import pytest
 
 from ffnet.run.folder import RunFolder
 from ffnet.spec.net import NetSpec, Training
+from ffnet.spec.sections import Tuning
 from ffnet.spec.trial import TrialConfig
 from ffnet.training.loop import Report
 from ffnet.training.trainer import Score
@@ -29,17 +30,20 @@ def saved(number: int | None, epochs: int) -> list[dict[str, Any]]:
 
 
 def going_on(
-    reports: list[dict[str, Any]], scheduler: str = "asha", epochs: int = 4
+    reports: list[dict[str, Any]],
+    scheduler: Any = "asha",
+    epochs: int = 4,
+    tuning: Tuning | None = None,
 ) -> TrialWorker:
     """Return trial 3 on a worker, with the reports of its checkpoint."""
     trial: Any = TrialWorker.__new__(TrialWorker)
     config = TrialConfig(number=3, net=NetSpec(), training=Training(), epochs=epochs, seed=0)
-    trial._shares = scheduler == "pbt"
+    trial._tuning = tuning or Tuning(scheduler=scheduler)
     trial._pulse, trial._folder = Pulse(), RunFolder.at("run")
     trial.reset_config({"trial": config.model_dump()})
 
     def start() -> Any:
-        trial._earlier = list(reports)
+        trial._know(reports)
         return iter([report(e) for e in range(len(reports) + 1, epochs + 1)])
 
     trial._start, trial._place, trial._save = start, dict, lambda step: None

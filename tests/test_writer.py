@@ -17,7 +17,7 @@ from ffnet.run.hold import Hold, held
 from ffnet.run.past import Past
 from ffnet.run.rows import Rows, place
 from ffnet.run.tables import Status
-from ffnet.run.writer import KEPT_CHECKPOINTS, Writer
+from ffnet.run.writer import Writer
 from ffnet.spec.net import NetSpec, Training
 from ffnet.spec.sections import Tuning
 from ffnet.spec.trial import TrialConfig
@@ -151,17 +151,34 @@ def test_what_still_runs_at_the_end_is_stopped(hold: Hold, writer: Writer) -> No
 
 
 def test_only_the_best_ended_trials_keep_their_checkpoints(hold: Hold, writer: Writer) -> None:
-    for number in range(KEPT_CHECKPOINTS + 2):
+    for number in range(7):
         writer.begin(trial(number))
         for epoch in (1, 2):
             writer.report(number, report(epoch, number / 10))
-            writer.checkpoint(number, b"weights")
+            writer.checkpoint(number, b"weights", best=epoch == 1)
         if number:
             writer.end(number, Status.DONE)
     writer.flush()
-    kept = sorted(path.name for path in (Path(hold.folder.place) / "checkpoints").iterdir())
-    best = [f"{n:05d}.npy" for n in range(2, KEPT_CHECKPOINTS + 2)]
-    assert kept == ["00000-before.npy", "00000.npy", *best]  # trial 0 still runs
+    best = [f"{n:05d}{kind}.npy" for n in range(2, 7) for kind in ("-best", "")]
+    assert kept_by(hold) == [  # trial 0 still runs
+        "00000-before.npy", "00000-best.npy", "00000.npy", *best,
+    ]  # fmt: skip
+
+
+def test_a_trial_that_falls_out_of_the_best_loses_its_checkpoints_later(hold: Hold) -> None:
+    writer = Writer(hold, Tuning(metric="val_loss"), keep=1)
+    for number, accuracy in enumerate((0.5, 0.9, 0.7, 0.9)):
+        writer.begin(trial(number))
+        writer.report(number, report(1, accuracy))
+        writer.checkpoint(number, b"weights", best=True)
+        writer.end(number, Status.DONE)
+        writer.flush()
+        first = 0 if number == 0 else 1  # of two equal trials the first one is better
+        assert kept_by(hold) == [f"{first:05d}-best.npy", f"{first:05d}.npy"]
+
+
+def kept_by(hold: Hold) -> list[str]:
+    return sorted(path.name for path in (Path(hold.folder.place) / "checkpoints").iterdir())
 
 
 def test_a_checkpoint_that_finds_no_room_is_saved_with_the_next_tables(
@@ -173,11 +190,12 @@ def test_a_checkpoint_that_finds_no_room_is_saved_with_the_next_tables(
     writer.begin(trial())
     with monkeypatch.context() as full:
         full.setattr(storage.File, "replacing", no_room)
+        writer.checkpoint(0, b"best weights", best=True)
         writer.checkpoint(0, b"weights")
         assert writer.unwritable is None
     writer.flush()
-    with hold.folder.checkpoint(0).open() as file:
-        assert file.read() == b"weights"
+    assert Path(hold.folder.checkpoint(0).place).read_bytes() == b"weights"
+    assert Path(hold.folder.checkpoint_best(0).place).read_bytes() == b"best weights"
 
 
 def test_a_final_write_that_fails_saves_all_of_it_elsewhere(
@@ -186,6 +204,8 @@ def test_a_final_write_that_fails_saves_all_of_it_elsewhere(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     writer.begin(trial())
     writer.report(0, report(1))
+    writer.checkpoint(0, b"best weights", best=True)
+    writer.checkpoint(0, b"weights")
     path = Path(hold.folder.place)
     path.rename(tmp_path / "moved")
     with pytest.raises(RunError, match=r"could not be written .* saved in .*/saved/run-.*; do so"):
@@ -193,6 +213,7 @@ def test_a_final_write_that_fails_saves_all_of_it_elsewhere(
     (saved,) = (tmp_path / "state" / "ffnet" / "saved").iterdir()
     assert json.loads((saved / "study.json").read_text())["versions"] == {}
     assert tables.read(RunFolder.existing(saved).trials)[0]["status"] == "stopped"
+    assert Path(RunFolder.at(saved).checkpoint_best(0).place).read_bytes() == b"best weights"
     (tmp_path / "moved").rename(path)
 
 

@@ -34,7 +34,7 @@ class Net:
         self.classes = tuple(data["classes"])
         self.example_shape = tuple(data["example_shape"])
         self._dtype = np.dtype(data["dtype"])
-        self._net = ServedNet(choice.config.net, data, choice.checkpoint)
+        self._net = ServedNet(choice)
 
     def probabilities(self, x: Any) -> npt.NDArray[np.float32]:
         """The probability of each class, for each example.

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from ffnet.data.dataset import DataSet
 from ffnet.run import checkpoints, provenance, storage
 from ffnet.run.hold import Hold
+from ffnet.run.improvement import Improvement
 from ffnet.run.rows import Rows, place
 from ffnet.run.tables import Status
 from ffnet.run.writer import Writer
-from ffnet.spec.sections import Tuning
 from ffnet.spec.study import OneNet
 
 if TYPE_CHECKING:
@@ -40,13 +40,13 @@ def written(one: OneNet, data: DataSet, threads: int, hold: Hold | None) -> Iter
         RunError: the run could not be written into its folder at the end. It says where the run is.
     """
     if not hold:
-        yield Rows(Tuning())
+        yield Rows(one.tuning)
         return
     folder = hold.folder
     folder.begin()
     document = provenance.new_study_json(one.model_dump(mode="json"), data, threads)
     storage.write_json(folder.study, document)
-    writer = Writer(hold, Tuning())
+    writer = Writer(hold, one.tuning)
     try:
         yield writer
     except BaseException:
@@ -61,30 +61,36 @@ def written(one: OneNet, data: DataSet, threads: int, hold: Hold | None) -> Iter
 def trained(
     rows: Rows, one: OneNet, trainer: "Trainer", reports: "Iterable[Report]"
 ) -> "Iterator[Report]":
-    """Put each report into the rows, and then yield it.
+    """Put each report into the rows, and then yield it. End early if the net becomes no better.
 
     Args:
-        rows: the rows of the run. A `Writer` also saves the weights at each report.
+        rows: the rows of the run. A `Writer` also saves the weights at each report, and apart from
+            them those of the best report.
         one: the net.
         trainer: the net's trainer.
         reports: the reports that `training.loop.train` yields.
     """
-    config, here = one.trial_config(), place()
+    config, here, improvement = one.trial_config(), place(), Improvement(one.tuning)
     rows.begin(config)
     for report in reports:
-        rows.report(config.number, report.measured() | here)
+        now = {"trial": config.number} | report.measured() | here
+        rows.report(config.number, now)
+        improvement.add(now)
         if isinstance(rows, Writer):
             if not report.diverged:
                 file = io.BytesIO()
-                checkpoints.write(file, report.step, [], trainer.variables)
-                rows.checkpoint(config.number, file.getbuffer())
+                checkpoints.write(file, report.step, [now], trainer.variables)
+                rows.checkpoint(config.number, file.getbuffer(), best=improvement.best is now)
             rows.write_when_due()
         yield report
-    if report.diverged:
-        reason = f"loss {report.train_loss:g} after step {report.step}"
-        rows.end(config.number, Status.DIVERGED, reason)
-    else:
-        rows.end(config.number, Status.DONE)
+        if report.diverged:
+            reason = f"loss {report.train_loss:g} after step {report.step}"
+            rows.end(config.number, Status.DIVERGED, reason)
+            return
+        if report.epoch < config.epochs and improvement.ended:
+            rows.end(config.number, Status.DONE, improvement.ended)
+            return
+    rows.end(config.number, Status.DONE)
 
 
 def tested(rows: Rows, trainer: "Trainer") -> "tuple[float, float]":

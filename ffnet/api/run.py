@@ -180,11 +180,11 @@ class Run:
         """The trained net of a trial. This imports TensorFlow.
 
         Args:
-            trial: the trial's number. With None, the trial whose last report is the best, among
-                the trials with saved weights. `ffnet export` chooses the same trial.
+            trial: the trial's number. With None, the best trial, the first row of `ffnet table`.
 
         Returns:
-            The net with the weights after the trial's last report.
+            The net with the weights of the trial's best epoch. `ffnet export` takes the same
+            weights. Runs of earlier versions have only the weights after a trial's last report.
 
         Raises:
             InputError: the trial does not exist, or its weights are not saved or are damaged.

@@ -8,14 +8,17 @@ version, OUT/1, OUT/2, …, with a card.json. The signature serving_default take
 "images" (uint8) or "features" (float32; float64 where float32 cannot hold the numbers of the data),
 and returns "probabilities" and "class". `ffnet serve OUT` serves the model.
 
-The exported weights are those after the trial's last report. So the best trial here is the one
-whose last report is best by the study's metric; the table may show another trial first. A study
-keeps the checkpoints of its five best trials. Exit status: 0; 2 for bad input.
+The exported weights are those of the best epoch of the best trial, the first row of `ffnet table`.
+They are measured again on the validation part, if the data are here, and refused if their figures
+differ from the table's. Runs of earlier versions kept no best weights: their last weights are
+exported, and a note says so. A study keeps the weights of its best trials (`keep_checkpoints`).
+Exit status: 0; 2 for bad input.
 """
 
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 from ffnet.cli import command
 from ffnet.run.folder import RunFolder
@@ -42,18 +45,22 @@ def main(argv: list[str]) -> int:
         print(choice.note)
     print(f"trial {card['trial']}: {card['chosen']}")
     print(
-        f"validation accuracy {card['last_val_accuracy']:.4f}, loss {card['last_val_loss']:.4f} "
-        f"after its last report"
+        f"validation accuracy {card['val_accuracy']:.4f}, loss {card['val_loss']:.4f} after "
+        f"{card['epochs']:g} epochs; {_measured(card['measured_again'])}"
     )
     print(f"{card['name']}, version {card['version']}: {out / str(card['version'])}")
     return 0
 
 
+def _measured(again: dict[str, Any]) -> str:
+    if again["val_accuracy"] is None:
+        return f"not measured again: {again['reason']}"
+    return f"measured again: {again['val_accuracy']:.4f}, loss {again['val_loss']:.4f}"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser("export RUN [options]", __doc__)
     parser.add_argument("run", metavar="RUN", help="folder of the run, or its s3:// or gs:// URI")
-    parser.add_argument(
-        "--trial", help="number of the trial in the table [the best that has a checkpoint]"
-    )
+    parser.add_argument("--trial", help="number of the trial in the table [the table's first]")
     parser.add_argument("--out", type=Path, help="folder of the model [RUN/export/NAME]")
     return parser

@@ -79,8 +79,28 @@ def load(data: Data, given: Any = None) -> DataSet:
         >>> load(Data(), (x, y)).describe()
         'given: 70/15/15 train/validation/test, 4, 2 classes'
     """
+    return _load(data, given)[0]
+
+
+def load_raw(data: Data) -> tuple[DataSet, Part]:
+    """Load a data set, and its validation part as it stands in the files. Downloads nothing.
+
+    Returns:
+        The data set, and the validation part with features that are not standardised.
+
+    Raises:
+        InputError: as `load`; or the data set would have to be downloaded.
+
+    Example:
+        >>> load_raw(Data())[1].x.shape
+        (270, 8, 8)
+    """
+    return _load(data, None, download=False)
+
+
+def _load(data: Data, given: Any, download: bool = True) -> tuple[DataSet, Part]:
     if given is None:
-        raw = _find(data)
+        raw = _find(data, download)
     else:
         data = from_python.as_given(data)
         raw = from_python.read(given, data)
@@ -90,6 +110,7 @@ def load(data: Data, given: Any = None) -> DataSet:
         parts, data, known.validation if known else None, (known and known.split) or "stratified"
     )
     _refuse_unseen({"validation": validation, "test": test}, train, classes, raw.where)
+    as_in_files = validation
     dtype = train.x.dtype
     if dtype == np.uint8:
         mean, std = statistics(train.x) if data.scaling == "standard" else PIXELS
@@ -102,7 +123,7 @@ def load(data: Data, given: Any = None) -> DataSet:
         train, validation, test = (
             replace(part, x=standardized(part.x, mean, std)) for part in (train, validation, test)
         )
-    return DataSet(
+    whole = DataSet(
         name=data.dataset if known or data.dataset == "digits" else Path(data.dataset).stem,
         train=train,
         validation=validation,
@@ -118,6 +139,7 @@ def load(data: Data, given: Any = None) -> DataSet:
         unused=raw.unused,
         unlabelled=raw.unlabelled,
     )
+    return whole, as_in_files
 
 
 def _class_names(name: str, given: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -134,7 +156,7 @@ def _class_names(name: str, given: tuple[str, ...] | None) -> tuple[str, ...] | 
     return given
 
 
-def _find(data: Data) -> Raw:
+def _find(data: Data, download: bool) -> Raw:
     if data.dataset == GIVEN:
         raise InputError(
             f"the data of this study were given from Python: give them again, as data=…, to "
@@ -161,6 +183,8 @@ def _find(data: Data) -> Raw:
             f"searched: {', '.join(map(str, places))}; without --data-dir and FFNET_DATA Keras "
             f"downloads it"
         )
+    if not download:
+        raise InputError(f"{data.dataset} was not found; searched: {', '.join(map(str, places))}")
     return _download(data.dataset, places)
 
 

@@ -2,15 +2,16 @@
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ffnet.errors import InputError
-from ffnet.run import checkpoints, ranking, recorded, tables
+from ffnet.export.weights import Finder, Weights
+from ffnet.run import ranking, recorded, tables
 from ffnet.run.folder import RunFolder
-from ffnet.run.storage import File
 from ffnet.run.tables import Row
 from ffnet.serving.rest import SIGNATURE
 from ffnet.spec.net import MUTABLE
@@ -31,28 +32,28 @@ class Choice:
         run: the run of the trial.
         document: the content of the run's study.json.
         row: the trial's row of trials.parquet.
-        report: the trial's last row of epochs.parquet, which belongs to the weights. Its key
-            `shapes` holds the shapes of the checkpoint's arrays.
+        weights: the trial's weights, and the report that belongs to them.
         why: how the trial was chosen.
-        note: why the first trial of the run's table was not chosen, or "" if it was.
+        note: why this is not the best epoch of the run's best trial, or "" if it is.
     """
 
     run: RunFolder
     document: dict[str, Any]
     row: Row
-    report: Row
+    weights: Weights
     why: str
     note: str = ""
 
     @property
-    def config(self) -> TrialConfig:
-        """The trial's configuration."""
-        return recorded.config(self.document["study"], self.row)
+    def report(self) -> Row:
+        """The report that belongs to the weights, with its epoch and its validation figures."""
+        return self.weights.report
 
     @property
-    def checkpoint(self) -> File:
-        """The file with the trial's weights."""
-        return self.run.checkpoint(self.row["trial"])
+    def config(self) -> TrialConfig:
+        """The trial's configuration. With pbt, the one with which the weights were trained."""
+        then = {n: v for n, v in self.report.items() if n in MUTABLE and v is not None}
+        return recorded.config(self.document["study"], self.row | then)
 
     def out(self, wanted: Path | None) -> Path:
         """Return the model's folder; its name is the model's name.
@@ -76,31 +77,58 @@ class Choice:
 
 
 def choose(run: RunFolder, trial: str | None) -> Choice:
-    """Choose the trial to export.
+    """Choose the weights to export: those of the best epoch of the best trial.
+
+    The best trial is the first row of `ffnet table`, by the study's metric. If the weights of its
+    best report were not kept, as in runs of earlier versions, the best report counts among the
+    weights that were kept, which are those after a trial's last report.
 
     Args:
         run: the run.
-        trial: a trial's number. With None, the trial with the best last report is chosen, by the
-            study's metric, among those that can be exported. The last report counts because a
-            checkpoint holds the weights after it; those of a better, earlier epoch are lost.
+        trial: a trial's number. With None, the best trial.
 
     Raises:
-        InputError: there is no such trial, its weights cannot be exported, or study.json lacks a
-            key.
+        InputError: there is no such trial, its weights are not kept or are damaged, or study.json
+            lacks a key.
     """
     document = _document(run)
     rows = tables.read(run.trials)
-    usable = _reports_of_weights(run, rows, trial)
-    if trial is None:
-        tuning = ranking.tuning_of(document["study"], str(run.study))
-        report, why = _best(usable, tuning)
-        note = _not_the_first(rows, usable, report, tuning)
+    tuning = ranking.tuning_of(document["study"], str(run.study))
+    finder = Finder(run, tuning)
+    if trial is not None:
+        row, why = recorded.trial(rows, trial), "named with --trial"
+        weights = finder.of(row)
+        if weights is None:
+            raise _without_weights(row["trial"], rows, finder)
+        note = "" if weights.best else _not_its_best(row, weights, tuning)
     else:
-        report = _named(recorded.trial(rows, trial)["trial"], usable)
-        why, note = "named with --trial", ""
-    choice = Choice(run, document, recorded.trial(rows, str(report["trial"])), report, why, note)
+        row, weights, why, note = _best(rows, finder, tuning)
+    choice = Choice(run, document, row, weights, why, note)
     _refuse_another_net(choice)
     return choice
+
+
+def _best(rows: list[Row], finder: Finder, tuning: Tuning) -> tuple[Row, Weights, str, str]:
+    """Return the trial to export, its weights, how it was chosen, and the note."""
+    best = "highest" if tuning.mode == "max" else "lowest"
+    first = ranking.best(rows, tuning)
+    if first and (weights := _found(finder.best, first)):
+        return first, weights, f"{best} best_{tuning.metric} of {len(rows)} trials", ""
+    found = {row["trial"]: weights for row in rows if (weights := _found(finder.of, row))}
+    if not found:
+        raise InputError(f"a run must have {WEIGHTS} to export. Given: a run without any")
+    reports = [weights.report for weights in found.values()]
+    number = ranking.best_first(reports, tuning, prefix="")[0]["trial"]
+    why = f"{best} {tuning.metric} of {len(found)} trials that can be exported"
+    row, weights = recorded.trial(rows, str(number)), found[number]
+    return row, weights, why, _not_the_first(first, found, weights, tuning) if first else ""
+
+
+def _found(find: Callable[[Row], Weights | None], row: Row) -> Weights | None:
+    try:
+        return find(row)
+    except InputError as error:
+        raise InputError(f"{error}; name another trial with --trial") from None
 
 
 def _document(run: RunFolder) -> dict[str, Any]:
@@ -118,7 +146,8 @@ def _refuse_another_net(choice: Choice) -> None:
 
     Weights that do not fit the trial's layers are refused later, when the net takes them.
     """
-    net, data, shapes = choice.config.net, choice.document["data"], choice.report["shapes"]
+    net, data = choice.config.net, choice.document["data"]
+    shapes = [array.shape for array in choice.weights.saved.arrays]
     last = len(net.hidden_sizes) * (1 + net.bias + 2 * net.batch_norm)
     kernels = [shapes[i] for i in (0, last) if i < len(shapes) and len(shapes[i]) == 2]
     if len(kernels) < 2:
@@ -138,86 +167,66 @@ def _refuse_another_net(choice: Choice) -> None:
         )
 
 
-def _reports_of_weights(run: RunFolder, rows: list[Row], wanted: str | None) -> list[Row]:
-    """Return the report that belongs to each checkpoint's weights, sorted by trial.
-
-    A checkpoint without a report is left out. Its weights are not finite, or are newer than the
-    table, or belong to another trial (pbt copied them as the study ended).
-
-    Raises:
-        InputError: the checkpoint of the wanted trial is damaged, or any checkpoint is damaged and
-            no trial is wanted.
-    """
-    saved = {r["trial"]: r for r in rows if run.checkpoint(r["trial"]).exists()}
-    steps, shapes = {}, {}
-    for trial in saved:
-        try:
-            loaded = checkpoints.load(run.checkpoint(trial))
-            steps[trial], shapes[trial] = loaded.step, [array.shape for array in loaded.arrays]
-        except InputError as error:
-            if wanted in (None, str(trial)):
-                raise InputError(f"{error}; name another trial with --trial") from None
-    same = ("parent", *MUTABLE)
-    columns = ["trial", "step", "epoch", "val_accuracy", "val_loss", *same]
-    found = [
-        report | {"status": saved[report["trial"]]["status"], "shapes": shapes[report["trial"]]}
-        for report in tables.read(run.epochs, columns)
-        if report["step"] == steps.get(report["trial"])
-        and report["val_loss"] is not None
-        and all(report[name] == saved[report["trial"]][name] for name in same)
-    ]
-    return sorted(found, key=lambda report: report["trial"])
-
-
-def _best(usable: list[Row], tuning: Tuning) -> tuple[Row, str]:
-    """Return the best report, and a sentence that says why it is the best."""
-    if not usable:
-        raise InputError(f"a run must have {WEIGHTS} to export. Given: a run without any")
-    best = "highest" if tuning.mode == "max" else "lowest"
-    return (
-        ranking.best_first(usable, tuning, prefix="")[0],
-        f"{best} last_{tuning.metric} of {len(usable)} trials that can be exported",
-    )
-
-
-def _not_the_first(rows: list[Row], usable: list[Row], chosen: Row, tuning: Tuning) -> str:
-    """Say why the first trial of the table is not exported, or "" if it is."""
-    first = ranking.best_first(rows, tuning)[0]
-    if first["trial"] == chosen["trial"]:
-        return ""
-    metric, trial = tuning.metric, first["trial"]
-    last = next((report[metric] for report in usable if report["trial"] == trial), None)
+def _not_the_first(first: Row, found: dict[int, Weights], chosen: Weights, tuning: Tuning) -> str:
+    """Say why the best epoch of the table's first trial is not exported."""
+    metric, trial, number = tuning.metric, first["trial"], chosen.report["trial"]
+    if trial == number:
+        return _not_its_best(first, chosen, tuning)
     why = "it has no checkpoint that can be exported"
-    if last is not None:
-        why = f"its weights are those after its last report, with {metric} {last:.4f}"
+    if own := found.get(trial):
+        why = f"only its weights after its last report are kept, with {_figure(own, metric)}"
     return (
-        f"trial {trial} is first in the table (best_{metric} {first[f'best_{metric}']:.4f}), but "
-        f"{why}: exporting trial {chosen['trial']}, with {chosen[metric]:.4f}"
+        f"trial {trial} is first in the table ({_best_of(first, metric)}), but {why}: exporting "
+        f"trial {number}, with {_figure(chosen, metric)}"
     )
 
 
-def _named(trial: int, usable: list[Row]) -> Row:
-    for report in usable:
-        if report["trial"] == trial:
-            return report
-    others = [str(report["trial"]) for report in usable]
+def _not_its_best(row: Row, weights: Weights, tuning: Tuning) -> str:
+    """Say that a trial's last weights are exported, not those of its best report."""
+    return (
+        f"the weights of trial {row['trial']} at its best report ({_best_of(row, tuning.metric)}) "
+        f"are not kept (earlier versions of ffnet kept none): exporting those after its last "
+        f"report, with {_figure(weights, tuning.metric)}"
+    )
+
+
+def _best_of(row: Row, metric: str) -> str:
+    value = row[f"best_{metric}"]
+    return f"best_{metric} {'null' if value is None else format(value, '.4f')}"
+
+
+def _figure(weights: Weights, metric: str) -> str:
+    value = weights.report[metric]
+    return f"{metric} {'null' if value is None else format(value, '.4f')}"
+
+
+def _without_weights(trial: int, rows: list[Row], finder: Finder) -> InputError:
+    others = [str(row["trial"]) for row in rows if _can_be_found(finder, row)]
     listed = ", ".join(others if len(others) <= LISTED else [*others[:LISTED], "…"])
-    raise InputError(
+    return InputError(
         f"--trial must have {WEIGHTS}; these trials do: {listed or 'none'}. Given: {trial}"
     )
+
+
+def _can_be_found(finder: Finder, row: Row) -> bool:
+    try:
+        return finder.of(row) is not None
+    except InputError:  # damaged
+        return False
 
 
 def card(choice: Choice) -> dict[str, Any]:
     """Return the card of an exported net as JSON: what a person needs to know to use the net."""
     document, row, report = choice.document, choice.row, choice.report
+    tested = report["epoch"] == row["epochs"]  # the test part is evaluated after the last report
     data, asked = document["data"], document["study"]["data"]
     return {
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "signature": _signature(data),
-        "last_val_accuracy": report["val_accuracy"],
-        "last_val_loss": report["val_loss"],
-        "test_accuracy": row["test_accuracy"],
-        "test_loss": row["test_loss"],
+        "val_accuracy": report["val_accuracy"],
+        "val_loss": report["val_loss"],
+        "test_accuracy": row["test_accuracy"] if tested else None,
+        "test_loss": row["test_loss"] if tested else None,
         "measured": "all four figures belong to these weights; null: not measured",
         "data": {n: v for n, v in data.items() if n not in ("source", "mean", "std")},
         "split": {n: v for n, v in asked.items() if n not in ("dataset", "data_dir")},
@@ -226,7 +235,7 @@ def card(choice: Choice) -> dict[str, Any]:
         "epochs": report["epoch"],
         "run": choice.run.name,
         "trial": row["trial"],
-        "parent": row["parent"],
+        "parent": report.get("parent", row["parent"]),
         "status": row["status"],
         "chosen": choice.why,
         "commit": document["commit"],

@@ -6,7 +6,6 @@ TensorFlow.
 
 import math
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,54 +16,51 @@ import tensorflow as tf
 from ffnet.errors import InputError
 from ffnet.export.card import Choice, card, input_name
 from ffnet.export.folder import CARD
+from ffnet.export.measured import measured_again
 from ffnet.nets.net import make_net
 from ffnet.nets.normalization import normalized, per_feature
 from ffnet.run import checkpoints
 from ffnet.run.storage import File, write_json
 from ffnet.serving.rest import SIGNATURE
-from ffnet.spec.net import NetSpec
 
 Array = npt.NDArray[Any]
 
 
 class ServedNet(tf.Module):  # type: ignore[misc]
-    """A trained net that also normalises its inputs and names the classes.
+    """A trained net that also normalises its inputs and names the classes."""
 
-    Attributes:
-        step: number of steps that the weights have been trained.
-    """
+    def __init__(self, choice: Choice) -> None:
+        """Build the net of the chosen trial, with the chosen weights.
 
-    def __init__(self, spec: NetSpec, data: Mapping[str, Any], checkpoint: File) -> None:
-        """Build the net and read its weights.
-
-        Args:
-            spec: the net.
-            data: study.json's description of the data set.
-            checkpoint: the trial's checkpoint.
+        Raises:
+            InputError: the weights are not those of the trial's net.
         """
         super().__init__()
+        spec, data, weights = choice.config.net, choice.document["data"], choice.weights
         self._features, self._classes = math.prod(data["example_shape"]), tuple(data["classes"])
         # Every api gives the same net, but a barebones net's variables have no fixed shape.
         functional = spec.model_copy(update={"api": "functional"})
         self._net = make_net(self._features, len(self._classes), functional)
         # An attribute, so that tf.Module saves these variables.
         self._variables = [*self._net.weights, *self._net.state]
-        saved = checkpoints.load(checkpoint)
         try:
-            saved.assign(self._variables)
+            weights.saved.assign(self._variables)
         except InputError as error:
-            raise checkpoints.damaged(checkpoint, error) from None
-        self.step = saved.step
+            raise checkpoints.damaged(weights.file, error) from None
         floats = np.dtype(data.get("normalized_in", "float32")).type
         each = per_feature(floats(data["mean"]), floats(data["std"]), self._features)
         self._mean, self._scale = each
         name, dtype = input_name(data["dtype"]), data["dtype"]
         self._input = tf.TensorSpec([None, *data["example_shape"]], dtype, name)
 
+    def scores(self, x: tf.Tensor) -> tf.Tensor:
+        """Return the score of each class [N, C] for raw examples [N, …]."""
+        x = normalized(tf.reshape(x, [-1, self._features]), self._mean, self._scale)
+        return self._net.scores(x)
+
     def answer(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return probabilities [N, C] and class names [N] for raw examples [N, …]."""
-        x = normalized(tf.reshape(x, [-1, self._features]), self._mean, self._scale)
-        scores = self._net.scores(x)
+        scores = self.scores(x)
         best = tf.argmax(scores, axis=1)
         return {
             "probabilities": tf.nn.softmax(scores),
@@ -83,18 +79,17 @@ def export(choice: Choice, out: Path) -> dict[str, Any]:
     Each version's folder has its card. OUT has the card of the newest version, too.
 
     Args:
-        choice: the trial.
+        choice: the trial and its weights.
         out: the model's folder; its name is the model's name.
 
     Raises:
-        InputError: the trial has been trained further since it was chosen, or `out` cannot be
-            written.
+        InputError: the net has other figures on the validation part than the table says, or `out`
+            cannot be written.
     """
-    net = ServedNet(choice.config.net, choice.document["data"], choice.checkpoint)
-    if net.step != choice.report["step"]:
-        raise InputError(f"trial {choice.row['trial']} is still training: export it when it ends")
+    net = ServedNet(choice)
+    again = measured_again(choice, net.scores)
     try:
-        return _publish(net, card(choice), out)
+        return _publish(net, card(choice) | {"measured_again": again}, out)
     except OSError as error:
         raise InputError(f"{out} must be a folder that can be written ({error.strerror})") from None
 

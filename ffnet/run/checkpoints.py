@@ -5,7 +5,9 @@ is a row of npy arrays: the number of trained steps, the trial's latest reports 
 trial's variables. The reports are there because the tables may lack some after a kill. Files of
 version 1 have no first line. They are read, too, with every check that needs no checksum.
 
-The trial's checkpoint before the latest is kept, too, until the trial ends.
+Each report's checkpoint replaces the one before. The replaced file gets another name: it stays as
+the trial's best weights if its report was the best so far and the new report is worse; else it
+stays as a spare copy until the trial ends. So the best weights cost no further write.
 """
 
 import io
@@ -13,7 +15,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, Any
@@ -108,15 +110,13 @@ def damaged(checkpoint: File, why: InputError) -> InputError:
 # --- the format ----------------------------------------------------------------------------------
 
 
-def write(
-    file: IO[bytes], step: int, reports: Sequence[dict[str, Any]], variables: Iterable[Any]
-) -> None:
+def write(file: IO[bytes], step: int, reports: Reports, variables: Iterable[Any]) -> None:
     """Write a checkpoint.
 
     Args:
         file: an empty file that is open for writing and can seek.
         step: number of trained steps.
-        reports: the trial's reports so far, with values that JSON can hold.
+        reports: the reports to keep, with values that JSON can hold: see `to_keep`.
         variables: TensorFlow variables in the order of `Trainer.variables`.
     """
     checksum, size = 0, 0
@@ -129,11 +129,16 @@ def write(
     file.write(b"ffnet checkpoint 2, CRC-32 %08x, %020d bytes\n" % (checksum, size))
 
 
-def _arrays(
-    step: int, reports: Sequence[dict[str, Any]], variables: Iterable[Any]
-) -> Iterator[Array]:
+def to_keep(reports: Reports, needed: Reports) -> Reports:
+    """The latest KEPT_REPORTS reports of a trial, and before them the older ones in `needed`."""
+    latest = reports[-KEPT_REPORTS:]
+    have = {id(report) for report in latest}
+    return [*(report for report in needed if id(report) not in have), *latest]
+
+
+def _arrays(step: int, reports: Reports, variables: Iterable[Any]) -> Iterator[Array]:
     yield np.asarray(step)
-    yield np.asarray(json.dumps(reports[-KEPT_REPORTS:]))
+    yield np.asarray(json.dumps(reports))
     for variable in variables:  # a memory view does not copy, but `.numpy()` does
         yield np.asarray(memoryview(variable.read_value()))
 

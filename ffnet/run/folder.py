@@ -169,6 +169,14 @@ class RunFolder:
         """The checkpoint before the last. It stays until the trial ends, as a spare copy."""
         return self._file(f"checkpoints/{trial:05d}-before.npy")
 
+    def checkpoint_best(self, trial: int) -> File:
+        """A trial's checkpoint after its best report by the study's metric.
+
+        It is there only if a later report was worse. Else `checkpoint` has the best weights, and
+        this file is missing or has those of an earlier report that was the best before.
+        """
+        return self._file(f"checkpoints/{trial:05d}-best.npy")
+
     @property
     def errors(self) -> str:
         """The folder of the tracebacks."""

@@ -12,6 +12,7 @@ from ffnet.run import provenance, recorded, rescue, storage, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.ledger import REPORT_COLUMNS, in_progress
 from ffnet.run.sessions import Session, of_metadata
+from ffnet.run.improvement import ended_early
 from ffnet.run.storage import File
 from ffnet.run.tables import Row, Status
 from ffnet.spec.base import Values
@@ -21,7 +22,7 @@ from ffnet.spec.validation import validated
 
 FREE = (
     "resources", "data.data_dir", "budget.wall_seconds", "budget.concurrency", "budget.max_failed",
-    "budget.trial_timeout_seconds",
+    "budget.trial_timeout_seconds", "budget.keep_checkpoints",
 )  # fmt: skip
 """Fields and sections that may differ when a study continues: they do not change results."""
 
@@ -54,11 +55,13 @@ class Past:
         """Whether a trial is trained further.
 
         It is when it has not ended, when the study now has more epochs, or when it failed and
-        failed trials are trained again.
+        failed trials are trained again. A trial that ended as it became no better stays done with
+        more epochs, too: in a longer study it would have ended at the same epoch.
         """
+        more = row["epochs"] < study.budget.epochs and not ended_early(row)
         return (
             not Status(row["status"]).has_ended
-            or (row["status"] == Status.DONE and row["epochs"] < study.budget.epochs)
+            or (row["status"] == Status.DONE and more)
             or (row["status"] == Status.FAILED and self.retry_failed)
         )
 

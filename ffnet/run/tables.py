@@ -27,7 +27,7 @@ class Status(StrEnum):
     """The status of a trial."""
 
     RUNNING = "running"  # it has not ended yet
-    DONE = "done"  # it has trained all its epochs
+    DONE = "done"  # it has trained all its epochs, or ended as it became no better
     PRUNED = "pruned"  # the scheduler ended it early
     DIVERGED = "diverged"  # a loss was NaN or infinite
     FAILED = "failed"  # it raised an error, or its worker was lost too often

@@ -14,8 +14,9 @@ from ffnet.run.hold import Hold
 from ffnet.run.past import Past
 from ffnet.run.rows import Rows
 from ffnet.run.sessions import Session
+from ffnet.run.storage import File
 from ffnet.run.tables import Status
-from ffnet.spec.sections import Tuning
+from ffnet.spec.sections import Budget, Tuning
 
 SHARE = 0.05
 """Share of the process's time that writing the tables may take."""
@@ -25,9 +26,6 @@ MOST_UNWRITTEN = KEPT_REPORTS // 2
 
 FAILING_SECONDS = 60.0
 """A run that cannot be written for so long is given up."""
-
-KEPT_CHECKPOINTS = 5
-"""How many ended trials, the best ones, keep their checkpoints."""
 
 Buffer = bytes | memoryview
 
@@ -46,6 +44,7 @@ class Writer(Rows):
         past: Past | None = None,
         waiting: Collection[int] = (),
         session: Session | None = None,
+        keep: int = Budget().keep_checkpoints,
     ) -> None:
         """Begin with the tables of the past, and write them.
 
@@ -56,6 +55,7 @@ class Writer(Rows):
             past: what earlier processes of the study did. With None, the run is new.
             waiting: the numbers of the past trials that are trained further.
             session: what this process does for the study; None if it trains one net.
+            keep: how many ended trials, the best ones, keep their checkpoints.
 
         Raises:
             InputError: the folder cannot be written.
@@ -74,8 +74,11 @@ class Writer(Rows):
             for number in self.rows
             if number not in waiting and self._folder.checkpoint(number).exists()
         ]
-        self._just_ended: list[int] = []  # trials that still have two checkpoints
-        self._unsaved: dict[int, Buffer] = {}
+        self._keep = keep
+        self._just_ended: list[int] = []  # trials that still have their spare checkpoint
+        # (trial, whether these are its best weights) → the content of its latest checkpoint
+        self._contents: dict[tuple[int, bool], Buffer] = {}
+        self._unsaved: set[tuple[int, bool]] = set()
         self._failing_since: float | None = None
         self._write_again_at = 0.0
         self._unwritten: Counter[int] = Counter()  # reports by trial
@@ -95,20 +98,23 @@ class Writer(Rows):
         return new
 
     def end(self, number: int, status: Status, reason: str | None = None) -> None:
-        """A trial ends. Only the best KEPT_CHECKPOINTS ended trials keep their checkpoints."""
+        """A trial ends. Only the best ended trials keep their checkpoints: see `keep`."""
         super().end(number, status, reason)
         if status != Status.STOPPED:  # a stopped trial may go on later
             self._with_checkpoint.append(number)
             self._just_ended.append(number)
 
-    def checkpoint(self, number: int, content: Buffer) -> None:
+    def checkpoint(self, number: int, content: Buffer, best: bool = False) -> None:
         """Save a trial's checkpoint now. If that fails, the next write of the tables tries again.
 
         Args:
             number: the trial's number.
             content: the whole file.
+            best: whether the trial's report is its best so far.
         """
-        self._unsaved[number] = content
+        for key in ((number, True), (number, False)) if best else ((number, False),):
+            self._contents[key] = content
+            self._unsaved.add(key)
         try:
             self._save_checkpoints()
         except OSError as error:
@@ -212,11 +218,11 @@ class Writer(Rows):
             self.give_up(f"{error.filename or self._folder}: {storage.reason(error)}")
 
     def _save_checkpoints(self) -> None:
-        for number, content in list(self._unsaved.items()):
-            before = self._folder.checkpoint_before(number)
-            with self._folder.checkpoint(number).replacing(keep=before) as file:
-                file.write(content)
-            del self._unsaved[number]
+        for number, best in sorted(self._unsaved):
+            before = None if best else self._folder.checkpoint_before(number)
+            with _checkpoint(self._folder, number, best).replacing(keep=before) as file:
+                file.write(self._contents[number, best])
+            self._unsaved.remove((number, best))
 
     def _write(self, folder: RunFolder) -> None:
         # Reports come first: after a kill between the two writes, no ended trial lacks a report.
@@ -229,8 +235,8 @@ class Writer(Rows):
     def _write_all(self, folder: RunFolder) -> None:
         with folder.study.replacing() as file:
             file.write(self._document)
-        for number, content in self._unsaved.items():
-            with folder.checkpoint(number).replacing() as file:
+        for (number, best), content in self._contents.items():
+            with _checkpoint(folder, number, best).replacing() as file:
                 file.write(content)
         self._write(folder)
 
@@ -243,8 +249,14 @@ class Writer(Rows):
         while self._just_ended:
             self._folder.checkpoint_before(self._just_ended[-1]).delete()
             self._just_ended.pop()
-        best = self.ranked(self.rows[n] for n in self._with_checkpoint)[:KEPT_CHECKPOINTS]
+        best = self.ranked(self.rows[n] for n in self._with_checkpoint)[: self._keep]
         keep = {row["trial"] for row in best}
         for number in set(self._with_checkpoint) - keep:
+            # In this order: after a kill between the two, the next process finds the second file.
+            self._folder.checkpoint_best(number).delete()
             self._folder.checkpoint(number).delete()
         self._with_checkpoint = list(keep)
+
+
+def _checkpoint(folder: RunFolder, number: int, best: bool) -> File:
+    return folder.checkpoint_best(number) if best else folder.checkpoint(number)

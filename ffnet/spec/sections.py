@@ -32,6 +32,24 @@ GIVEN = "given"
 """The value of `dataset` in a study whose data were passed as Python objects."""
 
 
+Patience = Annotated[
+    float | None,
+    Field(
+        gt=0,
+        description="epochs without a better value of the metric after which training ends, "
+        "above 0 [it always goes on to the last epoch]",
+    ),
+]
+MinDelta = Annotated[
+    float,
+    Field(
+        ge=0,
+        description="only with patience_epochs: a value counts as better only if it is better by "
+        "more than this, 0 or more",
+    ),
+]
+
+
 class Data(Spec):
     """Which data set is used, where it is, and how it is split."""
 
@@ -103,11 +121,45 @@ class Tuning(Spec):
     perturbation_epochs: float = Field(
         1, gt=0, description="pbt: epochs between two comparisons of the trials, above 0"
     )
+    patience_epochs: Patience = None
+    min_delta: MinDelta = 0.0
 
     @property
     def mode(self) -> Literal["max", "min"]:
         """Whether a higher ("max") or a lower ("min") metric is better."""
         return "max" if self.metric == "val_accuracy" else "min"
+
+    def check_patience(self, epochs: int) -> None:
+        """Refuse a patience that can end no trial, or that ends every trial.
+
+        Args:
+            epochs: epochs of a trial that is not stopped.
+
+        Raises:
+            ValueError: names the rule and the values.
+        """
+        patience, delta = self.patience_epochs, self.min_delta
+        if patience is None:
+            if delta:
+                raise ValueError(
+                    f"min_delta has an effect only with patience_epochs: leave it out, or set "
+                    f"patience_epochs. Given: min_delta {delta:g}, no patience_epochs"
+                )
+            return
+        if patience >= epochs:
+            raise ValueError(
+                f"patience_epochs ends no training unless it is below epochs. Given: "
+                f"patience_epochs {patience:g}, epochs {epochs}; lower it, or leave it out"
+            )
+        if self.metric == "val_accuracy" and delta >= 1:
+            raise ValueError(
+                f"min_delta must be below 1 for val_accuracy, which is a share. Given: {delta:g}"
+            )
+        if self.scheduler == "pbt":
+            raise ValueError(
+                f"pbt lets a trial that is no better continue from the weights of a better trial: "
+                f"leave patience_epochs out. Given: {patience:g}"
+            )
 
 
 class Budget(Spec):
@@ -131,6 +183,9 @@ class Budget(Spec):
         gt=0,
         description="seconds without a report, set-up included, after which a trial fails, above 0 "
         "[no limit]",
+    )
+    keep_checkpoints: Count = Field(
+        5, description="ended trials, the best ones, whose weights are kept, 1 or more"
     )
 
 

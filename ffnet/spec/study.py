@@ -17,7 +17,7 @@ from ffnet.spec import relevance
 from ffnet.spec.base import NEW, RECORDED, Spec, Values, is_recorded
 from ffnet.spec.net import MUTABLE, TUNABLE, Count, NetSpec, Training
 from ffnet.spec.outcomes import OF_LAYERS, Grid, Outcomes, refuse_two_meanings, why_never_drawn
-from ffnet.spec.sections import Budget, Data, Name, Resources, Tuning
+from ffnet.spec.sections import Budget, Data, MinDelta, Name, Patience, Resources, Tuning
 from ffnet.spec.space import SearchSpace, same
 from ffnet.spec.trial import TrialConfig
 from ffnet.spec.validation import explain, unknown_key
@@ -37,6 +37,8 @@ class OneNet(Spec):
         0, ge=0, lt=2**31, description="seed of weights, batches and dropout, 0 or more"
     )
     epochs: Count = Field(1, description="epochs to train, 1 or more")
+    patience_epochs: Patience = None
+    min_delta: MinDelta = 0.0
     evaluate_test: bool = Field(False, description="evaluate the net on the test part at the end")
     data: Data = Data()
     net: NetSpec = NetSpec()
@@ -46,7 +48,13 @@ class OneNet(Spec):
     def _coherent(self) -> Self:
         relevance.check(self, ("data",))
         self.trial_config()
+        self.tuning.check_patience(self.epochs)
         return self
+
+    @property
+    def tuning(self) -> Tuning:
+        """How its reports are compared: by validation accuracy, with its patience."""
+        return Tuning(patience_epochs=self.patience_epochs, min_delta=self.min_delta)
 
     def trial_config(self) -> TrialConfig:
         """The net as trial 0, which is what the training loop needs."""
@@ -86,6 +94,7 @@ class Study(Spec):
         self._check_space(is_recorded(info))
         self._check_search()
         self._check_scheduler()
+        self.tuning.check_patience(self.budget.epochs)
         if not is_recorded(info):
             self._check_samples()
         return self

@@ -54,9 +54,10 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self.interrupted = False
         self.waiting = {row["trial"] for row in past.trials if past.goes_on(row, study)}
         self.ended_before = len(past.trials) - len(self.waiting)
-        self.writer = Writer(hold, study.tuning, past, self.waiting, session)
         self._session = session or Session.beginning({}, None, study.resources.cpus)
         self._since: dict[int, float] = {}  # trial → when it began or reported, by `monotonic`
+        keep = study.budget.keep_checkpoints
+        self.writer = Writer(hold, study.tuning, past, self.waiting, session, keep)
         self._study, self._losses = study, losses
 
     def on_trial_start(self, trial: Any, **_: Any) -> None:

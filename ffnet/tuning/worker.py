@@ -20,6 +20,7 @@ from ffnet.errors import InputError, StorageError, one_line
 from ffnet.ray_cluster.private_ray import restore_umask
 from ffnet.run import storage
 from ffnet.run.folder import RunFolder
+from ffnet.run.improvement import Improvement
 from ffnet.run.rows import place
 from ffnet.run.storage import File
 from ffnet.run.tables import Status
@@ -62,7 +63,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         """
         restore_umask()
         self._data, self._resources, self._folder = data, study.resources, folder
-        self._shares = study.tuning.scheduler == "pbt"
+        self._tuning = study.tuning
         self._device_data: DeviceData | None = None
         self._trainers: OrderedDict[Hashable, Trainer] = OrderedDict()
         self._pulse = Pulse()
@@ -73,6 +74,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self._config = TrialConfig.model_validate(new_config["trial"])
         self._reports: Iterator[Report] | None = None
         self._earlier: list[Result] = []
+        self._improvement = Improvement(self._tuning)
+        self._best_is_last = False  # whether the last checkpoint has the trial's best weights
         self._unwritable: StorageError | None = None
         self._note: str | None = None  # a text that is added to the reason in the trial's row
         self._idle_since = time.perf_counter()
@@ -120,11 +123,17 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         """Continue from where the trial was paused, or from another trial's checkpoint (PBT)."""
         if isinstance(checkpoint, str):
             try:
-                with self._checkpoint.replacing() as file:
+                keep = self._best if self._must_keep_last() else None
+                with self._checkpoint.replacing(keep=keep) as file:
                     file.write((Path(checkpoint) / CHECKPOINT).read_bytes())
             except OSError as error:
                 self._unwritable = storage.named(error, self._checkpoint)
         self._reports = None
+
+    @property
+    def _shares(self) -> bool:
+        """Whether trials take over weights of other trials."""
+        return self._tuning.scheduler == "pbt"
 
     @property
     def _checkpoint(self) -> File:
@@ -133,6 +142,10 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     @property
     def _before(self) -> File:
         return self._folder.checkpoint_before(self._config.number)
+
+    @property
+    def _best(self) -> File:
+        return self._folder.checkpoint_best(self._config.number)
 
     def _step(self) -> Result:
         if self._unwritable:
@@ -149,15 +162,11 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
                 return row | self._again()
         with self._pulse.beating(self._folder, self._config.number, self._epochs_now):
             report = next(self._reports, None)
-        if report is None:  # with PBT, the trial took over weights that were trained to the end
-            row |= self._earlier[-1] | {"status": Status.RUNNING, "done": True}
-        else:
-            row |= self._reported(report)
-            saving = time.perf_counter()
-            if not report.diverged:
-                self._save(report.step)
-            waited += time.perf_counter() - saving
-        row |= {"trial": self._config.number, "report_seconds": waited}
+        row |= self._taken_over() if report is None else self._reported(report)
+        saving = time.perf_counter()
+        if row["status"] != Status.DIVERGED:
+            self._save(row["step"])
+        row["report_seconds"] = waited + time.perf_counter() - saving
         self._idle_since = time.perf_counter()
         return row
 
@@ -178,17 +187,32 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         """
         *earlier, last = self._own()
         self._idle_since = time.perf_counter()
-        done = last["epoch"] >= self._config.epochs
-        return last | {"status": Status.RUNNING, "done": done, "earlier": earlier, "again": True}
+        return last | self._outlook() | {"earlier": earlier, "again": True}
+
+    def _taken_over(self) -> Result:
+        """The last report of weights that another trial had trained to the end (PBT)."""
+        return self._noted(self._earlier[-1] | {"trial": self._config.number} | self._place())
 
     def _reported(self, report: "Report") -> Result:
         """A report for the recorder. It is also kept for the trial's checkpoints."""
-        now = {"trial": self._config.number, **report.measured(), **self._place()}
-        self._earlier.append(now)
+        now = self._noted({"trial": self._config.number, **report.measured(), **self._place()})
         if report.diverged:
             reason = f"loss {report.train_loss:g} after step {report.step}"
             return now | {"status": Status.DIVERGED, "reason": reason, "done": True}
-        return now | {"status": Status.RUNNING, "done": report.epoch >= self._config.epochs}
+        return now
+
+    def _noted(self, report: Result) -> Result:
+        self._earlier.append(report)
+        self._improvement.add(report)
+        return report | self._outlook()
+
+    def _outlook(self) -> Result:
+        """Whether the trial ends with its last report. With its last epoch it needs no reason."""
+        if self._earlier[-1]["epoch"] >= self._config.epochs:
+            return {"status": Status.RUNNING, "done": True}
+        if reason := self._improvement.ended:
+            return {"status": Status.DONE, "reason": reason, "done": True}
+        return {"status": Status.RUNNING, "done": False}
 
     def _place(self) -> Result:
         return place(ray.get_runtime_context().get_node_id()[:8])
@@ -211,21 +235,66 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         """Restore the trial's last state. Returns the number of steps trained until then."""
         from ffnet.run import checkpoints
 
-        for file in (self._checkpoint, self._before):
-            try:
-                if not file.exists():
+        try:
+            for file in self._checkpoints():
+                try:
+                    saved = checkpoints.load(file)
+                    saved.assign(trainer.variables)
+                except InputError as error:  # damaged: try the next one
+                    self._note = one_line(str(error), 500)
                     continue
-                saved = checkpoints.load(file)
-                saved.assign(trainer.variables)
-            except OSError as error:
-                raise storage.named(error, file) from error
-            except InputError as error:  # damaged: try the checkpoint before it
-                self._note = one_line(str(error), 500)
-                continue
-            self._earlier = saved.reports
-            return saved.step
-        self._earlier = []
+                if file != self._checkpoint:
+                    self._put_back(file)
+                self._know(saved.reports)
+                return saved.step
+        except OSError as error:
+            raise storage.named(error, error.filename or self._checkpoint) from error
+        self._know([])
         return 0
+
+    def _checkpoints(self) -> Iterator[File]:
+        """The trial's checkpoints that exist: the last one, and then the others, newest first."""
+        if self._checkpoint.exists():
+            yield self._checkpoint
+        stamps = {file: file.stamp() for file in (self._before, self._best)}
+        newest_first = sorted(stamps, key=lambda file: stamps[file], reverse=True)
+        yield from (file for file in newest_first if any(stamps[file]))
+
+    def _put_back(self, file: File) -> None:
+        """Replace a missing or damaged checkpoint, so that it never becomes the best weights."""
+        with file.open() as opened:
+            content = opened.read()
+        with self._checkpoint.replacing() as opened:
+            opened.write(content)
+
+    def _know(self, reports: list[Result]) -> None:
+        """Take the reports of the checkpoint from which the trial continues.
+
+        With PBT, the checkpoint may lack the report of the trial's best weights.
+        """
+        best = self._last_report(self._best) if self._shares else []
+        self._earlier = [*(report for report in best if report not in reports), *reports]
+        self._improvement = Improvement(self._tuning, self._own())
+        self._best_is_last = bool(reports) and self._improvement.best is self._earlier[-1]
+
+    def _must_keep_last(self) -> bool:
+        """Whether the checkpoint has the trial's best weights, before another trial's replaces it.
+
+        Only PBT asks this. No report of the trial may be in this worker's memory.
+        """
+        last, best = self._last_report(self._checkpoint), self._last_report(self._best)
+        found = Improvement(self._tuning, [*best, *last])
+        return bool(last) and found.best is last[0]
+
+    def _last_report(self, file: File) -> list[Result]:
+        """The last report in a checkpoint of this trial; empty if there is none of this trial."""
+        from ffnet.run import checkpoints
+
+        try:
+            reports = checkpoints.load(file).reports if file.exists() else []
+        except InputError:  # damaged
+            return []
+        return [report for report in reports[-1:] if report.get("trial") == self._config.number]
 
     def _trainer(self) -> "Trainer":
         """The trainer for this trial's structure of net. A worker compiles a structure once."""
@@ -252,7 +321,14 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
                 held -= self._trainers.pop(key).held_bytes()
 
     def _save(self, step: int) -> None:
+        """Save the trial after its last report. The replaced checkpoint stays as the best weights
+        if a worse report follows, else as a spare copy.
+        """
         from ffnet.run import checkpoints
 
-        with self._checkpoint.replacing(keep=self._before) as file:
-            checkpoints.write(file, step, self._earlier, self._trainer().variables)
+        better = self._improvement.best is self._earlier[-1]
+        keep = self._best if self._best_is_last and not better else self._before
+        reports = checkpoints.to_keep(self._earlier, self._improvement.needed())
+        with self._checkpoint.replacing(keep=keep) as file:
+            checkpoints.write(file, step, reports, self._trainer().variables)
+        self._best_is_last = better
