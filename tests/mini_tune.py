@@ -16,6 +16,7 @@ from ray.tune.search import Searcher
 from ffnet.run import past as pasts
 from ffnet.run import storage
 from ffnet.run.folder import RunFolder
+from ffnet.run.improvement import Improvement
 from ffnet.run.past import Past
 from ffnet.run.tables import Row
 from ffnet.spec.study import Study
@@ -168,7 +169,8 @@ class MiniTune:
         own = [r for r in trial.own if r["trial"] == trial.number]
         if first and own and own[-1] is trial.own[-1]:
             *earlier, last = own
-            self._result(trial, last | {"earlier": earlier, "again": True, "status": "running"})
+            again = last | {"earlier": earlier, "again": True}
+            self._result(trial, again | self._outlook(trial))
         elif end[0] == "lose" and epoch + self.every >= end[1] and end[2]:
             self.ends[trial.number] = (*end[:2], end[2] - 1)
             if self.random.random() < 0.5:  # the report was saved before the worker was lost
@@ -186,7 +188,15 @@ class MiniTune:
             self._result(trial, trial.own[-1] | {"trial": trial.number, "status": "running"})
         else:
             report = self._train(trial, min(epoch + self.every, self.study.budget.epochs))
-            self._result(trial, report | {"status": "running"})
+            self._result(trial, report | self._outlook(trial))
+
+    def _outlook(self, trial: FakeTrial) -> Row:
+        """The status after the trial's last report: see `TrialWorker._outlook`."""
+        own = [report for report in self._reports(trial) if report["trial"] == trial.number]
+        reason = Improvement(self.study.tuning, own).ended
+        if reason is None or own[-1]["epoch"] >= self.study.budget.epochs:
+            return {"status": "running"}
+        return {"status": "done", "reason": reason}
 
     def _reports(self, trial: FakeTrial) -> list[Row]:
         return self.checkpoints.get(trial.number, [])
@@ -210,7 +220,7 @@ class MiniTune:
         }  # fmt: skip
 
     def _result(self, trial: FakeTrial, result: Row, done: bool = False) -> None:
-        done = done or result["epoch"] >= self.study.budget.epochs
+        done = done or result["status"] == "done" or result["epoch"] >= self.study.budget.epochs
         decision = (
             TrialScheduler.STOP if done else self.scheduler.on_trial_result(self, trial, result)
         )

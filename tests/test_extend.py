@@ -100,6 +100,21 @@ def test_more_epochs_train_the_survivors_on_to_where_the_longer_study_would_have
         assert rows[0]["train_seconds"] == 14  # no second is counted twice
 
 
+def test_trials_that_were_no_better_stay_done_when_the_study_gets_more_epochs(
+    digits: DataSet, tmp_path: Path
+) -> None:
+    tuning = {"scheduler": "none", "patience_epochs": 2}
+    short, long = study(12, 9, tuning=tuning), study(12, 14, tuning=tuning)
+    first, checkpoints = begun(short, digits, tmp_path / "run")
+    early = {n for n, row in first.recorder.writer.rows.items() if row["reason"]}
+    assert 0 < len(early) < 12
+    before = past.read(RunFolder.at(tmp_path / "run"), long, digits)
+    assert not early & {config.number for config in before.unfinished(long)}
+    rows = MiniTune(long, RunFolder.at(tmp_path / "run"), checkpoints, before).run()
+    whole = MiniTune(long, RunFolder.at(tmp_path / "whole"), {}).run()
+    assert figures(rows) == figures(whole)
+
+
 @pytest.mark.parametrize(
     ("before", "now", "words"),
     [

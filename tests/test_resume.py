@@ -22,6 +22,7 @@ from ffnet.spec.validation import validated
 from ffnet.tuning.losses import Losses
 from ffnet.tuning.recorder import Recorder
 from ffnet.tuning.search import StudySearch, sample
+from test_same_net import assert_the_same_net
 
 EPOCHS, TRIALS = 60, 5
 
@@ -54,7 +55,7 @@ def curves(out: Path) -> dict[tuple[int, float], tuple[float, float, float]]:
     "sign", [pytest.param(signal.SIGUSR1, marks=pytest.mark.slow), signal.SIGKILL]
 )
 def test_a_study_goes_on_to_the_tables_of_one_without_a_break(
-    sign: signal.Signals, study_file: Path, whole: Path, tune: Job, tmp_path: Path
+    sign: signal.Signals, study_file: Path, whole: Path, tune: Job, call: Job, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     driver = subprocess.Popen(
@@ -92,6 +93,7 @@ def test_a_study_goes_on_to_the_tables_of_one_without_a_break(
         first = min(r["epoch"] for r in own if r["worker"] != begun["worker"])
         assert first > begun["epochs"]
     assert len(json.loads((out / "study.json").read_text())["resumed"]) == 1
+    assert_the_same_net(out, call, tmp_path / "model")
 
 
 def _half_way(begun: list[Row]) -> bool:

@@ -95,6 +95,22 @@ def test_every_trial_ends_and_as_it_should_whatever_happens_to_the_others(
             assert row.get("train_seconds", 0.0) == len(own)
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median", "none"])
+def test_no_trial_waits_for_those_that_end_as_they_are_no_better(
+    scheduler: str, seed: int, tmp_path: Path
+) -> None:
+    of, happens = study(scheduler, patience_epochs=2), ends(seed, 14) if seed else {}
+    tune = MiniTune(of, RunFolder.at(tmp_path), {}, slots=1 + seed, ends=happens, seed=seed)
+    rows = tune.run()
+    assert sorted(rows) == list(range(14))
+    early = [row for row in rows.values() if row["reason"] == "no better for 2 epochs"]
+    assert early
+    for row in early:
+        assert row["status"] == "done"
+        assert row["epochs"] == row["best_val_accuracy_epoch"] + 2 < 9
+
+
 @pytest.mark.parametrize("slots", [1, 3])
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_a_study_killed_at_any_moment_goes_on_to_its_end(

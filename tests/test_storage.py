@@ -17,6 +17,7 @@ from ffnet.errors import InputError
 from ffnet.run import storage, tables
 from ffnet.run.folder import RunFolder
 from s3_server import SECRET, Server, s3_server
+from test_same_net import assert_the_same_net
 
 SAME = ("trial", "status", "hidden_sizes", "learning_rate", "seed", "best_val_accuracy", "epochs")
 EPOCHS = 30
@@ -77,7 +78,15 @@ def test_a_study_in_a_bucket_has_the_table_of_one_in_a_folder(
     assert job("table", remote, *flags).stdout == job("table", local, *flags).stdout
     names = {"study.json", "trials.parquet", "epochs.parquet", "checkpoints", "ray.log"}
     assert set(storage.names(remote)) == names
-    assert len(storage.names(storage.below(remote, "checkpoints"))) == 4
+    kept = storage.names(storage.below(remote, "checkpoints"))
+    assert len([name for name in kept if not name.endswith("-best.npy")]) == 4
+
+
+@pytest.mark.slow
+def test_a_net_of_a_run_in_a_bucket_is_the_first_of_the_table(
+    remote: str, call: Job, tmp_path: Path
+) -> None:
+    assert_the_same_net(remote, call, tmp_path / "model")
 
 
 @pytest.mark.slow

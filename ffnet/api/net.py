@@ -1,6 +1,7 @@
 """A trained net that predicts from raw examples, in this process. Imports TensorFlow."""
 
 import re
+import warnings
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ class Net:
 
     Attributes:
         trial: number of the trial that trained the net.
+        epoch: epochs after which it had these weights: the trial's best epoch.
         classes: names of the C classes, in the order of the probabilities.
         example_shape: shape of a raw example, such as (28, 28) or (13,).
     """
@@ -30,7 +32,10 @@ class Net:
         """Read the weights: see `Run.load`."""
         choice = choose(run, None if trial is None else str(trial))
         data = choice.document["data"]
+        if choice.note:
+            warnings.warn(choice.note, stacklevel=3)
         self.trial = int(choice.row["trial"])
+        self.epoch = float(choice.report["epoch"])
         self.classes = tuple(data["classes"])
         self.example_shape = tuple(data["example_shape"])
         self._dtype = np.dtype(data["dtype"])

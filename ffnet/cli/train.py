@@ -116,6 +116,8 @@ def _train(
             reports = _reports(trainer, config, lesson=not flags.file)
             for report in one_net.trained(rows, one, trainer, reports):
                 _print_report(report)
+            if reason := rows.rows[config.number]["reason"]:
+                print(f"the training ended: {reason}")
             print(f"validation accuracy {report.validation.accuracy:.4f}", end=" ")
             print(f"after {report.epoch:g} epochs in {time.monotonic() - begun:.1f} s")
             if one.evaluate_test:

@@ -46,6 +46,7 @@ NEEDED = {
 }  # fmt: skip
 """Fields of every report. Losses and accuracy are missing when the trial diverged."""
 MOST_STEPS = 2**40
+MOST_FRONT = 2**20  # bytes; the reports take less
 
 
 @dataclass(frozen=True)
@@ -159,20 +160,38 @@ def parse(content: bytes) -> Saved:
     rest, checked = memoryview(content), False
     if not content.startswith(NPY):
         rest, checked = _payload(rest), True
-    arrays = []
+    step, reports, rest = _front(rest)
+    variables = []
     while rest:
         array, rest = _array(rest)
-        arrays.append(array)
-    if len(arrays) < 2:
-        raise InputError("it ends too early")
-    step, reports, *variables = arrays
-    if step.shape or step.dtype.kind != "i" or not 0 < int(step) < MOST_STEPS:
-        raise InputError("it does not begin with the number of trained steps")
-    if reports.shape or reports.dtype.kind != "U":
-        raise InputError("it has no reports")
+        variables.append(array)
     if not all(array.dtype.kind == "f" for array in variables):
         raise InputError("a variable holds something other than numbers")
-    return Saved(int(step), _reports(str(reports)), variables, checked)
+    return Saved(step, reports, variables, checked)
+
+
+def peek(checkpoint: File) -> Reports:
+    """The reports in a checkpoint. Only its front is read, so the checksum is not compared.
+
+    Raises:
+        InputError: the front is damaged.
+        OSError: the file cannot be read.
+    """
+    with checkpoint.open() as file:
+        content = file.read(MOST_FRONT)
+    first = 0 if content.startswith(NPY) else LINE_BYTES
+    return _front(memoryview(content)[first:])[1]
+
+
+def _front(content: memoryview) -> tuple[int, Reports, memoryview]:
+    """The number of trained steps, the reports, and the bytes after them."""
+    step, rest = _array(content)
+    if step.shape or step.dtype.kind != "i" or not 0 < int(step) < MOST_STEPS:
+        raise InputError("it does not begin with the number of trained steps")
+    reports, rest = _array(rest)
+    if reports.shape or reports.dtype.kind != "U":
+        raise InputError("it has no reports")
+    return int(step), _reports(str(reports)), rest
 
 
 def _payload(content: memoryview) -> memoryview:

@@ -291,7 +291,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         from ffnet.run import checkpoints
 
         try:
-            reports = checkpoints.load(file).reports if file.exists() else []
+            reports = checkpoints.peek(file) if file.exists() else []
         except InputError:  # damaged
             return []
         return [report for report in reports[-1:] if report.get("trial") == self._config.number]
