@@ -10,9 +10,9 @@ from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError
 from ffnet.run import provenance, recorded, rescue, storage, tables
 from ffnet.run.folder import RunFolder
+from ffnet.run.improvement import ended_early
 from ffnet.run.ledger import REPORT_COLUMNS, in_progress
 from ffnet.run.sessions import Session, of_metadata
-from ffnet.run.improvement import ended_early
 from ffnet.run.storage import File
 from ffnet.run.tables import Row, Status
 from ffnet.spec.base import Values
