@@ -133,8 +133,7 @@ def write(file: IO[bytes], step: int, reports: Reports, variables: Iterable[Any]
 def to_keep(reports: Reports, needed: Reports) -> Reports:
     """The latest KEPT_REPORTS reports of a trial, and before them the older ones in `needed`."""
     latest = reports[-KEPT_REPORTS:]
-    have = {id(report) for report in latest}
-    return [*(report for report in needed if id(report) not in have), *latest]
+    return [*(one for one in needed if not any(one is other for other in latest)), *latest]
 
 
 def _arrays(step: int, reports: Reports, variables: Iterable[Any]) -> Iterator[Array]:
