@@ -190,6 +190,41 @@ def test_common_configurations_are_paired_at_their_last_common_epoch(tmp_path: P
     assert verdict.pairs_line().endswith(": 3, with equal accuracies")
 
 
+def test_a_fixed_field_may_differ_in_common_configurations_and_a_searched_one_may_not(
+    tmp_path: Path,
+) -> None:
+    whole = run(tmp_path / "whole", [0.9, 0.8])
+    twin = run(tmp_path / "twin", [0.7, 0.6], study={"training": {"batch_size": 7}})
+    rows = [row | {"batch_size": 7} for row in tables.read(twin.trials)]
+    tables.write(twin.trials, rows, tables.TRIALS)
+    (verdict,) = compare([whole, twin]).verdicts
+    assert verdict.pairs
+    assert verdict.pairs.difference.mean == pytest.approx(0.2)
+    tables.write(twin.trials, [r | {"learning_rate": 0.5} for r in rows], tables.TRIALS)
+    (verdict,) = compare([whole, twin]).verdicts
+    assert verdict.pairs is None
+
+
+def test_the_table_has_a_line_for_each_figure(tmp_path: Path, call: Job) -> None:
+    run(tmp_path / "a", [0.9, 0.95], slots=2)
+    run(tmp_path / "b", [0.8], seed=2)
+    lines = call("compare", tmp_path / "a", tmp_path / "b", "--accuracy", "0.9").stdout.splitlines()
+    assert [line.rstrip() for line in lines[:12]] == [
+        "                     a                 b",
+        "-------------------  ----------------  ----------------",
+        "best val_accuracy    0.9500            0.8000",
+        "95 % interval        0.9149 to 0.9689  0.7482 to 0.8434",
+        "best trial           1                 0",
+        "trials               2 done            1 done",
+        "epochs               4.0               2.0",
+        "wall seconds         100.0",
+        "core-seconds         400.0",
+        "seconds to 0.9       2.0               never",
+        "core-seconds to 0.9  8.0               never",
+        "",
+    ]
+
+
 # --- refusals and strange runs ------------------------------------------------------------------
 
 
@@ -267,16 +302,17 @@ def test_markdown_has_a_table_and_a_list_and_names_are_shown_as_they_are(
         run(tmp_path / name, drawn(n), seed=n + 1, slots=2)
     paths = [tmp_path / name for name in names]
     lines = call("compare", *paths, "--format", "markdown").stdout.splitlines()
-    assert lines[0].startswith("| run")
-    assert "| &lt;script&gt;alert(1)\\| " in lines[2]
-    assert lines[4] == ""
-    assert all(line.startswith("- ") for line in lines[5:])
+    assert "| &lt;script&gt;alert(1)\\| " in lines[0]
+    assert lines[2].startswith("| best val_accuracy ")
+    end = lines.index("")
+    assert {line.replace("\\|", "").count("|") for line in lines[:end]} == {4}
+    assert all(line.startswith("- ") for line in lines[end + 1 :])
     assert "<script>" not in "\n".join(lines)
     plain = call("compare", *paths, "--accuracy", "0.9").stdout
     assert "<script>alert(1)| and ünï'\"码 cannot be told apart" in plain.replace(
         f"{names[1]} and {names[0]}", f"{names[0]} and {names[1]}"
     )
-    assert "s to 0.9" in plain
+    assert "core-seconds to 0.9 " in plain
 
 
 def test_runs_of_the_same_name_are_called_by_their_places(tmp_path: Path) -> None:

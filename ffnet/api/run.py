@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ffnet.run import ranking, recorded, tables
+from ffnet.run import ledger, ranking, recorded, tables
 from ffnet.run.folder import RunFolder
+from ffnet.run.ledger import Ledger
 from ffnet.run.tables import Row
 from ffnet.spec.study import OneNet, Study
 from ffnet.spec.validation import validated
@@ -89,6 +90,18 @@ class Run:
         study = recorded.read_study_json(self._folder)["study"]
         tuning = ranking.tuning_of(study, str(self._folder.study))
         return ranking.best(tables.read(self._folder.trials), tuning)
+
+    def ledger(self) -> Ledger:
+        """Where the study's core-seconds went, as the line below `ffnet table` says it.
+
+        Raises:
+            InputError: a table cannot be read, or has a value that is not possible.
+
+        Example:
+            >>> run.ledger().share("train")
+            0.91
+        """
+        return ledger.read(self._folder)
 
     def report(self, out: str | Path | None = None, figures: str | Path | None = None) -> Path:
         """Write the page of the run: one HTML file, which needs no network.

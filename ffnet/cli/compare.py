@@ -11,10 +11,13 @@ apart". The best of many trials is a little too good on the part that chose it: 
 measures it again.
 
 Seconds and core-seconds to an accuracy count from the beginning of the study, Ray's start included.
+Common configurations are trials with the same seed and the same values of all searched fields;
+fixed fields may differ. They are compared at the last epoch that both have reported.
 
 Exit status: 0; 2 for bad input, for example if the runs do not have the same validation part.
 """
 
+import textwrap
 from collections.abc import Iterator, Sequence
 
 from ffnet.cli import command
@@ -44,13 +47,14 @@ def main(argv: list[str]) -> int:
     flags = parser.parse_args(argv)
     levels = None if flags.accuracy is None else _levels(flags.accuracy)
     found = compare([RunFolder.existing(run) for run in flags.runs], levels)
-    rows = [_row(run) for run in found.runs]
+    rows, names = figures(found), ["", *(run.name for run in found.runs)]
     if flags.format == "markdown":
-        print(render(rows, list(rows[0]), "markdown"), end="\n\n")
+        print(render(rows, names, "markdown"), end="\n\n")
         print("\n".join(f"- {escaped(line)}" for line in sentences(found)))
         return 0
-    print(terminal.wrapped(rows, list(rows[0]), terminal.width()), end="\n\n")
-    print("\n".join(sentences(found)))
+    most = terminal.width()
+    print(terminal.wrapped(rows, names, most), end="\n\n")
+    print("\n".join(textwrap.fill(line, most or 10_000) for line in sentences(found)))
     return 0
 
 
@@ -69,23 +73,34 @@ def sentences(found: Comparison) -> Iterator[str]:
     yield f"accuracies are those on the {found.examples:,} validation examples"
 
 
-def _row(run: Compared) -> Row:
-    row: Row = {
-        "run": run.name,
-        "best_val_accuracy": run.accuracy,
-        "95 % interval": "" if run.low is None else f"{run.low:.4f}–{run.high:.4f}",
-        "trial": run.trial,
-        "trials": run.counts,
-        "epochs": run.epochs,
-        "wall_seconds": run.wall_seconds,
-        "core_seconds": run.core_seconds,
-    }
-    for level, reached in run.reached.items():
-        seconds, cores = reached or (None, None)
-        row[f"s to {level:g}"], row[f"core-s to {level:g}"] = seconds, cores
-        if reached is None:
-            row[f"s to {level:g}"] = "never"
-    return row
+def figures(found: Comparison) -> list[Row]:
+    """The figures of a comparison: a row for each figure, with a text for each run.
+
+    The name of the figure is under the key "".
+    """
+    rows: list[Row] = [
+        {"": "best val_accuracy"} | {run.name: _text(run.accuracy, 4) for run in found.runs},
+        {"": "95 % interval"} | {run.name: _interval(run) for run in found.runs},
+        {"": "best trial"} | {run.name: _text(run.trial) for run in found.runs},
+        {"": "trials"} | {run.name: run.counts for run in found.runs},
+        {"": "epochs"} | {run.name: _text(run.epochs, 1) for run in found.runs},
+        {"": "wall seconds"} | {run.name: _text(run.wall_seconds, 1) for run in found.runs},
+        {"": "core-seconds"} | {run.name: _text(run.core_seconds, 1) for run in found.runs},
+    ]
+    for level in found.levels:
+        reached = {run.name: run.reached[level] for run in found.runs}
+        for figure, at in (("seconds", 0), ("core-seconds", 1)):
+            texts = {n: _text(v[at], 1) if v else "never" for n, v in reached.items()}
+            rows.append({"": f"{figure} to {level:g}"} | texts)
+    return rows
+
+
+def _text(value: float | None, digits: int = 0) -> str:
+    return "" if value is None else f"{value:,.{digits}f}"
+
+
+def _interval(run: Compared) -> str:
+    return "" if run.low is None else f"{run.low:.4f} to {run.high:.4f}"
 
 
 def _levels(text: str) -> Sequence[float]:

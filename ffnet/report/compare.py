@@ -79,11 +79,13 @@ class Comparison:
         verdicts: the run with the best net against each of the others. Empty if fewer than two runs
             have a figure.
         examples: number of examples in the validation part.
+        levels: the accuracies of `Compared.reached`.
     """
 
     runs: Sequence[Compared]
     verdicts: Sequence[Verdict]
     examples: int
+    levels: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,7 @@ def compare(folders: Sequence[RunFolder], levels: Sequence[float] | None = None)
         [_compared(run, bests[run.name], examples, levels) for run in runs],
         [_verdict(first, run, accuracies, examples, len(others)) for run in others if first],
         examples,
+        levels,
     )
 
 
@@ -277,11 +280,12 @@ def _verdict(
 
 
 def _pairs(first: _Run, second: _Run) -> Pairs | None:
-    theirs = {_configuration(row): row["trial"] for row in second.rows}
+    searched = {*_searched(first), *_searched(second)}
+    theirs = {_configuration(row, searched): row["trial"] for row in second.rows}
     same = [
         (row["trial"], theirs[key])
         for row in first.rows
-        if row["parent"] is None and (key := _configuration(row)) in theirs
+        if row["parent"] is None and (key := _configuration(row, searched)) in theirs
     ]
     ours, others = _curves(first.reports), _curves(second.reports)
     differences = []
@@ -298,9 +302,14 @@ def _pairs(first: _Run, second: _Run) -> Pairs | None:
     )
 
 
-def _configuration(row: Row) -> tuple[Any, ...]:
-    """A trial's hyper-parameters and seed. They decide its weights, apart from the epochs."""
-    values = (row[name] for name in (*tables.HYPERPARAMETERS, "seed", "parent"))
+def _searched(run: _Run) -> Iterable[str]:
+    """The names of the searched fields; of one net, all hyper-parameters."""
+    return run.document["study"].get("space") or tables.HYPERPARAMETERS
+
+
+def _configuration(row: Row, searched: Iterable[str]) -> tuple[Any, ...]:
+    """What must be the same in two trials: the seed, and the values of these fields."""
+    values = (row[name] for name in ("seed", "parent", *sorted(searched)))
     return tuple(tuple(value) if isinstance(value, list) else value for value in values)
 
 

@@ -56,7 +56,10 @@ def render(rows: Sequence[Row], columns: Sequence[str], style: str) -> str:
         return text.getvalue().rstrip("\n")
     made = columns_of(rows, columns)
     if style == "markdown":
-        made = [replace(column, cells=[*map(escaped, column.cells)]) for column in made]
+        made = [
+            replace(column, head=escaped(column.head), cells=[*map(escaped, column.cells)])
+            for column in made
+        ]
     return side_by_side(made, markdown=style == "markdown")
 
 

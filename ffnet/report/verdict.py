@@ -10,7 +10,7 @@ CHANCE = 1 - intervals.CONFIDENCE
 
 @dataclass(frozen=True)
 class Pairs:
-    """The trials with the same hyper-parameters and seed in two runs.
+    """The trials with the same seed and the same values of all searched fields in two runs.
 
     Attributes:
         difference: validation accuracy in the first run minus that in the second run, each at the
