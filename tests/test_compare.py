@@ -3,6 +3,8 @@
 import json
 import math
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -329,3 +331,15 @@ def test_a_run_that_does_not_know_its_validation_part_is_refused(tmp_path: Path)
         path.write_text(json.dumps(document))
     with pytest.raises(InputError, match="must say how many validation examples"):
         compare(runs)
+
+
+def test_comparing_imports_neither_ray_nor_tensorflow(tmp_path: Path) -> None:
+    runs = [run(tmp_path / name, [0.9]).place for name in "ab"]
+    code = f"""
+import sys
+from ffnet.cli.compare import main
+assert main({runs!r}) == 0
+print("IMPORTED", sorted({{"ray", "tensorflow"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("IMPORTED []\n")

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+import ffnet
 from conftest import (
     ROOT,
     Job,
@@ -107,6 +108,24 @@ def test_rows_agree_with_their_reports(digits: tuple[Path, str]) -> None:
         assert row["seed"] >= 0
         assert row["node"]
         assert row["worker_memory"] > 1e8
+
+
+def test_every_core_second_of_the_study_is_accounted_for(digits: tuple[Path, str]) -> None:
+    out, printed = digits
+    found = ffnet.Run(out).ledger()
+    assert found.note is None
+    assert found.cores == len(os.sched_getaffinity(0))
+    assert sum(v or 0 for v in found.parts.values()) == pytest.approx(found.total)
+    assert found.total == pytest.approx((found.wall_seconds or 0) * (found.cores or 0))
+    rows = rows_of(out)
+    trained = max(row["ended_at"] for row in rows) - min(row["started_at"] for row in rows)
+    assert (found.wall_seconds or 0) > trained.total_seconds()
+    assert found.parts["train"] == pytest.approx(sum(row["train_seconds"] for row in rows))
+    assert found.parts["set-up"] == pytest.approx(sum(row["setup_seconds"] for row in rows))
+    assert (found.parts["lost"], found.parts["in progress"]) == (0, 0)
+    assert (found.parts["start-up"] or 0) > 0
+    assert (found.parts["idle"] or 0) > 0
+    assert found.line() in printed.splitlines()
 
 
 def test_workers_are_reused(digits: tuple[Path, str]) -> None:
