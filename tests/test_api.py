@@ -107,7 +107,7 @@ def test_pixels_are_whole_numbers_and_predictions_are_the_digits(tmp_path: Path)
     assert (net.predict(test.x.astype(float)) == test.y).mean() > 0.7
     with pytest.raises(ffnet.InputError, match=r"whole numbers from 0 to 255. Given: 0.5"):
         net.predict(np.full((1, 8, 8), 0.5))
-    with pytest.raises(ffnet.InputError, match=r"--trial must be one of the run's 1 trials"):
+    with pytest.raises(ffnet.InputError, match=r"the trial must be one of the run's 1 trials"):
         run.load(7)
 
 

@@ -104,7 +104,7 @@ def test_the_net_of_one_net_s_run_is_that_net(run: RunFolder, call: Job) -> None
     ("words", "answer"),
     [
         (["--trial", "3"], "trial 3 took over weights of trial 1 (pbt), and cannot be trained"),
-        (["--trial", "9"], "--trial must be one of the run's 4 trials. Given: 9"),
+        (["--trial", "9"], "the trial must be one of the run's 4 trials. Given: 9"),
         (["--tiral", "1"], "did you mean --trial?"),
     ],
 )

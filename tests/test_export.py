@@ -298,7 +298,7 @@ def test_what_cannot_be_exported_is_one_line(call: Job, study: RunFolder, tmp_pa
     (without,) = set(range(6)) - {row["trial"] for row in kept(study)}
     refusals = {
         (tmp_path,): f"{tmp_path} is not a run: it has no study.json",
-        (study.place, "--trial", "6"): "--trial must be one of the run's 6 trials. Given: 6",
+        (study.place, "--trial", "6"): "the trial must be one of the run's 6 trials. Given: 6",
         (study.place, "--trial", without): "--trial must have a checkpoint with the weights",
         (study.place, "--out", tmp_path / "a model"): "--out names the model: only letters, digits",
     }

@@ -215,7 +215,7 @@ def test_a_trial_that_does_not_match_says_where(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({}, "--trial must be one of the run's 1 trials. Given: 5"),
+        ({}, "the trial must be one of the run's 1 trials. Given: 5"),
         ({"data": {"sha256": "0" * 64}}, "the data must be those of the run, SHA-256 0000"),
     ],
 )

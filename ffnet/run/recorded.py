@@ -154,7 +154,7 @@ def trial(rows: Sequence[Row], number: str) -> Row:
     for row in rows:
         if str(row["trial"]) == number:
             return row
-    raise InputError(f"--trial must be one of the run's {len(rows)} trials. Given: {number}")
+    raise InputError(f"the trial must be one of the run's {len(rows)} trials. Given: {number}")
 
 
 def refuse_follower(row: Row) -> None:
