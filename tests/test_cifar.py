@@ -99,6 +99,7 @@ VALUES = st.recursive(
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(VALUES, st.integers(0, 5))
+@pytest.mark.no_cover  # loops that take twice as long under coverage
 def test_plain_values_are_what_pickle_itself_reads(value: Any, protocol: int) -> None:
     read = pickled.load(pickle.dumps(value, protocol))
     assert read == value
@@ -161,6 +162,7 @@ ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR
 TYPE = b"cnumpy\ndtype\n(S'u1'\nI0\nI1\ntR"
 
 
+@pytest.mark.no_cover  # loops that take twice as long under coverage
 @pytest.mark.parametrize(
     ("content", "words"),
     [

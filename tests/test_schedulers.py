@@ -111,6 +111,7 @@ def test_no_trial_waits_for_those_that_end_as_they_are_no_better(
         assert row["epochs"] == row["best_val_accuracy_epoch"] + 2 < 9
 
 
+@pytest.mark.no_cover  # loops that take twice as long under coverage
 @pytest.mark.parametrize("slots", [1, 3])
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_a_study_killed_at_any_moment_goes_on_to_its_end(
@@ -159,6 +160,7 @@ def killed(
     return rows_after, tune.steps + again.steps, list(again.recorder.writer.reports.values())
 
 
+@pytest.mark.no_cover  # loops that take twice as long under coverage
 @pytest.mark.parametrize("search", ["random", "grid", "tpe"])
 @pytest.mark.parametrize("scheduler", ["asha", "median", "none"])
 def test_with_one_trial_at_a_time_a_killed_study_ends_as_if_it_had_not_been_killed(
