@@ -12,6 +12,7 @@ from ffnet.data.load import load
 from ffnet.run.folder import RunFolder
 from ffnet.spec.sections import Data
 from ffnet.spec.study import OneNet
+from ffnet.training.blocked import STEPS
 from ffnet.tuning import pulse
 from ffnet.tuning.progress import Interval, Progress, where
 from ffnet.tuning.pulse import Pulse
@@ -76,15 +77,36 @@ def test_the_trials_that_are_silent_for_the_longest_are_shown(
     assert shown._long(200.0)[1] == "trial 1: 25 % of epoch 2"
 
 
-def test_the_compiled_loop_says_how_many_epochs_are_trained() -> None:
+@pytest.mark.parametrize(
+    ("net", "training"),
+    [
+        ({"hidden_sizes": [8], "dropout": 0.1}, {"batch_size": 4, "optimizer": "adam"}),
+        ({"hidden_sizes": [2048], "bias": False}, {"batch_size": 4}),  # trained in blocks
+    ],
+)
+def test_short_calls_train_to_the_same_bits_as_long_ones_and_say_how_far_they_are(
+    net: dict[str, Any], training: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ffnet.training import trainer as module
     from ffnet.training.device_data import DeviceData
-    from ffnet.training.trainer import COUNTED, Trainer
 
-    values = {"net": {"hidden_sizes": [8]}, "training": {"batch_size": 1}}
-    config = OneNet.model_validate(values).trial_config()
-    trainer = Trainer(DeviceData(load(Data(dataset="digits"))), config)
-    trainer.initialize(config)
-    per_epoch = 1257  # as many as examples
-    assert trainer.epochs_now == 0
-    trainer.run(config, 2, range(100, 100 + COUNTED + 1))
-    assert trainer.epochs_now == pytest.approx(2 + (100 + COUNTED) / per_epoch)
+    config = OneNet.model_validate({"net": net, "training": training}).trial_config()
+    trainer = module.Trainer(DeviceData(load(Data(dataset="digits"))), config)
+    plain, seen, results = trainer._arguments, [], []
+
+    def arguments(*given: Any) -> Any:
+        seen.append(trainer.epochs_now)
+        return plain(*given)
+
+    monkeypatch.setattr(trainer, "_arguments", arguments)
+    for seconds in (1e9, 0.0):
+        monkeypatch.setattr(module, "CALL_SECONDS", seconds)
+        trainer.initialize(config)
+        seen.clear()
+        result = trainer.run(config, 2, range(1, 315))  # an epoch has 315 steps
+        results.append((result, [weight.numpy().tolist() for weight in trainer.net.weights]))
+        assert seen[:2] == [2 + 1 / 315, 2 + (1 + module.FIRST_STEPS) / 315]
+        assert seen == sorted(seen)
+        assert trainer.epochs_now == 3
+    assert len(seen) > (314 - module.FIRST_STEPS) / STEPS
+    assert results[0] == results[1]

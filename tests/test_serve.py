@@ -416,7 +416,7 @@ def test_models_that_cannot_be_served_are_refused_with_the_reason(models: Path) 
     words = {
         "damaged/1": "must be a SavedModel",
         "unnamed": "must have the signature serving_default. Given: ",
-        "texts": "input t must be of numbers",
+        "texts": "input t must hold numbers",
         "none": "must have an input. Given: none",
         "complex": "must be a SavedModel that can be served: Object of type complex is not JSON",
         "mean": "output mean must have a row for each of the inputs. Given: shape () for 2 rows",

@@ -302,7 +302,7 @@ def test_blocked_steps_are_plain_steps_exactly(hidden_sizes: tuple[int, ...]) ->
     for block in range(20):
         steps = slice(block * STEPS, (block + 1) * STEPS)
         bx, by = tf.constant(x[steps].reshape(-1, 12)), tf.constant(y[steps].ravel())
-        total, last = train_block(
+        sums, last = train_block(
             blocked, lambda z, _: head(z, blocked), bx, by, rates[steps], loss, tf.float64
         )
         expected = 0.0
@@ -312,7 +312,7 @@ def test_blocked_steps_are_plain_steps_exactly(hidden_sizes: tuple[int, ...]) ->
             for w, gradient in zip(plain, tape.gradient(objective, plain), strict=True):
                 w.assign_sub(rate * gradient)
             expected += losses.numpy().sum()
-        assert float(total) == pytest.approx(expected, rel=1e-12)
+        assert float(sum(sums)) == pytest.approx(expected, rel=1e-12)
         assert float(last) == pytest.approx(losses.numpy().mean(), rel=1e-12)
     for one, other in zip(blocked, plain, strict=True):
         assert one.numpy() == pytest.approx(other.numpy(), abs=1e-12)

@@ -257,7 +257,7 @@ def _end(study: Study, recorder: "Recorder") -> int:
 def _itself() -> list[str]:
     """The words with which the user calls ffnet in this folder."""
     script = Path(sys.executable).with_name("ffnet")
-    if shutil.which("ffnet") == str(script):
+    if (known := shutil.which("ffnet")) and script.exists() and script.samefile(known):
         return ["ffnet"]
     return [_near(script)] if script.exists() else [_near(sys.executable), "-m", "ffnet"]
 

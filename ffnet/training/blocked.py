@@ -28,7 +28,7 @@ def train_block(
     learning_rates: tf.Tensor,
     loss: Loss,
     products: tf.DType,
-) -> tuple[tf.Tensor, tf.Tensor]:
+) -> tuple[list[tf.Tensor], tf.Tensor]:
     """Train a net for STEPS steps of SGD.
 
     Args:
@@ -42,13 +42,13 @@ def train_block(
         products: dtype in which the first layer's two large products are computed.
 
     Returns:
-        The sum of all losses, and the mean loss of the last step.
+        The sum of the losses of each step, and the mean loss of the last step.
     """
     first, *others = weights
     inputs = tf.cast(x, products)
     batches = tf.split(inputs, STEPS)
     z_before = tf.split(tf.cast(tf.matmul(inputs, tf.cast(first, products)), x.dtype), STEPS)
-    total = tf.zeros([], x.dtype)
+    sums: list[tf.Tensor] = []
     deltas: list[tf.Tensor] = []
     for j, labels in enumerate(tf.split(y, STEPS)):
         z = z_before[j]
@@ -62,7 +62,7 @@ def train_block(
         deltas.append(learning_rates[j] * by_z)
         for weight, gradient in zip(others, by_others, strict=True):
             descend(weight.handle, gradient, learning_rates[j])
-        total += tf.reduce_sum(losses)
+        sums.append(tf.reduce_sum(losses))
     delta = tf.cast(tf.concat(deltas, axis=0), products)
     descend(first.handle, tf.cast(tf.matmul(inputs, delta, transpose_a=True), x.dtype), 1.0)
-    return total, tf.reduce_mean(losses)
+    return sums, tf.reduce_mean(losses)

@@ -1,6 +1,7 @@
 """Compiled functions that train and evaluate all nets of the same structure on a data set."""
 
 import math
+import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -20,10 +21,11 @@ from ffnet.training.optimizers import Optimizer, Rates
 from ffnet.training.schedules import learning_rates
 
 _INT, _FLOAT = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
-ARGUMENTS = [*[_INT] * 6, tf.TensorSpec([None], tf.float32), _FLOAT, _FLOAT]
+ARGUMENTS = [*[_INT] * 6, tf.TensorSpec([None], tf.float32), _FLOAT, _FLOAT, _FLOAT]
 BLOCKED_FROM = {"float32": 2048, "bfloat16": 128}
 """If the first layer is at least so wide, blocked steps are faster than plain ones: docs/log.md."""
-COUNTED = 256  # after so many steps the compiled loop tells how far it is
+CALL_SECONDS = 1.0  # a call of a compiled function should take about so long, or less
+FIRST_STEPS = 64  # steps of the first call for a trial, whose speed is not known
 EVALUATE_AT_ONCE = 256  # examples; limits the memory that evaluation takes
 
 Arguments = tuple[tf.Tensor, ...]
@@ -92,14 +94,13 @@ class Trainer:
         self._blocked = self.net if plain and isinstance(self.net, BarebonesNet) else None
         self.variables = [*self.net.weights, *self.net.state, *self._optimizer.slots]
         self.examples = int(data.train[0].shape[0])
-        self._epoch, self._per_epoch = 0, 1  # number of the current epoch, and its steps
-        with tf.device("CPU:0"):
-            self._step = tf.Variable(0, trainable=False)  # step of the current epoch
+        self._epoch, self._step, self._per_epoch = 0, 0, 1  # where the training is now
+        self._steps_at_once = FIRST_STEPS
 
     @property
     def epochs_now(self) -> float:
-        """The epochs trained until now, at most COUNTED steps late. Any thread may ask for it."""
-        return self._epoch + int(self._step.read_value()) / self._per_epoch
+        """The epochs trained until now, about CALL_SECONDS late. Any thread may ask for it."""
+        return self._epoch + self._step / self._per_epoch
 
     def initialize(self, config: TrialConfig) -> None:
         """Set initial weights, and set the optimiser's slots to 0. The trial's seed decides them.
@@ -115,6 +116,7 @@ class Trainer:
             )
         initialize(self.net, self.data.features, self.data.classes, config.net, config.seed)
         self._optimizer.reset()
+        self._steps_at_once = FIRST_STEPS
 
     def held_bytes(self) -> int:
         """Return the bytes that the variables take now, with the latest trial's shapes."""
@@ -138,11 +140,31 @@ class Trainer:
         middle = self._end_of_blocks(steps, training)
         total, last, seen = 0.0, 0.0, 0
         if middle > steps.start:
-            first = self._blocks(*self._arguments(config, epoch, range(steps.start, middle)))
-            total, last, seen = float(first[0]), float(first[1]), int(first[2])
+            total, last, seen = self._call(self._blocks, config, epoch, range(steps.start, middle))
         if middle < steps.stop and math.isfinite(last):
-            rest = self._steps(*self._arguments(config, epoch, range(middle, steps.stop)))
-            total, last, seen = total + float(rest[0]), float(rest[1]), seen + int(rest[2])
+            rest, last, more = self._call(self._steps, config, epoch, range(middle, steps.stop))
+            total, seen = total + rest, seen + more
+        return total, last, seen
+
+    def _call(
+        self, compiled: Callable[..., Losses], config: TrialConfig, epoch: int, steps: range
+    ) -> tuple[float, float, int]:
+        """Train with a compiled function, in several calls if one call would take long.
+
+        Between two calls `epochs_now` is set. The loss is summed as in a single call: to the same
+        bits.
+        """
+        total, last, seen, at = 0.0, 0.0, 0, steps.start
+        while at < steps.stop and math.isfinite(last):
+            self._step, end = at, min(at + self._steps_at_once, steps.stop)
+            begun = time.perf_counter()
+            arguments = self._arguments(config, epoch, range(at, end))
+            losses = compiled(*arguments, tf.constant(total))
+            total, last, seen = float(losses[0]), float(losses[1]), seen + int(losses[2])
+            possible = (end - at) * CALL_SECONDS / (time.perf_counter() - begun)
+            self._steps_at_once = max(1, int(possible) // STEPS) * STEPS
+            at = end
+        self._step = at
         return total, last, seen
 
     def evaluate(self, part: tuple[tf.Tensor, tf.Tensor]) -> Score:
@@ -191,13 +213,13 @@ class Trainer:
     def _steps(
         self, first: tf.Tensor, end: tf.Tensor, before: tf.Tensor, seed: tf.Tensor,
         epoch: tf.Tensor, batch_size: tf.Tensor, learning_rates: tf.Tensor, momentum: tf.Tensor,
-        weight_decay: tf.Tensor,
+        weight_decay: tf.Tensor, total: tf.Tensor,
     ) -> Losses:  # fmt: skip
         """Train plain steps; the last batch of an epoch may be short."""
         order = self._order(seed, epoch)
         loss = _loss(tf.minimum(batch_size, self.examples))
 
-        def train(step: tf.Tensor) -> Losses:
+        def train(step: tf.Tensor, total: tf.Tensor) -> Losses:
             x, y = self._gather(order[step * batch_size : (step + 1) * batch_size])
             self._begin_step(seed, before + step)
             with tf.GradientTape() as tape:
@@ -205,21 +227,21 @@ class Trainer:
             gradients = tape.gradient(objective, self.net.weights)
             rates = Rates(learning_rates[step - first], momentum, weight_decay)
             self._optimizer.apply(gradients, rates, before + step)
-            return tf.reduce_sum(losses), tf.reduce_mean(losses), tf.size(y)
+            return total + tf.reduce_sum(losses), tf.reduce_mean(losses), tf.size(y)
 
-        return self._loop(first, end, 1, train)
+        return _loop(first, end, 1, total, train)
 
     @tf.function(input_signature=ARGUMENTS, autograph=False)  # type: ignore[untyped-decorator]
     def _blocks(
         self, first: tf.Tensor, end: tf.Tensor, before: tf.Tensor, seed: tf.Tensor,
         epoch: tf.Tensor, batch_size: tf.Tensor, learning_rates: tf.Tensor, momentum: tf.Tensor,
-        weight_decay: tf.Tensor,
+        weight_decay: tf.Tensor, total: tf.Tensor,
     ) -> Losses:  # fmt: skip
         """Train blocks of STEPS full batches with SGD without momentum and weight decay."""
         assert self._blocked
         net, order, loss = self._blocked, self._order(seed, epoch), _loss(batch_size)
 
-        def train(step: tf.Tensor) -> Losses:
+        def train(step: tf.Tensor, total: tf.Tensor) -> Losses:
             x, y = self._gather(order[step * batch_size : (step + STEPS) * batch_size])
 
             def head(z: tf.Tensor, j: int) -> tf.Tensor:
@@ -227,35 +249,11 @@ class Trainer:
                 return net.head(z, training=True)
 
             rates = learning_rates[step - first : step - first + STEPS]
-            total, last = train_block(net.weights, head, x, y, rates, loss, self._products)
-            return total, last, tf.size(y)
+            sums, last = train_block(net.weights, head, x, y, rates, loss, self._products)
+            # Added one after another: TensorFlow changes the order of plain additions.
+            return tf.cumsum(tf.stack([total, *sums]))[-1], last, tf.size(y)
 
-        return self._loop(first, end, STEPS, train)
-
-    def _loop(
-        self, first: tf.Tensor, end: tf.Tensor, stride: int, train: Callable[[tf.Tensor], Losses]
-    ) -> Losses:
-        """Call `train` for each step until the end, or until a loss is NaN or infinite.
-
-        An outer loop counts the steps. It costs about 50 µs, which is 1 % of 157 steps of the
-        smallest nets, and it does not change a bit of the results.
-        """
-
-        def body(step: tf.Tensor, total: tf.Tensor, _: tf.Tensor, seen: tf.Tensor) -> Arguments:
-            more, last, count = train(step)
-            return step + stride, total + more, last, seen + count
-
-        def goes_on(until: tf.Tensor) -> Callable[..., tf.Tensor]:
-            return lambda step, _, last, __: (step < until) & tf.math.is_finite(last)
-
-        def some(step: tf.Tensor, *losses: tf.Tensor) -> Arguments:
-            self._step.assign(step)
-            until = tf.minimum(end, step + COUNTED)
-            return tuple(tf.while_loop(goes_on(until), body, (step, *losses)))
-
-        before = (first, tf.constant(0.0), tf.constant(0.0), tf.constant(0))
-        _, total, last, seen = tf.while_loop(goes_on(end), some, before)
-        return total, last, seen
+        return _loop(first, end, STEPS, total, train)
 
     def _begin_step(self, seed: tf.Tensor, step: tf.Tensor) -> None:
         if self._drops:
@@ -288,6 +286,32 @@ class Trainer:
         before = tf.constant(0), tf.constant(0), tf.constant(0.0)
         _, correct, total = tf.while_loop(lambda start, *_: start < tf.size(y), evaluate, before)
         return correct, total
+
+
+def _loop(
+    first: tf.Tensor,
+    end: tf.Tensor,
+    stride: int,
+    total: tf.Tensor,
+    train: Callable[[tf.Tensor, tf.Tensor], Losses],
+) -> Losses:
+    """Call `train` for each step from `first` to `end`, until a loss is NaN or infinite.
+
+    `train` adds its losses to `total`, so that the sum has the same bits whatever the number of
+    calls. One loop, not two nested ones: in nested loops TensorFlow's optimiser of graphs may give
+    two running iterations the same temporary variable, and the training fails now and then.
+    """
+
+    def body(step: tf.Tensor, total: tf.Tensor, _: tf.Tensor, seen: tf.Tensor) -> Arguments:
+        total, last, count = train(step, total)
+        return step + stride, total, last, seen + count
+
+    _, total, last, seen = tf.while_loop(
+        lambda step, _, last, __: (step < end) & tf.math.is_finite(last),
+        body,
+        (first, total, tf.constant(0.0), tf.constant(0)),
+    )
+    return total, last, seen
 
 
 def _loss(batch_size: tf.Tensor, dtype: tf.DType = tf.float32) -> Loss:
