@@ -153,6 +153,16 @@ def test_a_watched_study_that_has_ended_is_shown_once_with_all_rows(tmp_path: Pa
     assert "… 5 more" in shown(console)
 
 
+def test_a_watched_study_that_was_killed_says_how_it_goes_on(tmp_path: Path) -> None:
+    of, console = made_runs.study_of(), screen()
+    made = made_runs.write(tmp_path / "run", of, *made_runs.trials(of, ["done", "running"]))
+    killed = Driver(**{**vars(Driver.this()), "ticks": 1})
+    (tmp_path / "run" / ".driver").write_bytes(killed.written())
+    assert watch([made], Asked(), console, wait=lambda _: pytest.fail("it was killed")) == 0
+    last = shown(console).splitlines()[-1]
+    assert last == "no process runs this study any more: ffnet tune with --resume continues it"
+
+
 def test_ctrl_c_ends_a_watched_table_and_leaves_it(tmp_path: Path) -> None:
     def wait(_: float) -> None:
         raise KeyboardInterrupt

@@ -99,8 +99,11 @@ def watch(
                 live.update(now(fits), refresh=True)
                 wait(LOOK_SECONDS)
     except KeyboardInterrupt:
-        pass
+        console.print(now(asked))
+        return 0
     console.print(now(asked))
+    if choose(folders, Asked(statuses=[tables.Status.RUNNING])).found:
+        console.print("no process runs this study any more: ffnet tune with --resume continues it")
     return 0
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 
 from ffnet.errors import InputError
-from ffnet.report.verdict import Pairs, Verdict
+from ffnet.report.comparison import Compared, Comparison, Pairs, Verdict
 from ffnet.run import intervals, ledger, ranking, recorded, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.listing import labels
@@ -36,56 +36,6 @@ ELSEWHERE = ("dataset", "data_dir", "scaling")
 
 STEPS = (0.05, 0.01, 0.001)
 """Distances between the accuracies of `levels`, up to 0.9, up to 0.99, and above."""
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One run in a comparison.
-
-    Attributes:
-        name: the run's name, or its place if names are not unique.
-        accuracy: validation accuracy of its best net; None if no trial has reported.
-        low, high: the accuracy's 95 % interval.
-        trial: number of its best trial.
-        counts: number of trials by status, in words.
-        epochs: epochs that all trials together have trained.
-        wall_seconds, core_seconds: what the run cost, as in its ledger; None if not known.
-        reached: accuracy → (seconds, core-seconds) from the run's beginning until a report had it.
-            None if no report had it, or if a time is not known.
-        note: why the cost is not known; None if it is.
-        runs: whether the study has not ended.
-    """
-
-    name: str
-    accuracy: float | None
-    low: float | None
-    high: float | None
-    trial: int | None
-    counts: str
-    epochs: float
-    wall_seconds: float | None
-    core_seconds: float | None
-    reached: Mapping[float, tuple[float | None, float | None] | None]
-    note: str | None
-    runs: bool
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Runs side by side.
-
-    Attributes:
-        runs: the runs, in the order in which they were given.
-        verdicts: the run with the best net against each of the others. Empty if fewer than two runs
-            have a figure.
-        examples: number of examples in the validation part.
-        levels: the accuracies of `Compared.reached`.
-    """
-
-    runs: Sequence[Compared]
-    verdicts: Sequence[Verdict]
-    examples: int
-    levels: Sequence[float]
 
 
 @dataclass(frozen=True)

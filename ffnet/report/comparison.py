@@ -1,0 +1,194 @@
+"""What a comparison of runs has found, as figures and in plain words. `compare` computes it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ffnet.run import intervals
+from ffnet.run.tables import Row
+
+CHANCE = 1 - intervals.CONFIDENCE
+"""A lead that luck alone gives with a higher probability is no evidence."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One run in a comparison.
+
+    Attributes:
+        name: the run's name, or its place if names are not unique.
+        accuracy: validation accuracy of its best net; None if no trial has reported.
+        low, high: the accuracy's 95 % interval.
+        trial: number of its best trial.
+        counts: number of trials by status, in words.
+        epochs: epochs that all trials together have trained.
+        wall_seconds, core_seconds: what the run cost, as in its ledger; None if not known.
+        reached: accuracy → (seconds, core-seconds) from the run's beginning until a report had it.
+            None if no report had it, or if a time is not known.
+        note: why the cost is not known; None if it is.
+        runs: whether the study has not ended.
+    """
+
+    name: str
+    accuracy: float | None
+    low: float | None
+    high: float | None
+    trial: int | None
+    counts: str
+    epochs: float
+    wall_seconds: float | None
+    core_seconds: float | None
+    reached: Mapping[float, tuple[float | None, float | None] | None]
+    note: str | None
+    runs: bool
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The trials with the same seed and the same values of all searched fields in two runs.
+
+    Attributes:
+        difference: validation accuracy in the first run minus that in the second run, each at the
+            last epoch that both trials have reported: the mean and its 95 % t interval.
+        higher, lower: how many trials are better in the first run, and in the second run.
+    """
+
+    difference: intervals.Estimate
+    higher: int
+    lower: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Which of two runs is better. The best of the first run is at least as good.
+
+    Attributes:
+        first, second: the runs' names.
+        difference: accuracy of the first run's best minus that of the second run's best.
+        low, high: the difference's interval.
+        ahead, trials: how many of the first run's trials are better than the second run's best, and
+            how many trials it has.
+        chance: the probability p of such a lead if both runs were the same study: see `compare`.
+        pairs: their common configurations; None if there are none.
+    """
+
+    first: str
+    second: str
+    difference: float
+    low: float
+    high: float
+    ahead: int
+    trials: int
+    chance: float
+    pairs: Pairs | None
+
+    @property
+    def better_net(self) -> bool:
+        """Whether the first run's best net is better, beyond the chance of the examples."""
+        return self.low > 0
+
+    @property
+    def better_study(self) -> bool:
+        """Whether the first run is better, beyond the chance of the examples and of the search."""
+        return self.better_net and self.chance < CHANCE
+
+    def line(self) -> str:
+        """The verdict in a sentence."""
+        a, b, lead = self.first, self.second, f"higher by {self.difference:.4f}"
+        if self.difference == 0:
+            lead = "equal to that of the other"
+        size = f"95 % interval {self.low:.4f} to {self.high:.4f}"
+        ahead = f"{self.ahead} of its {self.trials} trials beat the best of {b}"
+        if self.better_study:
+            return (
+                f"{a} is better than {b}: its best is {lead} ({size}), and {ahead} (p = {self.p})"
+            )
+        if self.better_net:
+            return (
+                f"{a} and {b} cannot be told apart as studies: the best net of {a} is better, "
+                f"{lead} ({size}), but {ahead}, which luck alone does with p = {self.p}"
+            )
+        return f"{a} and {b} cannot be told apart: the best of {a} is {lead} ({size})"
+
+    @property
+    def p(self) -> str:
+        """The chance as text."""
+        return f"{self.chance:.2g}" if self.chance >= 0.0001 else "below 0.0001"
+
+    def pairs_line(self) -> str:
+        """What the common configurations show, in a sentence."""
+        pair = f"{self.first} and {self.second}"
+        if not self.pairs:
+            return f"common configurations of {pair}: none"
+        found = self.pairs.difference
+        equal = found.count - self.pairs.higher - self.pairs.lower
+        begin = f"common configurations of {pair}: {found.count}"
+        if equal == found.count:
+            return f"{begin}, with equal accuracies"
+        size = (
+            "" if found.low is None else f" (95 % t interval {found.low:.4f} to {found.high:.4f})"
+        )
+        return (
+            f"{begin}, mean difference {found.mean:+.4f}{size}: {self.pairs.higher} better in "
+            f"{self.first}, {self.pairs.lower} better in {self.second}, {equal} equal"
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs side by side.
+
+    Attributes:
+        runs: the runs, in the order in which they were given.
+        verdicts: the run with the best net against each of the others. Empty if fewer than two runs
+            have a figure.
+        examples: number of examples in the validation part.
+        levels: the accuracies of `Compared.reached`.
+    """
+
+    runs: Sequence[Compared]
+    verdicts: Sequence[Verdict]
+    examples: int
+    levels: Sequence[float]
+
+    def figures(self) -> list[Row]:
+        """A row for each figure, with a text for each run.
+
+        The name of the figure is under the key "".
+        """
+        rows: list[Row] = [
+            {"": "best val_accuracy"} | {run.name: _text(run.accuracy, 4) for run in self.runs},
+            {"": "95 % interval"} | {run.name: _interval(run) for run in self.runs},
+            {"": "best trial"} | {run.name: _text(run.trial) for run in self.runs},
+            {"": "trials"} | {run.name: run.counts for run in self.runs},
+            {"": "epochs"} | {run.name: _text(run.epochs, 1) for run in self.runs},
+            {"": "wall seconds"} | {run.name: _text(run.wall_seconds, 1) for run in self.runs},
+            {"": "core-seconds"} | {run.name: _text(run.core_seconds, 1) for run in self.runs},
+        ]
+        for level in self.levels:
+            reached = {run.name: run.reached[level] for run in self.runs}
+            for figure, at in (("seconds", 0), ("core-seconds", 1)):
+                texts = {n: _text(v[at], 1) if v else "never" for n, v in reached.items()}
+                rows.append({"": f"{figure} to {level:g}"} | texts)
+        return rows
+
+    def sentences(self) -> Iterator[str]:
+        """What a comparison shows, a sentence each."""
+        for run in self.runs:
+            if run.accuracy is None:
+                yield f"{run.name} has no figure yet"
+            elif run.runs:
+                yield f"{run.name} has not ended: its figures are those until now"
+            if run.note:
+                yield f"the cost of {run.name} is not known: {run.note}"
+        for verdict in self.verdicts:
+            yield verdict.line()
+            yield verdict.pairs_line()
+        yield f"accuracies are those on the {self.examples:,} validation examples"
+
+
+def _text(value: float | None, digits: int = 0) -> str:
+    return "" if value is None else f"{value:,.{digits}f}"
+
+
+def _interval(run: Compared) -> str:
+    return "" if run.low is None else f"{run.low:.4f} to {run.high:.4f}"
