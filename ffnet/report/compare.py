@@ -215,7 +215,8 @@ def _verdict(
     a, b = accuracies[first.name], accuracies[second.name]
     low, high = intervals.difference(a, b, examples, comparisons)
     ours, theirs = first.accuracies(), second.accuracies()
-    ahead = sum(value > max(theirs, default=b) for value in ours)
+    best = max(theirs, default=b)
+    ahead = sum(value > best for value in ours)
     return Verdict(
         first=first.name,
         second=second.name,

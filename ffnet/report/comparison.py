@@ -158,7 +158,7 @@ class Comparison:
         rows: list[Row] = [
             {"": "best val_accuracy"} | {run.name: _text(run.accuracy, 4) for run in self.runs},
             {"": "95 % interval"} | {run.name: _interval(run) for run in self.runs},
-            {"": "best trial"} | {run.name: _text(run.trial) for run in self.runs},
+            {"": "best trial"} | {run.name: _number(run.trial) for run in self.runs},
             {"": "trials"} | {run.name: run.counts for run in self.runs},
             {"": "epochs"} | {run.name: _text(run.epochs, 1) for run in self.runs},
             {"": "wall seconds"} | {run.name: _text(run.wall_seconds, 1) for run in self.runs},
@@ -186,7 +186,11 @@ class Comparison:
         yield f"accuracies are those on the {self.examples:,} validation examples"
 
 
-def _text(value: float | None, digits: int = 0) -> str:
+def _number(trial: int | None) -> str:
+    return "" if trial is None else str(trial)
+
+
+def _text(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:,.{digits}f}"
 
 
