@@ -18,13 +18,13 @@ from conftest import Job, wait_for
 from ffnet.errors import InputError, RunError
 from ffnet.run import hold, storage
 from ffnet.run.folder import HOLD, RunFolder
-from ffnet.run.hold import Driver, Hold, held
+from ffnet.run.hold import Driver, Hold, driver_of, held
 from ffnet.run.storage import File
 from s3_server import Server, s3_server
 
 HOLDER = """
 import sys
-from ffnet.run.hold import held
+from ffnet.run.hold import driver_of, held
 from ffnet.run.folder import RunFolder
 with held(RunFolder.at(sys.argv[1])):
     print("held", flush=True)
@@ -73,6 +73,18 @@ def test_a_second_driver_is_refused_and_told_of_the_first(folder: RunFolder) -> 
         pass
     assert f"process {first.pid} on {os.uname().nodename}, since 20" in str(error.value)
     assert "one driver at a time" in str(error.value)
+
+
+def test_a_reader_sees_the_driver_while_it_lives_and_leaves_its_mark(folder: RunFolder) -> None:
+    assert driver_of(folder) is None
+    with holder(folder) as first:
+        driver = driver_of(folder)
+        assert driver
+        assert driver.pid == first.pid
+        first.kill()
+        first.wait()
+        assert driver_of(folder) is None
+        assert len(marks(folder)) == 1
 
 
 def test_a_run_is_free_after_its_driver_has_ended(folder: RunFolder) -> None:
