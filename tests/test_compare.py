@@ -19,6 +19,7 @@ from ffnet.report.compare import compare, sensible_levels
 from ffnet.run import intervals, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.sessions import Session
+from ffnet.spec.study import OneNet
 from made_runs import BEGAN
 
 SPACE = {"learning_rate": {"log_uniform": [1e-3, 1e-1]}}
@@ -294,6 +295,19 @@ def test_strange_runs_are_compared(tmp_path: Path, call: Job, status: str | None
     else:
         assert len(found.verdicts) == 1
         assert ("b has not ended" in done.stdout) == (status == "running")
+
+
+def test_a_net_that_was_trained_alone_is_compared_with_a_study(tmp_path: Path, call: Job) -> None:
+    run(tmp_path / "study", drawn(1, trials=5))
+    alone = run(tmp_path / "alone", [0.3])
+    path = Path(alone.study.place)
+    study = json.loads(path.read_text())
+    of = OneNet(epochs=2).model_dump(mode="json")
+    path.write_text(json.dumps(study | {"study": of | {"data": study["study"]["data"]}}))
+    lines = call("compare", tmp_path / "study", alone.place).stdout.splitlines()
+    words = "the cost of alone is not known: the training of one net does not record it"
+    assert words in lines
+    assert any("the best net of study is better" in line for line in lines)
 
 
 def test_markdown_has_a_table_and_a_list_and_names_are_shown_as_they_are(
