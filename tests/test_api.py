@@ -67,7 +67,9 @@ def test_every_public_name_is_there_and_documented() -> None:
         _ = ffnet.tunes
 
 
-def test_one_net_learns_a_table_and_predicts_its_labels(fit: ffnet.Run, frame: Any) -> None:
+def test_one_net_learns_a_table_predicts_its_labels_and_is_exported(
+    fit: ffnet.Run, frame: Any, tmp_path: Path
+) -> None:
     assert fit.trials().column("status").to_pylist() == ["done"]
     assert fit.epochs().num_rows == 30
     assert isinstance(fit.study, ffnet.OneNet)
@@ -84,6 +86,9 @@ def test_one_net_learns_a_table_and_predicts_its_labels(fit: ffnet.Run, frame: A
     assert probabilities.sum(axis=1) == pytest.approx(np.ones(300), abs=1e-5)
     assert (np.array(net.classes)[probabilities.argmax(axis=1)] == predicted).all()
     assert net.predict(x[:0]).shape == (0,)
+    card = fit.export(tmp_path / "species")
+    assert (tmp_path / "species" / str(card["version"]) / "saved_model.pb").exists()
+    assert (card["trial"], card["val_accuracy"]) == (0, best["best_val_accuracy"])
 
 
 @pytest.mark.parametrize(

@@ -206,3 +206,28 @@ class Run:
             from ffnet.api.net import Net
 
         return Net(self._folder, trial)
+
+    def export(self, out: str | Path | None = None, trial: int | None = None) -> dict[str, Any]:
+        """Write a net as a SavedModel that needs TensorFlow alone: `ffnet export`.
+
+        Args:
+            out: folder of the model; its name is the model's name. With None, a folder of the run.
+            trial: the trial's number. With None, the best trial.
+
+        Returns:
+            The model's card: its version, classes, figures, and where it comes from.
+
+        Raises:
+            InputError: the trial has no saved weights, the net measured again has other figures
+                than the table, or the folder cannot be written.
+
+        Example:
+            >>> ffnet.Run("runs/digits").export("models/digits")["version"]
+            1
+        """
+        with environment.restored():
+            from ffnet.export.card import choose
+            from ffnet.export.export import export
+
+        choice = choose(self._folder, None if trial is None else str(trial))
+        return export(choice, choice.out(None if out is None else Path(out)))
