@@ -23,6 +23,7 @@ from ffnet.errors import RunError, one_line
 from ffnet.ray_cluster import cluster
 from ffnet.ray_cluster.private_ray import restore_umask
 from ffnet.run.ended import Ended
+from ffnet.run.improvement import Improvement
 from ffnet.run.rows import place
 from ffnet.run.tables import Row, Status, note_score
 from ffnet.spec.study import Study
@@ -95,22 +96,26 @@ class _Worker:
         """
         begun = datetime.now(UTC)
         reports: list[Row] = []
-        best: Row | None = None
         weights: Weights | None = None
         status, reason = Status.DONE, None
+        improvement = Improvement(self._study.tuning)
         try:
             for report in self._reports(job):
                 reports.append(report.measured())
+                improvement.add(reports[-1])
                 if report.diverged:
                     status, reason = Status.DIVERGED, f"loss {report.train_loss:g}"
-                elif self._is_better(reports[-1], best):
-                    best, weights = reports[-1], self._weights(job)
+                elif improvement.best is reports[-1]:
+                    weights = self._weights(job)
+                if report.epoch < job.config.epochs and improvement.ended:
+                    reason = improvement.ended
+                    break
         except Exception as error:
             message = str(error).splitlines()[0] if str(error) else ""
             status, reason = Status.FAILED, f"{type(error).__name__}: {message}"[:500]
         row = _row(job, status, reason) | {"started_at": begun, "ended_at": datetime.now(UTC)}
         row["node"] = place(ray.get_runtime_context().get_node_id()[:8])["node"]
-        return Trained(_with_reports(row, reports), reports, best), weights
+        return Trained(_with_reports(row, reports), reports, improvement.best), weights
 
     def evaluate(self, job: Job, weights: Weights, test: Part) -> tuple[tuple[float, float], None]:
         """Evaluate a trained net on the test part. Returns accuracy and loss."""
@@ -133,14 +138,6 @@ class _Worker:
         trainer = self._trainer(job)
         trainer.initialize(job.config)
         return train(trainer, job.config)
-
-    def _is_better(self, report: Row, best: Row | None) -> bool:
-        metric, mode = self._study.tuning.metric, self._study.tuning.mode
-        if best is None:
-            return True
-        return bool(
-            report[metric] > best[metric] if mode == "max" else report[metric] < best[metric]
-        )
 
     def _weights(self, job: Job) -> Weights:
         net = self._trainer(job).net
@@ -267,14 +264,16 @@ class Pool:
                 worker, at, weights = busy.pop(ref)
                 result, lost = _result(ref)
                 if lost:
-                    worker = self._replaced(worker)
                     losses[at] += 1
                     if losses[at] > MOST_LOSSES:
                         result = _given_up(method, at, calls, lost)
                     elif at != NO_CALL:
                         waiting.appendleft(at)
-                if waiting:
-                    give(worker, waiting.popleft())
+                    give(self._replaced(worker), NO_CALL)
+                else:
+                    losses[NO_CALL] = 0
+                    if waiting:
+                        give(worker, waiting.popleft())
                 if at != NO_CALL and result is not None:
                     left -= 1
                     yield at, result, weights

@@ -12,7 +12,7 @@ from ffnet.run import confirm, provenance, recorded, storage, tables
 from ffnet.run.confirm import Confirmed
 from ffnet.run.ended import Ended
 from ffnet.run.hold import Hold
-from ffnet.run.tables import Row
+from ffnet.run.tables import Row, Status
 from ffnet.spec.trial import TrialConfig
 from ffnet.system.live import LiveLine
 from ffnet.system.signals import held_back
@@ -155,7 +155,7 @@ def _refuse_broken(rows: list[Row], order: list[int], hold: Hold, run: Ended) ->
     if order[0] not in confirm.broken(rows):
         return
     _write(run, hold, rows)
-    reason = next(row["reason"] for row in rows if row["reason"])
+    reason = next(row["reason"] for row in rows if row["status"] != Status.DONE)
     raise RunError(
         f"each of the {len(order)} configurations has a net that diverged or failed ({reason}): "
         f"none is chosen, and the test part was not looked at; {run.folder.confirm} has the nets"

@@ -61,7 +61,7 @@ def _sure(facts: Facts) -> str:
     best, examples = facts.best, facts.validation_examples
     if best is None:
         return "There is nothing to be sure of yet."
-    if (found := confirmed(facts)) is not None:
+    if (found := confirmed(facts)) is not None and found.chosen is not None:
         return _confirmed(found, best)
     accuracy = _accuracy_of(best, facts)
     if accuracy is None or examples is None:
