@@ -105,8 +105,8 @@ def test_trials_that_failed_are_in_no_share_and_differences_are_told() -> None:
     rows = [audited(0, -0.1), audited(1, None, status=Status.FAILED, matches=None)]
     found = summary([*rows, audited(2, -0.1, matches=False)], [*map(trial, range(9))])
     assert (found.audited, found.failed, found.different) == (2, 1, (2,))
-    assert "1 of 2 trained to the same bits" in found.lines()[3]
-    assert "1 trials could not be trained again" in found.lines()[4]
+    assert "1 of 2 trained to the same bits; different: 2, perhaps" in found.lines()[3]
+    assert "not trained again, because of errors: 1" in found.lines()[4]
     nothing = summary(rows[1:], [trial(1)])
     assert (nothing.audited, nothing.regret) == (0, 0.0)
     assert not math.isinf(nothing.regret_interval[0])

@@ -45,6 +45,7 @@ KIND = Kind(
     ),
     ["trial", "status"],
 )
+MOST_NAMED = 10  # trials that a line names
 DRAWN = 0xA0D1  # keeps the choice of trials apart from other random numbers of the study
 
 
@@ -116,11 +117,18 @@ class Audited:
                 f"core-seconds: {self.saved.share:.0%} of the epochs of a study without pruning"
             ),
         ]
-        same = self.audited - len(self.different)
-        lines.append(f"until they were pruned, {same} of {self.audited} trained to the same bits")
+        same = f"{self.audited - len(self.different)} of {self.audited} trained to the same bits"
+        lines.append(f"until they were pruned, {same}{self._differences()}")
         if self.failed:
-            lines.append(f"{self.failed} trials could not be trained again: see audit.parquet")
+            lines.append(f"not trained again, because of errors: {self.failed}, see audit.parquet")
         return lines
+
+    def _differences(self) -> str:
+        if not self.different:
+            return ""
+        trials = ", ".join(map(str, self.different[:MOST_NAMED]))
+        more = ", …" if len(self.different) > MOST_NAMED else ""
+        return f"; different: {trials}{more}, perhaps because the study ran with other versions"
 
 
 def chosen(rows: Iterable[Row], study_seed: int, count: int | None) -> list[Row]:
