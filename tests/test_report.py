@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import optuna
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from pages import Parsed
 from PIL import Image
 
 import ffnet
@@ -26,6 +26,7 @@ from ffnet.report.page.headline import headline
 from ffnet.report.page.sure import error_of_difference
 from ffnet.run import tables
 from ffnet.run.folder import RunFolder
+from pages import Parsed
 
 FIGURES = (
     "history", "curves", "rungs", "importance", "slice", "parallel", "contour", "rank", "edf",
@@ -134,6 +135,23 @@ def test_the_points_of_the_figures_are_the_rows_of_the_tables(
     for x, y in zip(shares["x"], shares["y"], strict=True):
         below = sum(value <= x for value in best.values())
         assert y == pytest.approx(below / len(best))
+
+
+def test_the_importance_is_what_optuna_says_about_the_same_trials(
+    mixed: RunFolder, seen: Parsed
+) -> None:
+    told = study_of(mixed)
+    sound = [t for t in told.trials if t.user_attrs["status"] in SOUND.to_pylist()]
+    fresh = optuna.create_study(direction="maximize")
+    for trial in sound:
+        value = trial.user_attrs["best_val_accuracy"]
+        fresh.add_trial(
+            optuna.create_trial(value=value, params=trial.params, distributions=trial.distributions)
+        )
+    expected = optuna.importance.get_param_importances(fresh)
+    (bars,) = seen.traces("importance")
+    assert dict(zip(bars["y"], bars["x"], strict=True)) == pytest.approx(expected)
+    assert max(expected, key=lambda name: expected[name]) == "learning_rate"
 
 
 def test_bars_of_the_timeline_last_from_the_start_to_the_end(

@@ -64,14 +64,14 @@ def charts(views: Views) -> list[Chart]:
     """All figures of the page, in its order."""
     makers: Sequence[tuple[str, str, Callable[[Views], tuple[go.Figure, str, int]]]] = (
         ("history", "Progress of the study", _history),
-        ("curves", "Learning curves", _curves),
         ("rungs", "Who survived", _rungs),
+        ("curves", "Learning curves", _curves),
         ("importance", "What mattered", _importance),
+        ("edf", "How good the trials are", _edf),
         ("slice", "Each setting alone", _slice),
         ("parallel", "All settings together", _parallel),
         ("contour", "Two settings together", _contour),
         ("rank", "Ranks over two settings", _rank),
-        ("edf", "How good the trials are", _edf),
         ("timeline", "When each trial ran", _timeline),
     )
     made = []
@@ -113,6 +113,7 @@ def _curves(views: Views) -> tuple[go.Figure, str, int]:
         figure.add_trace(
             go.Scatter(x=x, y=y, mode="lines", line=style, name=f"trial {best}, the best")
         )
+    figure.update_layout(showlegend=True)
     figure.update_xaxes(title="epoch")
     figure.update_yaxes(title=views.facts.metric_name)
     note = f" {left_out:,} weaker trials are left out." if left_out else ""
@@ -152,13 +153,11 @@ def _rungs(views: Views) -> tuple[go.Figure, str, int]:
         ("pruned here", [r.pruned for r in levels], COLORS[Status.PRUNED], "/"),
         ("ended here for another reason", [r.other for r in levels], COLORS[Status.FAILED], "x"),
     )
-    for name, counts, color, pattern in parts:
+    for name, counts, color, shape in parts:
         if any(counts):
-            figure.add_trace(
-                go.Bar(
-                    x=names, y=counts, name=name, marker={"color": color, "pattern.shape": pattern}
-                )
-            )
+            pattern = {"shape": shape, "fillmode": "overlay"}
+            marker = {"color": color, "pattern": pattern}
+            figure.add_trace(go.Bar(x=names, y=counts, name=name, marker=marker))
     figure.update_layout(barmode="group")
     figure.update_xaxes(title="epochs trained", type="category")
     figure.update_yaxes(title="trials", rangemode="tozero")
@@ -168,7 +167,7 @@ def _rungs(views: Views) -> tuple[go.Figure, str, int]:
 def _importance(views: Views) -> tuple[go.Figure, str, int]:
     need(views, 4)
     if not any(views.importances.values()):
-        raise NothingError("No setting explains the figures.")
+        raise NothingError("The trials so far do not show which setting matters.")
     figure = visualization.plot_param_importances(
         views.complete, params=views.params(), target_name="PED-ANOVA"
     )
@@ -187,7 +186,8 @@ def _importance(views: Views) -> tuple[go.Figure, str, int]:
         trace.update(marker={"color": color}, hovertemplate="%{y}: %{x:.3f}<extra></extra>")
     figure.update_layout(showlegend=len(names) > 1)
     figure.update_yaxes(title=None)
-    figure.update_xaxes(title="share of the importance", rangemode="tozero")
+    most = max(max(trace.x) for trace in figure.data)
+    figure.update_xaxes(title="share of the importance", range=[0, 1.2 * most])
     return (
         figure,
         (
@@ -221,9 +221,13 @@ def _slice(views: Views) -> tuple[go.Figure, str, int]:
     for trace in figure.data:
         for part in _by_status(trace, list(trace.marker.color), views):
             part.update(showlegend=part.name not in named)
+            part.x = [_unquoted(value) for value in part.x]
             named.add(part.name)
             traces.append(part)
     _replace(figure, traces)
+    figure.for_each_xaxis(
+        lambda axis: axis.update(categoryarray=[*map(_unquoted, axis.categoryarray or ())])
+    )
     return figure, f"The trials' figures over each setting.{_cut(views, MOST_POINTS)}", len(names)
 
 
@@ -366,15 +370,23 @@ def _by_status(trace: Any, numbers: Sequence[int], views: Views) -> Iterator[Any
         yield part
 
 
+def _unquoted(value: Any) -> Any:
+    """A choice as the user writes it: Optuna's plot has Python's 'sgd'."""
+    return value.strip("'") if isinstance(value, str) else value
+
+
 def _style(figure: go.Figure, key: str) -> None:
     """No title (the page has a heading), no background, quiet lines; room for long labels."""
     clear = "rgba(0,0,0,0)"
     figure.update_layout(
         template="none", title=None, width=None, paper_bgcolor=clear, plot_bgcolor=clear,
-        margin={"l": 60, "r": 20, "t": 30, "b": 50}, hovermode="closest",
+        margin={"l": 60, "r": 20, "t": 64, "b": 50}, hovermode="closest",
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         font={"family": "system-ui, sans-serif", "size": 12},
     )  # fmt: skip
+    figure.update_annotations(font={"color": None, "size": 11})
+    for update in (figure.update_xaxes, figure.update_yaxes):
+        update(selector={"type": "log"}, exponentformat="none", nticks=5)
     figure.update_xaxes(gridcolor=QUIET, zeroline=False, linecolor=QUIET, automargin=True)
     figure.update_yaxes(gridcolor=QUIET, zeroline=False, linecolor=QUIET, automargin=True)
     if key == "parallel":

@@ -19,7 +19,7 @@ from ffnet.report.page.charts import Chart, charts
 from ffnet.report.page.facts import Facts
 from ffnet.report.page.headline import headline
 from ffnet.report.page.parts import Part, parts
-from ffnet.report.page.views import Views
+from ffnet.report.page.views import COLORS, Views
 from ffnet.report.text import default_columns
 from ffnet.run import storage, tables
 from ffnet.run.folder import RunFolder
@@ -29,6 +29,8 @@ from ffnet.spec.base import Values
 TEMPLATES = "ffnet.report.page"
 WIDE = ("curves", "slice", "parallel", "timeline")
 """Figures over the whole width of the page."""
+FIRST = ("confirmed",)
+"""Sections above the figures; the others are below."""
 UNFILTERED = ("rungs", "importance", "parallel", "contour", "edf")
 """Figures that the filter by status does not change."""
 
@@ -54,10 +56,11 @@ class Page:
             "advice": self.advice,
             "winner": _winner(facts),
             "searched": facts.searched,
-            "parts": self.parts,
+            "first": [part for part in self.parts if part.key in FIRST],
+            "rest": [part for part in self.parts if part.key not in FIRST],
             "statuses": [
                 {"name": status.value, "count": facts.counts[status]}
-                for status in Status
+                for status in COLORS
                 if facts.counts[status]
             ],
             "charts": self.charts,
@@ -159,11 +162,11 @@ def _kind(facts: Facts) -> str:
         return "One net"
     if not facts.rows:
         return "Study that has no trial yet"
-    left = facts.study.trials - len(facts.rows)
     if facts.ended:
         return "Study that has ended"
+    left = max(0, facts.study.trials - len(facts.rows))
     running = facts.counts[Status.RUNNING]
-    return f"Study with {running:,} running and {max(0, left):,} more trials to start"
+    return f"Study that has not ended: {words.count(running, 'trial')} running, {left:,} not begun"
 
 
 def _tiles(facts: Facts) -> list[dict[str, str]]:
@@ -189,7 +192,7 @@ def _winner(facts: Facts) -> Values | None:
     figures = [name for name in best if name.startswith(("best_", "last_", "test_"))]
     figures += ["epochs", "train_seconds", "seed", "parent"]
     known = [name for name in figures if best[name] is not None]
-    run = facts.folder.place if "://" in facts.folder.place else f"runs/{facts.folder.name}"
+    run = _address(facts.folder)
     trial = best["trial"]
     return {
         "trial": trial,
@@ -204,6 +207,17 @@ def _winner(facts: Facts) -> Values | None:
             ("Train it again from its settings", f"ffnet train --from {run} --trial {trial}"),
         ],
     }
+
+
+def _address(folder: RunFolder) -> str:
+    """The run for a command line: seen from this folder, or without the folders above it.
+
+    The page may be sent to others, so it does not name the user's folders.
+    """
+    place = Path(folder.place)
+    if "://" in folder.place:
+        return folder.place
+    return str(place.relative_to(Path.cwd())) if place.is_relative_to(Path.cwd()) else folder.name
 
 
 def _figure(name: str, value: Any) -> str:

@@ -133,7 +133,7 @@ def _rungs(views: Views) -> Any:
 def _importance(views: Views) -> Any:
     need(views, 4)
     if not any(views.importances.values()):
-        raise NothingError("No setting explains the figures.")
+        raise NothingError("The trials so far do not show which setting matters.")
     axes = plots.plot_param_importances(
         views.complete, params=views.params(), target_name="PED-ANOVA"
     )

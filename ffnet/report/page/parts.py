@@ -1,4 +1,4 @@
-"""The page's sections beside the figures: rungs, takeovers, confirmation and audit."""
+"""The page's sections beside the figures: confirmation, ledger, rungs, takeovers and audit."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ffnet.report.page import words
 from ffnet.report.page.facts import Facts
 from ffnet.report.page.rungs import rungs, takeovers
-from ffnet.run import audit, confirm
+from ffnet.run import audit, confirm, ledger
 from ffnet.run.confirm import Confirmed
 from ffnet.run.intervals import Estimate
 
@@ -48,7 +48,8 @@ def parts(facts: Facts) -> list[Part]:
     Raises:
         InputError: confirm.parquet or audit.parquet cannot be read.
     """
-    return [*_confirmed(facts), *_survivors(facts), *_taken_over(facts), *_audited(facts)]
+    makers = (_confirmed, _ledger, _survivors, _taken_over, _audited)
+    return [part for make in makers for part in make(facts)]
 
 
 def confirmed(facts: Facts) -> Confirmed | None:
@@ -77,6 +78,22 @@ def _interval(estimate: Estimate) -> str:
 
 def _sentences(lines: Sequence[str]) -> list[str]:
     return [f"{line[0].upper()}{line[1:]}." for line in lines]
+
+
+def _ledger(facts: Facts) -> Iterator[Part]:
+    if not facts.rows or facts.study is None:
+        return
+    found = ledger.read(facts.folder)
+    line = found.line()
+    tables = []
+    if found.total:
+        rows = [
+            [name, words.duration(seconds), f"{found.share(name) or 0.0:.1%}"]
+            for name, seconds in found.parts.items()
+            if seconds
+        ]
+        tables = [Table("Core time", ["part", "core time", "share"], rows)]
+    yield Part("ledger", "Where the core time went", _sentences([line]), tables)
 
 
 def _survivors(facts: Facts) -> Iterator[Part]:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import optuna
+from optuna.distributions import CategoricalDistribution
 from optuna.importance import get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
@@ -48,7 +49,7 @@ class ReadStudy(optuna.Study):  # type: ignore[misc]
             optuna.create_study(storage=storage, study_name=name, direction=like.direction)
             made = cls(study_name=name, storage=storage)
         for number, trial in enumerate(trials):
-            trial.number = number
+            trial.number = trial._trial_id = number  # PED-ANOVA tells trials apart by the second
         made.read = list(trials)
         return made
 
@@ -117,7 +118,7 @@ class Views:
         """Parameter → its importance. Parameters with a single value have none."""
         if len(self.counted) < 2:
             return dict.fromkeys(sorted({n for t in self.trials for n in t.params}), 0.0)
-        found: dict[str, float] = get_param_importances(self.complete)
+        found: dict[str, float] = get_param_importances(self.complete, normalize=False)
         return found
 
 
@@ -152,8 +153,9 @@ def params(views: Views) -> list[str]:
 
 
 def pair(views: Views) -> list[str]:
-    """The two most important parameters that occur together in a trial."""
-    names = views.params()
+    """The two most important parameters that occur together in a trial, numbers before choices."""
+    kinds = {n: type(d) for t in views.trials for n, d in t.distributions.items()}
+    names = sorted(views.params(), key=lambda name: kinds[name] is CategoricalDistribution)
     sets = [set(trial.params) for trial in views.trials if trial.number in views.values]
     for i, second in enumerate(names):
         for first in names[:i]:

@@ -168,6 +168,8 @@
     document.getElementById("more")?.addEventListener("click", () => { all = true; fill(); });
     document.querySelectorAll("#table th button").forEach((button) =>
       button.addEventListener("click", () => sortBy(Number(button.dataset.column))));
+    document.querySelectorAll("#table th").forEach((head, i) =>
+      head.classList.toggle("number", data.table.rows.some((row) => typeof row[i] === "number")));
     fill();
     watch();
   }
