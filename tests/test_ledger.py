@@ -225,7 +225,9 @@ def test_malformed_sessions_are_an_error_in_one_line_and_the_table_is_still_prin
 ) -> None:
     folder = hold.folder
     rows = [trial(0, 1, 8, 0, 1, 6)]
-    for bad in ("[", "{}", '[{"begun_at": 1}]', json.dumps([{"begun_at": "x"}]), "[[]]"):
+    whole = session(0, 1, 9).model_dump(mode="json")
+    wrong = [{}, [[]], [{"begun_at": "x"}], [whole | {"slots": 10**400}], [whole | {"cpus": 0}]]
+    for bad in ("[", "NaN", *map(json.dumps, wrong)):
         table = pa.Table.from_pylist(rows, schema=tables.TRIALS)
         pq.write_table(table.replace_schema_metadata({"ffnet.sessions": bad}), folder.trials.place)
         with pytest.raises(InputError, match=r"metadata ffnet\.sessions: "):

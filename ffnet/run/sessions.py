@@ -36,9 +36,9 @@ class Session(BaseModel):
     begun_at: AwareDatetime
     trials_at: AwareDatetime | None = None
     written_at: AwareDatetime
-    slots: int | None = Field(None, ge=1)
-    cpus: float = Field(1, gt=0)
-    lost_seconds: float = Field(0, ge=0)
+    slots: int | None = Field(None, ge=1, lt=2**31)
+    cpus: float = Field(1, gt=0, lt=2**31)
+    lost_seconds: float = Field(0, ge=0, lt=2**53)
 
     @classmethod
     def beginning(cls, document: Values, slots: int | None, cpus: float) -> Self:
