@@ -1,9 +1,11 @@
 """Exports to Optuna, MLflow and W&B, opened with those programs: the same trials as the table."""
 
+import contextlib
 import json
 import os
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
 import urllib.request
@@ -150,18 +152,51 @@ def test_the_user_is_told_when_the_best_trial_of_optuna_is_another(
     assert "the best trial of the table is 0 (pruned), that of Optuna is 1, because" in said
 
 
-def test_a_storage_that_cannot_be_used_is_refused_without_its_password(
-    run: RunFolder, tmp_path: Path, call: Job
+@pytest.mark.parametrize("flag", ["--to-optuna", "--to-mlflow"])
+@pytest.mark.parametrize(
+    ("url", "status", "why"),
+    [
+        ("sqlite:///FOLDER/not/there.db", 1, "unable to open database file"),
+        ("sqlite:///FOLDER/text.db", 1, "not a database"),
+        ("sqlite://", 2, "a database in memory would be lost"),
+        ("sqlite:///:memory:", 2, "a database in memory would be lost"),
+        ("postgresql://ada:geheim@127.0.0.1/x", 2, "needs the database's driver psycopg"),
+        ("mysqlx://ada:geheim@127.0.0.1/x", 2, "Can't load plugin"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_refused_at_once_in_one_line(
+    flag: str, url: str, status: int, why: str, run: RunFolder, tmp_path: Path, call: Job
 ) -> None:
-    for url, status in (
-        ("study.db", 2), ("nonsense://u:geheim@host/x", 2),
-        (f"sqlite:///{tmp_path}/not/there.db", 1),
-    ):  # fmt: skip
-        done = call("export-study", run, "--to-optuna", url)
-        assert done.returncode == status
-        assert len(done.stderr.splitlines()) == 1
-        assert "geheim" not in done.stdout + done.stderr
-        assert without_password(url) in done.stderr
+    (tmp_path / "text.db").write_text("this is no database, but a text of some length" * 99)
+    done = call("export-study", run, flag, url.replace("FOLDER", str(tmp_path)))
+    assert done.returncode == status, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert why in done.stderr
+    assert "geheim" not in done.stderr
+    assert not (tmp_path / "not").exists()
+
+
+def test_what_is_no_url_is_refused(run: RunFolder, call: Job) -> None:
+    done = call("export-study", run, "--to-optuna", "study.db")
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "error: --to-optuna must be a URL such as sqlite:///study.db. Given: study.db ("
+    )
+
+
+@pytest.mark.parametrize("first", ["optuna", "mlflow"])
+def test_the_database_of_another_program_is_not_touched(
+    first: str, tmp_path: Path, call: Job
+) -> None:
+    run = made(tmp_path / "run", ["done"])
+    url = f"sqlite:///{tmp_path}/shared.db"
+    second = {"optuna": "mlflow", "mlflow": "optuna"}[first]
+    assert call("export-study", run, f"--to-{first}", url).returncode == 0
+    before = dump(tmp_path / "shared.db")
+    done = call("export-study", run, f"--to-{second}", url)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith(f"error: {url}: ")
+    assert before <= dump(tmp_path / "shared.db")
 
 
 def test_an_export_that_is_interrupted_leaves_nothing_in_the_storage(
@@ -181,6 +216,12 @@ def test_an_export_that_is_interrupted_leaves_nothing_in_the_storage(
     assert optuna.get_all_study_names(storage) == []
     monkeypatch.undo()
     assert call("export-study", run, "--to-optuna", storage).returncode == 0
+
+
+def dump(database: Path) -> set[str]:
+    """The rows of a SQLite database, as statements."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        return set(connection.iterdump())
 
 
 # --- MLflow ------------------------------------------------------------------------------------
@@ -277,7 +318,7 @@ def test_a_tracking_server_that_does_not_answer_or_a_wrong_uri_is_an_error_in_on
         done = call("export-study", run, "--to-mlflow", uri, env=once)
         assert done.returncode == 1
         assert len(done.stderr.splitlines()) == 1
-        assert done.stderr.startswith("error: MLflow: ")
+        assert done.stderr.startswith(f"error: {without_password(uri)}: ")
         assert "geheim" not in done.stderr
 
 
@@ -322,11 +363,12 @@ def test_wandb_reads_an_offline_run_for_each_trial_of_the_table(
         assert shown["config"]["hidden_sizes.1"] == row["hidden_sizes"][0]
         assert ("momentum" in shown["config"]) == (row["optimizer"] == "sgd")
         assert shown["summary"].get("best_val_accuracy") == row["best_val_accuracy"]
-        assert [(h["_step"], h["val_accuracy"]) for h in wandb_history(folder)] == [
-            (r["step"], r["val_accuracy"]) for r in reports if r["trial"] == row["trial"]
-        ]
     assert best == [best_of(run)["trial"]]
     assert statuses == counts_of(run)
+    for number in (best[0], STATUSES.index("pruned")):
+        assert [(h["_step"], h["val_accuracy"]) for h in wandb_history(folders[number])] == [
+            (r["step"], r["val_accuracy"]) for r in reports if r["trial"] == number
+        ]
     said = b"".join(path.read_bytes() for path in (tmp_path / "wandb").rglob("*.wandb"))
     assert b"Ran on" not in said
     assert not list((tmp_path / "wandb").rglob("requirements.txt"))
@@ -339,6 +381,51 @@ def test_a_folder_that_wandb_could_not_write_is_refused_not_replaced_by_another(
     assert done.returncode == 2
     assert "--to-wandb must be a folder that can be written" in done.stderr
     assert not (tmp_path / "absent").exists()
+
+
+def test_a_run_that_mlflow_refuses_half_way_is_removed_and_can_be_exported_again(
+    tmp_path: Path, call: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    run = made(tmp_path / "run", ["done", "pruned"])
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    ended = iter((None, OSError("the network\nis down")))
+
+    def set_terminated(*_: Any, **__: Any) -> None:
+        if error := next(ended):
+            raise error
+
+    monkeypatch.setattr(MlflowClient, "set_terminated", set_terminated)
+    done = call("export-study", run, "--to-mlflow", uri)
+    assert (done.returncode, done.stderr) == (1, f"error: {uri}: the network is down\n")
+    assert mlflow_runs(uri, "") == []
+    monkeypatch.undo()
+    assert call("export-study", run, "--to-mlflow", uri).returncode == 0
+    assert len(mlflow_runs(uri, "")) == 3
+
+
+def test_a_run_that_wandb_refuses_half_way_is_removed_and_can_be_exported_again(
+    tmp_path: Path, call: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    run = made(tmp_path / "run", ["done", "pruned"])
+    init = wandb.init
+    calls = iter(range(9))
+
+    def failing(**fields: Any) -> Any:
+        if next(calls) == 1:
+            raise wandb.Error("no")
+        return init(**fields)
+
+    monkeypatch.setattr(wandb, "init", failing)
+    done = call("export-study", run, "--to-wandb", tmp_path)
+    assert (done.returncode, done.stderr) == (1, f"error: {tmp_path}/wandb: no\n")
+    assert list((tmp_path / "wandb").glob("offline-run-*")) == []
+    monkeypatch.undo()
+    assert call("export-study", run, "--to-wandb", tmp_path).returncode == 0
+    assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 2
 
 
 # --- all ---------------------------------------------------------------------------------------
@@ -365,14 +452,12 @@ def test_a_second_export_of_the_same_name_is_refused_and_another_name_is_not(
 
 
 @every_place
-@pytest.mark.parametrize("statuses", [["failed"], ["diverged"] * 2, ["pruned"] * 3, ["done"]])
-def test_runs_of_one_status_are_exported(
-    place: Any, statuses: list[str], tmp_path: Path, call: Job
-) -> None:
-    run = made(tmp_path / "run", statuses)
-    done = call("export-study", run, *place(tmp_path))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{len(statuses)} trials: {len(statuses)} {statuses[0]}\n")
+def test_runs_of_one_status_are_exported(place: Any, tmp_path: Path, call: Job) -> None:
+    for statuses in (["failed"], ["diverged"] * 2, ["pruned"] * 3, ["done"]):
+        run = made(tmp_path / statuses[0], statuses)
+        done = call("export-study", run, *place(tmp_path))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(f"{len(statuses)} trials: {len(statuses)} {statuses[0]}\n")
 
 
 @every_place
@@ -391,6 +476,19 @@ def test_a_study_without_a_trial_is_exported_where_there_is_something_to_show(
             0,
             "0 trials: none began\n"[:24] + done.stdout[21:24],
         )
+
+
+@every_place
+def test_a_single_net_is_a_run_with_one_trial(place: Any, tmp_path: Path, call: Job) -> None:
+    study = made_runs.study_of()
+    run = made_runs.write(tmp_path / "one: 50%", study, *made_runs.trials(study, ["done"]))
+    document = json.loads(Path(run.study.place).read_text())
+    of_one = ("seed", "data", "net", "training")
+    document["study"] = {n: document["study"][n] for n in of_one} | {"epochs": 10}
+    Path(run.study.place).write_text(json.dumps(document))
+    done = call("export-study", run, *place(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("1 trials: 1 done\n")
 
 
 @pytest.mark.parametrize("extra", ["mlflow", "wandb"])

@@ -9,12 +9,19 @@ import logging
 import os
 import shlex
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
-from ffnet.errors import InputError, RunError
-from ffnet.report.tools.places import Progress, already_there, needs, without_password
+from ffnet.errors import InputError
+from ffnet.report.tools.places import (
+    Progress,
+    already_there,
+    check_database,
+    in_one_line,
+    needs,
+    without_password,
+)
 from ffnet.report.tools.tracked import Tracked, Trial
 from ffnet.run.tables import Status
 
@@ -33,6 +40,9 @@ MOST_METRICS, MOST_PARAMS = 1000, 100
 
 MOST_TEXT = 5000
 """Characters of a parameter or tag that every version of MLflow takes."""
+
+DATABASES = ("sqlite:", "mysql", "mssql", "postgresql")
+"""How the URI of a database begins that MLflow's client writes to without a server."""
 
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -56,24 +66,24 @@ def to_mlflow(run: Tracked, uri: str, name: str, progress: Progress) -> str:
 
     Raises:
         InputError: MLflow is not installed, the URI is wrong, or it has a parent run of that name.
-        RunError: MLflow could not be reached, or refused something. Nothing is kept then.
+        RunError: MLflow could not be reached, or refused something. What had been written is
+            removed if MLflow still answers.
     """
     for setting, value in SETTINGS.items():
         os.environ.setdefault(setting, value)
     with needs("mlflow"):
         from mlflow import MlflowClient
-        from mlflow.exceptions import MlflowException
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    try:
+    for logger in ("mlflow", "alembic"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    if uri.startswith(DATABASES):
+        check_database("--to-mlflow", uri)
+    with in_one_line(uri):
         client = MlflowClient(tracking_uri=uri)
         experiment = _experiment(client, run.study)
         if any(found.info.run_name == name for found in _parents(client, experiment)):
             raise already_there(name, f"MLflow's experiment {run.study}")
         with _undone_on_failure(client) as made:
             _write(_Writer(client, experiment, made), run, name, progress)
-    except MlflowException as error:
-        raise RunError(f"MLflow: {without_password(error)}") from None
     place = without_password(uri)
     where = f"MLflow: experiment {run.study}, run {name}, in {place}"
     if uri.startswith(("http://", "https://")):
@@ -110,8 +120,9 @@ def _undone_on_failure(client: Any) -> Iterator[list[str]]:
     try:
         yield made
     except BaseException:
-        for run in made:
-            client.delete_run(run)
+        with suppress(Exception):  # the server may not answer any more
+            for run in made:
+                client.delete_run(run)
         raise
 
 
@@ -136,7 +147,7 @@ class _Writer:
         """Write the parameters and metrics of a run."""
         from mlflow.entities import Param
 
-        texts = [Param(key, str(value)[:MOST_TEXT]) for key, value in params.items()]
+        texts = [Param(key, _text(value)[:MOST_TEXT]) for key, value in params.items()]
         for some in _batches(texts, MOST_PARAMS):
             self._client.log_batch(run, params=some)
         for some in _batches(metrics, MOST_METRICS):
@@ -177,6 +188,10 @@ def _metrics(values: dict[str, float], step: int, at: datetime | None) -> list[A
 
     time = _milliseconds(at) or 0
     return [Metric(key, float(value), time, step) for key, value in values.items()]
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _batches(values: list[Any], size: int) -> Iterable[list[Any]]:

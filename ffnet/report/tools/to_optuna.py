@@ -1,16 +1,20 @@
 """Exports a run to an Optuna storage, which the program optuna-dashboard shows."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from shlex import quote
 
 import optuna
 from optuna.trial import TrialState
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from ffnet.errors import InputError, RunError
 from ffnet.report.optuna_study import study_of
-from ffnet.report.tools.places import Progress, already_there, without_password
+from ffnet.report.tools.places import (
+    Progress,
+    already_there,
+    check_database,
+    in_one_line,
+    without_password,
+)
 from ffnet.run import ranking, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.study_files import read_study
@@ -30,10 +34,12 @@ def to_optuna(folder: RunFolder, url: str, name: str, progress: Progress) -> str
 
     Raises:
         InputError: the run cannot be read, or the storage has a study of that name.
-        RunError: the storage cannot be opened or written. The study is not in it then.
+        RunError: the storage cannot be opened or written. What had been written is removed if the
+            storage still answers.
     """
     made = study_of(folder)
-    with _quiet(), _errors(url):
+    check_database("--to-optuna", url)
+    with _quiet(), in_one_line(url):
         storage = optuna.storages.RDBStorage(url)
         try:
             copy = optuna.create_study(storage=storage, study_name=name, direction=made.direction)
@@ -46,7 +52,8 @@ def to_optuna(folder: RunFolder, url: str, name: str, progress: Progress) -> str
                 copy.add_trial(trial)
                 progress(done, len(made.trials))
         except BaseException:
-            optuna.delete_study(study_name=name, storage=storage)
+            with suppress(Exception):  # the database may not answer any more
+                optuna.delete_study(study_name=name, storage=storage)
             raise
     place = without_password(url)
     where, see = f"Optuna: study {name} in {place}", f"next:   optuna-dashboard {quote(place)}"
@@ -75,20 +82,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         optuna.logging.set_verbosity(before)
-
-
-@contextmanager
-def _errors(url: str) -> Iterator[None]:
-    """Errors of a storage as errors in one line, without the URL's password."""
-    try:
-        yield
-    except InputError:
-        raise
-    except (ImportError, ValueError, ArgumentError) as error:  # no driver, or not a database's URL
-        raise InputError(
-            f"--to-optuna must be a storage such as sqlite:///study.db. "
-            f"Given: {without_password(url)} ({without_password(error)})"
-        ) from None
-    except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
-        reason = getattr(error, "orig", None) or error
-        raise RunError(f"{without_password(url)}: {without_password(reason)}") from None

@@ -10,8 +10,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ffnet.errors import InputError, RunError
-from ffnet.report.tools.places import Progress, already_there, needs
+from ffnet.errors import InputError
+from ffnet.report.tools.places import Progress, already_there, in_one_line, needs
 from ffnet.report.tools.tracked import Tracked, Trial
 from ffnet.run.tables import Status
 
@@ -49,14 +49,13 @@ def to_wandb(run: Tracked, folder: Path, name: str, progress: Progress) -> str:
     if any(there.glob(f"offline-run-*-{key}-*")):
         raise already_there(name, str(there))
     try:
-        for done, trial in enumerate(run.trials, 1):
-            _write(wandb, run, trial, folder, name, f"{key}-{trial.number:05d}")
-            progress(done, len(run.trials))
-    except BaseException as error:
+        with in_one_line(str(there)):
+            for done, trial in enumerate(run.trials, 1):
+                _write(wandb, run, trial, folder, name, f"{key}-{trial.number:05d}")
+                progress(done, len(run.trials))
+    except BaseException:
         for made in there.glob(f"offline-run-*-{key}-*"):
             shutil.rmtree(made, ignore_errors=True)
-        if isinstance(error, wandb.Error):
-            raise RunError(f"W&B: {error}") from None
         raise
     finally:
         wandb.teardown()

@@ -1,5 +1,6 @@
 """A run as experiment trackers take it: parameters, metrics by step, and tags of each trial."""
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 from ffnet.report.hparams import HParams, Value, as_text, of_study
 from ffnet.run import ranking, recorded, tables
 from ffnet.run.folder import RunFolder
+from ffnet.run.study_files import name_of
 from ffnet.run.tables import Row, Status
 from ffnet.spec.base import Values
 from ffnet.spec.net import MUTABLE
@@ -66,7 +68,8 @@ class Tracked:
 
     Attributes:
         name: the name of its folder.
-        study: the name of its study. Runs of one study belong together.
+        study: the name of its study, or of its folder if it is a single net, with letters, digits,
+            `_`, `.` and `-`. Runs of one study belong together.
         params: name → value of all fields of the study, such as tuning.scheduler.
         metrics: name → number: the best trial's value of the study's metric, and the number of
             trials of each status.
@@ -109,7 +112,7 @@ def tracked(folder: RunFolder) -> Tracked:
     counts = Counter(row["status"] for row in rows)
     return Tracked(
         name=folder.name,
-        study=study.get("name", folder.name),
+        study=study.get("name") or name_of(folder.name),
         params=_flat(study),
         metrics=({column: best[column]} if best else {})
         | {"trials": len(rows)}
@@ -137,7 +140,7 @@ def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Value]:
             flat |= _flat(value, f"{before}{name}.")
         elif value is not None:
             simple = isinstance(value, bool | int | float | str)
-            flat[before + name] = value if simple else str(value)
+            flat[before + name] = value if simple else json.dumps(value)
     return flat
 
 
