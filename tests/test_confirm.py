@@ -121,7 +121,7 @@ def test_the_comparison_with_the_runner_up_is_paired_by_seed() -> None:
 def test_a_winner_that_is_better_for_every_seed_is_told_apart() -> None:
     found = summary(nets({0: [0.90, 0.91, 0.92], 1: [0.80, 0.81, 0.83]}))
     assert found.told_apart
-    assert "trial 0 is better than trial 1" in found.lines()[1]
+    assert "trial 0 is better than trial 1 on this validation part" in found.lines()[1]
 
 
 def test_a_winner_that_may_be_luck_is_said_to_be() -> None:
@@ -168,6 +168,37 @@ def test_the_table_is_read_as_it_was_written_and_checked(tmp_path: Path) -> None
     tables.write(folder.confirm, [rows[0] | {"val_accuracy": 1.5}], confirm.KIND.schema)
     with pytest.raises(InputError, match=r"row 1: val_accuracy must be from 0 to 1. Given: 1.5"):
         confirm.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"folds": 1}, r"row 1: folds must be 2 or more. Given: 1"),
+        ({"trial": None}, r"row 1: trial must be given. Given: None"),
+        ({"look": -1}, "row 1: look must be a whole number from 0"),
+        ({"status": "won"}, "row 1: status must be running|done"),
+    ],
+)
+def test_a_table_with_values_that_no_confirmation_has_is_refused(
+    tmp_path: Path, wrong: dict[str, Any], words: str
+) -> None:
+    folder = RunFolder.at(tmp_path)
+    tables.write(folder.confirm, [net(0, 1, 2, 0.5) | wrong], confirm.KIND.schema)
+    with pytest.raises(InputError, match=words.replace("|", r"\|")):
+        confirm.read(folder)
+
+
+def test_nets_without_figures_change_no_summary() -> None:
+    rows = nets({0: [0.9, 0.8], 1: [0.7, 0.6]})
+    lacking = [net(9, 0, 9, 0.5, val_accuracy=None, test_accuracy=0.5)]
+    assert summary([*rows, *lacking]).validation == summary(rows).validation
+    assert summary([*rows, *lacking]).test is None
+
+
+def test_a_confirmation_of_broken_nets_chooses_none() -> None:
+    found = summary(nets({0: [0.9, 0.8], 1: [0.7, 0.6]}, status=Status.FAILED))
+    assert found.chosen is None
+    assert found.lines() == ["no trial is chosen, because each has a net that diverged or failed"]
 
 
 # --- folds ---------------------------------------------------------------------------------------

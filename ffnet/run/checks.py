@@ -62,6 +62,7 @@ YEARS = (
 RULES: dict[str, tuple[str, Rule]] = {
     **dict.fromkeys(("trial", "seed", "parent", "worker", "worker_memory", "step"), COUNT),
     **dict.fromkeys(("look", "net", "fold", "winner"), COUNT),  # of confirm and audit
+    "folds": ("2 or more", _between(2, 2**31)),
     **dict.fromkeys(("epoch", "batch_size", "best_val_accuracy_epoch"), POSITIVE),
     **dict.fromkeys(("best_epoch", "pruned_epoch"), POSITIVE),
     "best_val_loss_epoch": POSITIVE,

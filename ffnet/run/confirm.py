@@ -46,7 +46,7 @@ KIND = Kind(
             "ended_at": tables.TIME,
         }
     ),
-    ["look", "net", "status"],
+    ["look", "net", "trial", "status"],
 )
 FRESH = 0xF5E5  # keeps the seeds of these nets apart from the seeds of trials
 
@@ -117,9 +117,11 @@ class Confirmed:
         assert found.low is not None
         how = "paired t, corrected for folds that share examples" if self.folds else "paired t"
         can = "is better than" if self.told_apart else "cannot be told from"
+        where = "" if self.folds else " on this validation part"
         return [
             (
-                f"trial {self.chosen} {can} trial {self.runner_up}: difference {found.mean:+.4f}, "
+                f"trial {self.chosen} {can} trial {self.runner_up}{where}: difference "
+                f"{found.mean:+.4f}, "
                 f"95 % interval {found.low:+.4f} to {found.high:+.4f} ({how}, {found.count} pairs)"
             )
         ]
@@ -269,7 +271,9 @@ def summary(rows: Sequence[Row], tuning: Tuning, data: Values) -> Confirmed | No
     shared = 1 / (folds - 1) if folds else 0.0
     values = {trial: _values(rows, trial, tuning.metric) for trial in order(rows, tuning)}
     values = {trial: of_nets for trial, of_nets in values.items() if of_nets}
-    tested = [row for row in rows if row["test_accuracy"] is not None]
+    tested = [
+        row for row in rows if row["test_accuracy"] is not None and row["test_loss"] is not None
+    ]
     return Confirmed(
         look=look,
         metric=tuning.metric,
@@ -287,7 +291,7 @@ def summary(rows: Sequence[Row], tuning: Tuning, data: Values) -> Confirmed | No
 def _values(rows: Iterable[Row], trial: int, metric: str) -> dict[Any, float]:
     """(seed, fold) → the metric of a sound net of the trial."""
     of_trial = (row for row in rows if row["trial"] == trial and _is_sound(row))
-    return {(row["seed"], row["fold"]): row[metric] for row in of_trial}
+    return {(r["seed"], r["fold"]): r[metric] for r in of_trial if r[metric] is not None}
 
 
 def _difference(values: Sequence[dict[Any, float]], shared: float) -> Estimate | None:
