@@ -18,6 +18,7 @@ BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
 DATA = {
     "name": "digits", "sha256": "0" * 64, "sizes": {"train": 1437, "validation": 270, "test": 0},
     "classes": list("0123456789"), "example_shape": [8, 8], "dtype": "uint8",
+    "mean": [4.9], "std": [6.0],
 }  # fmt: skip
 CONDITIONAL = {
     "hidden_sizes": {"each": {"log_integer": [16, 64]}, "depth": {"integer": [1, 3]}},

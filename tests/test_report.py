@@ -1,13 +1,21 @@
 """The page of a run: its numbers, its warnings, its safety, and the figures for papers."""
 
+import base64
+import io
 import math
 import re
 import warnings
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import unescape
+from http.client import HTTPConnection
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import optuna
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,11 +26,13 @@ from PIL import Image
 import ffnet
 import made_runs
 from conftest import Job
+from ffnet.api.best_net import net_part
 from ffnet.errors import InputError
 from ffnet.report.optuna_study import study_of
-from ffnet.report.page import advice, page, papers, rungs, words
+from ffnet.report.page import advice, live, page, papers, rungs, words
 from ffnet.report.page.facts import Facts
 from ffnet.report.page.headline import headline
+from ffnet.report.page.net import Answers, part_of
 from ffnet.report.page.sure import error_of_difference
 from ffnet.run import tables
 from ffnet.run.folder import RunFolder
@@ -414,6 +424,122 @@ def test_half_of_the_trials_may_diverge_without_a_warning(tmp_path: Path) -> Non
 def test_failed_trials_are_warned_about_with_the_first_reason(tmp_path: Path) -> None:
     found = advised(made(tmp_path / "run", ["done", "failed", "failed"]))
     assert "2 trials failed. The first is trial 1: reason of trial 1." in found["failed"]
+
+
+# --- the best net --------------------------------------------------------------------------------
+
+
+def answers(x: Any, kernel: Any) -> Answers:
+    """Four examples of classes 0, 1, 1, 2; the net is right about the first and the third."""
+    probabilities = [[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.0, 0.9, 0.1]]
+    return Answers(
+        7, 3.0, "", ["cat", "<dog>", "$5"], np.asarray(x), np.array([0, 1, 1, 2]),
+        np.array(probabilities), np.asarray(kernel, float),
+    )  # fmt: skip
+
+
+def test_the_mistakes_of_the_best_net_come_with_the_surest_first(tmp_path: Path) -> None:
+    given = answers(np.zeros((4, 5)), np.ones((5, 2)))
+    assert given.confusion().tolist() == [[1, 0, 0], [1, 1, 0], [0, 1, 0]]
+    assert given.mistakes().tolist() == [3, 1]
+    part = part_of(given)
+    assert "takes 2 for another class: accuracy 0.5000" in part.texts[0]
+    assert [table.rows for table in part.tables] == [
+        [["3", "$5", "<dog>", "0.900"], ["1", "<dog>", "cat", "0.600"]]
+    ]
+    assert len(part.images) == 1  # features are no images
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 1), (4, 4, 3)])
+def test_mistakes_and_weights_of_image_nets_are_pictures(
+    mixed: RunFolder, tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    x = np.zeros((4, *shape), np.uint8)
+    part = part_of(answers(x, np.ones((math.prod(shape), 2))))
+    path = tmp_path / "page.html"
+    page.write(page.page_of(mixed, [part]), path)
+    pictures = [attributes["src"] or "" for tag, attributes in Parsed(path).tags if tag == "img"]
+    assert len(pictures) == 3
+    for picture in pictures:
+        kind, _, coded = picture.partition(",")
+        assert kind == "data:image/png;base64"
+        with Image.open(io.BytesIO(base64.b64decode(coded))) as image:
+            assert min(image.size) > 100
+
+
+def test_a_run_without_weights_says_so_and_needs_no_tensorflow(mixed: RunFolder) -> None:
+    (text,) = net_part(mixed).texts
+    assert text.startswith("It is not shown here: a run must have a checkpoint")
+
+
+@pytest.mark.slow
+def test_the_page_of_a_trained_run_shows_the_accuracy_of_its_table(
+    tmp_path: Path, call: Job, job: Job
+) -> None:
+    run = tmp_path / "run"
+    done = job("train", "--dataset", "digits", "--epochs", 2, "--out", run)
+    assert done.returncode == 0, done.stderr
+    assert call("report", run).returncode == 0
+    best = pq.read_table(run / "trials.parquet")["best_val_accuracy"][0].as_py()
+    found = Parsed(run / "report.html")
+    assert f"for another class: accuracy {best:.4f}" in found.text
+    assert len([tag for tag, _ in found.tags if tag == "img"]) == 3
+
+
+# --- live ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def serving(run: RunFolder) -> Iterator[live.Server]:
+    with live.Server(run, 0) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def fetched(server: live.Server, path: str, host: str | None = None) -> tuple[int, str]:
+    connection = HTTPConnection(live.HOST, server.server_port)
+    connection.request("GET", path, headers={"Host": host} if host else {})
+    with connection.getresponse() as answer:
+        found = answer.status, answer.read().decode()
+    connection.close()
+    return found
+
+
+def test_the_served_page_follows_the_tables(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(live, "SHARE", math.inf)  # no pause between two pages
+    run = made(tmp_path / "run", ["running"])
+    study = made_runs.study_of()
+    with serving(run) as server:
+        status, whole = fetched(server, "/")
+        assert (status, "data-live" in whole) == (200, True)
+        assert "connect-src 'self'" in unescape(whole)
+        before = fetched(server, "/stamp")
+        assert fetched(server, "/stamp") == before
+        rows, reports = made_runs.trials(study, ["done"] * 3)
+        tables.write(run.epochs, reports, tables.EPOCHS)
+        tables.write(run.trials, rows, tables.TRIALS)
+        assert fetched(server, "/stamp") != before
+        assert "3 trials (3 done)" in fetched(server, "/main")[1]
+        Path(run.trials.place).write_bytes(b"half a table")
+        assert "3 trials (3 done)" in fetched(server, "/main")[1]  # the last good page stays
+
+
+def test_the_server_answers_only_its_own_paths_and_names(mixed: RunFolder) -> None:
+    with serving(mixed) as server:
+        assert server.server_address[0] == "127.0.0.1"
+        assert fetched(server, "/../trials.parquet")[0] == 404
+        assert fetched(server, "/main", "evil.example:80")[0] == 403
+        assert fetched(server, "/main", f"localhost:{server.server_port}")[0] == 200
+
+
+def test_a_port_that_is_taken_is_refused(mixed: RunFolder) -> None:
+    with serving(mixed) as server, pytest.raises(InputError, match="--port must be free"):
+        live.Server(mixed, server.server_port)
 
 
 # --- command, Python, papers ---------------------------------------------------------------------

@@ -103,12 +103,16 @@ class Run:
         """
         return ledger.read(self._folder)
 
-    def report(self, out: str | Path | None = None, figures: str | Path | None = None) -> Path:
+    def report(
+        self, out: str | Path | None = None, figures: str | Path | None = None, net: bool = True
+    ) -> Path:
         """Write the page of the run: one HTML file, which needs no network.
 
         Args:
             out: the file. With None, report.html in the run's folder.
             figures: a folder for the figures as PNG, PDF and SVG. With None, they are not written.
+            net: whether the page shows the best net's mistakes on the validation part. This needs
+                TensorFlow, the net's weights and the data; if they are missing, the page says so.
 
         Returns:
             The page's path.
@@ -117,10 +121,12 @@ class Run:
             InputError: the run cannot be read, or a file cannot be written.
         """
         # Imported here, because Optuna and Plotly take a second.
+        from ffnet.api.best_net import net_part
         from ffnet.report.page import page, papers
 
         path = Path(out) if out else self._folder.local / "report.html"
-        page.write(page.page_of(self._folder), path)
+        extra = [net_part(self._folder)] if net else []
+        page.write(page.page_of(self._folder, extra), path)
         if figures:
             papers.write(self._folder, Path(figures))
         return path

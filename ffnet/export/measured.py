@@ -38,7 +38,7 @@ def measured_again(choice: Choice, scores: Callable[[Any], Any]) -> dict[str, An
         InputError: the figures differ from those of the report by more than rounding does.
     """
     try:
-        part = _validation(choice)
+        part = validation_part(choice)
     except InputError as error:
         return {"val_accuracy": None, "val_loss": None, "reason": str(error)}
     accuracy, loss = _figures(part, scores)
@@ -55,7 +55,7 @@ def measured_again(choice: Choice, scores: Callable[[Any], Any]) -> dict[str, An
     return {"val_accuracy": accuracy, "val_loss": loss}
 
 
-def _validation(choice: Choice) -> Part:
+def validation_part(choice: Choice) -> Part:
     """The validation part, not standardised. Raises InputError if it is not that of the run."""
     about = choice.document["data"]
     asked = validated(Data, choice.document["study"]["data"], str(choice.run.study), recorded=True)
