@@ -140,6 +140,8 @@ class Condition:
         if isinstance(op, ast.NotIn):
             return pc.invert(self._compare(left, ast.In(), right, table))
         if isinstance(right, ast.Constant | ast.Name) and ast.unparse(right) in ("None", "null"):
+            if not isinstance(op, ast.Eq | ast.NotEq | ast.Is | ast.IsNot):
+                raise TypeError
             is_null = pc.is_null(self._value(left, table))
             return pc.invert(is_null) if isinstance(op, ast.NotEq | ast.IsNot) else is_null
         if isinstance(right, ast.List | ast.Tuple):
