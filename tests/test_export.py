@@ -330,9 +330,7 @@ def test_a_file_in_the_way_is_refused(nets: Path, tmp_path: Path) -> None:
         export(RunFolder.existing(nets / "model"), file)
 
 
-def test_figures_that_the_net_does_not_have_are_refused(
-    study: RunFolder, tmp_path: Path, call: Job
-) -> None:
+def test_figures_that_the_net_does_not_have_are_refused(study: RunFolder, tmp_path: Path) -> None:
     """Each weight is a little larger than when it was measured; the checksum is right."""
     import tensorflow as tf
 
@@ -342,12 +340,12 @@ def test_figures_that_the_net_does_not_have_are_refused(
     with file.replacing() as opened:
         larger = [tf.Variable(array * 1.1) for array in saved.arrays]
         checkpoints.write(opened, saved.step, saved.reports, larger)
-    done = call("export", run.place)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: the exported net must have the figures of its report")
-    assert f"measured again with {file}; name another trial" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert not Path(run.place, "export").exists()
+    with pytest.raises(InputError) as refused:
+        export(run, tmp_path / "model")
+    assert str(refused.value).startswith("the exported net must have the figures of its report")
+    assert f"measured again with {file}; name another trial" in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
+    assert not (tmp_path / "model").exists()
 
 
 def test_without_its_data_a_net_is_exported_and_the_card_says_what_was_not_measured(

@@ -201,8 +201,8 @@ def _figure(weights: Weights, metric: str) -> str:
 
 
 def _without_weights(trial: int, rows: list[Row], finder: Finder) -> InputError:
-    others = [str(row["trial"]) for row in rows if _can_be_found(finder, row)]
-    listed = ", ".join(others if len(others) <= LISTED else [*others[:LISTED], "…"])
+    others = sorted(row["trial"] for row in rows if _can_be_found(finder, row))
+    listed = ", ".join(map(str, others if len(others) <= LISTED else [*others[:LISTED], "…"]))
     return InputError(
         f"--trial must have {WEIGHTS}; these trials do: {listed or 'none'}. Given: {trial}"
     )
