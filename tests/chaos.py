@@ -59,7 +59,7 @@ FAULTS = (
     "rows lost", "trials twice", "reports twice", "reports missing", "ended rows changed",
     "decisions changed", "failed, or not ended", "unreadable moments", "wrong exits", "tracebacks",
     "second drivers", "hung", "studies that never ended", "left behind",
-    "left behind while the next trained",
+    "left behind while the next trained", "best weights lost",
 )  # fmt: skip
 """Findings that must not occur."""
 

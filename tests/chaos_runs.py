@@ -12,7 +12,11 @@ from pathlib import Path
 
 from chaos_ledger import Ledger, changed_decisions
 from chaos_world import Driver, Watch, World, title, wait
+from ffnet.export.weights import Finder
+from ffnet.run import ranking
+from ffnet.run.folder import RunFolder
 from ffnet.run.tables import Row
+from ffnet.spec.sections import Tuning
 
 Tables = tuple[list[Row], list[Row]]
 
@@ -108,6 +112,7 @@ class Run:
         self.watch.close()
         tables = self.watch.last()
         self._compare(tables)
+        self._look_for_best_weights(tables[0])
         self._look_for_leftovers()
         return tables
 
@@ -156,6 +161,14 @@ class Run:
         self.result.done["epochs"] += self.ledger.reports
         self.result.done["readings"] += self.watch.readings
         self.result.done["checkpoints read"] += self.watch.checkpoints
+
+    def _look_for_best_weights(self, rows: list[Row]) -> None:
+        """Each trial that keeps its checkpoint has the weights of its row's best report."""
+        run, tuning = RunFolder.at(self.place), Tuning()
+        finder, kept = Finder(run, tuning), [r for r in rows if run.checkpoint(r["trial"]).exists()]
+        best = ranking.best(rows, tuning)
+        lost = {r["trial"] for r in [*kept, *([best] if best else [])] if not finder.best(r)}
+        self.result.findings["best weights lost"] |= {f"{self.seed}: trial {n}" for n in lost}
 
     def _look_for_leftovers(self) -> None:
         self._wake()

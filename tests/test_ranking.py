@@ -136,7 +136,7 @@ def test_export_names_the_first_of_the_table_where_it_takes_another(run: RunFold
     """An earlier version kept only the weights after a trial's last report."""
     choice = choose(run, None)
     assert (choice.row["trial"], choice.weights.best) == (2, False)
-    assert choice.why == "lowest val_loss of 4 trials that can be exported"
+    assert choice.why == "lowest val_loss of 4 trials with weights that can be exported"
     assert choice.note == (
         "trial 1 is first in the table (best_val_loss 0.2000), but only its weights after its "
         "last report are kept, with val_loss 0.6000: exporting trial 2, with val_loss 0.5000"

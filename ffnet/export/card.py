@@ -113,15 +113,19 @@ def _best(rows: list[Row], finder: Finder, tuning: Tuning) -> tuple[Row, Weights
     best = "highest" if tuning.mode == "max" else "lowest"
     first = ranking.best(rows, tuning)
     if first and (weights := _found(finder.best, first)):
-        return first, weights, f"{best} best_{tuning.metric} of {len(rows)} trials", ""
+        return first, weights, f"{best} best_{tuning.metric} of {_trials(len(rows))}", ""
     found = {row["trial"]: weights for row in rows if (weights := _found(finder.of, row))}
     if not found:
         raise InputError(f"a run must have {WEIGHTS} to export. Given: a run without any")
     reports = [weights.report for weights in found.values()]
     number = ranking.best_first(reports, tuning, prefix="")[0]["trial"]
-    why = f"{best} {tuning.metric} of {len(found)} trials that can be exported"
+    why = f"{best} {tuning.metric} of {_trials(len(found))} with weights that can be exported"
     row, weights = recorded.trial(rows, str(number)), found[number]
     return row, weights, why, _not_the_first(first, found, weights, tuning) if first else ""
+
+
+def _trials(count: int) -> str:
+    return f"{count} trial{'' if count == 1 else 's'}"
 
 
 def _found(find: Callable[[Row], Weights | None], row: Row) -> Weights | None:
@@ -238,6 +242,7 @@ def card(choice: Choice) -> dict[str, Any]:
         "parent": report.get("parent", row["parent"]),
         "status": row["status"],
         "chosen": choice.why,
+        "note": choice.note or None,
         "commit": document["commit"],
         "versions": document["versions"],
     }
