@@ -180,7 +180,7 @@ def test_an_unknown_flag_is_answered_with_the_one_meant(
 
 def test_an_unknown_flag_without_a_likeness_gets_no_hint(call: Job) -> None:
     assert call("table", "x", "--zzz").stderr == "error: unknown flag --zzz; see --help\n"
-    assert call("table", "x", "y").stderr == "error: unexpected argument y; see --help\n"
+    assert call("best", "x", "y").stderr == "error: unexpected argument y; see --help\n"
 
 
 def test_an_error_names_the_flag_or_the_file_that_has_the_value(tmp_path: Path, call: Job) -> None:
