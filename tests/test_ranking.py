@@ -147,6 +147,10 @@ def test_export_names_the_first_of_the_table_where_it_takes_another(run: RunFold
     )
     run.checkpoint(1).delete()
     assert "has no checkpoint that can be exported: exporting trial 2" in choose(run, None).note
+    rows = tables.read(run.trials)
+    rows[1]["status"] = "running"
+    tables.write(run.trials, rows, tables.TRIALS)
+    assert "(its study runs, or was killed: --resume): exporting trial 2" in choose(run, None).note
 
 
 def test_export_takes_the_best_epoch_of_the_first_of_the_table(run: RunFolder) -> None:

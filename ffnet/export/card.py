@@ -12,7 +12,7 @@ from ffnet.errors import InputError
 from ffnet.export.weights import Finder, Weights
 from ffnet.run import ranking, recorded, tables
 from ffnet.run.folder import RunFolder
-from ffnet.run.tables import Row
+from ffnet.run.tables import Row, Status
 from ffnet.serving.rest import SIGNATURE
 from ffnet.spec.net import MUTABLE
 from ffnet.spec.sections import Tuning
@@ -177,6 +177,8 @@ def _not_the_first(first: Row, found: dict[int, Weights], chosen: Weights, tunin
     if trial == number:
         return _not_its_best(first, chosen, tuning)
     why = "it has no checkpoint that can be exported"
+    if not Status(first["status"]).has_ended:
+        why += " (its study runs, or was killed: --resume)"
     if own := found.get(trial):
         why = f"only its weights after its last report are kept, with {_figure(own, metric)}"
     return (

@@ -71,7 +71,7 @@ class Finder:
             self._run.checkpoint_before(number),
         ):
             try:
-                saved = checkpoints.load(file) if file.exists() else None
+                saved = _loaded(file)
             except InputError as error:
                 damage = damage or error
                 continue
@@ -84,10 +84,10 @@ class Finder:
 
     def _last(self, row: Row) -> Weights | None:
         file = self._run.checkpoint(row["trial"])
-        if not file.exists():
-            return None
-        saved = checkpoints.load(file)
-        if any(r.get("trial", row["trial"]) != row["trial"] for r in saved.reports[-1:]):
+        saved = _loaded(file)
+        if saved is None or any(
+            r.get("trial", row["trial"]) != row["trial"] for r in saved.reports[-1:]
+        ):
             return None
         for report in self._at(row["trial"], saved.step):
             same = all(report[name] == row[name] for name in ("parent", *MUTABLE))
@@ -124,3 +124,11 @@ class Finder:
         wanted = (pc.field("trial") == number) & (pc.field("step") == step)
         rows: list[Row] = self._reports.filter(wanted).to_pylist()
         return rows
+
+
+def _loaded(file: File) -> Saved | None:
+    """A checkpoint; None if it does not exist, or is removed meanwhile by a study that runs."""
+    try:
+        return checkpoints.load(file) if file.exists() else None
+    except FileNotFoundError:
+        return None
