@@ -108,6 +108,7 @@ def _confirm(hold: Hold, data: "DataSet", address: str | None, live: "LiveLine")
     from ffnet.cli.confirm import confirmed
 
     print()
+    live.note = None  # it says that the study has ended
     show(Given(ended.read(hold.folder), hold, data, address, live), confirmed)
 
 
