@@ -211,6 +211,21 @@ def test_tune_confirms_at_its_end(tmp_path: Path, blobs: Path, tune: Job, call: 
     assert "--again" in refused.stderr
 
 
+@pytest.mark.slow
+def test_tune_says_that_it_does_not_confirm_a_study_that_failed(
+    tmp_path: Path, blobs: Path, tune: Job
+) -> None:
+    study = unpruned_study(
+        tmp_path / "study.toml", blobs, trials=1, epochs=2,
+        net="hidden_sizes = 64\nbatch_norm = true",
+        training="batch_size = 839",
+    )  # fmt: skip
+    done = tune(study, "--out", tmp_path / "run", "--confirm")
+    assert done.returncode == 1
+    assert "not confirmed, because the study ended with exit status 1" in done.stdout
+    assert looks(tmp_path / "run") == []
+
+
 # --- the audit -----------------------------------------------------------------------------------
 
 

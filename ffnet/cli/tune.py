@@ -89,6 +89,8 @@ def main(argv: list[str]) -> int:
         status = _run(flags, study, data, hold, address, argv, live)
         if flags.confirm and status == 0:
             _confirm(hold, data, address, live)
+        elif flags.confirm:
+            print(f"not confirmed, because the study ended with exit status {status}")
         return status
 
 
