@@ -16,8 +16,8 @@ ONE_FILE = ROOT / "ffnet" / "ray_cluster" / "ray_internals.py"
 MODULES = ("ray.core", "ray.experimental", "ray.autoscaler", "ray.scripts", "unittest")
 """Modules that are private although their names do not show it, or that only tests need."""
 
-PUBLIC = {"_exit", "_replace", "_ArgumentGroup", "_abc_impl"}
-"""Names with an underscore that belong to `os`, named tuples, `argparse` and `abc`."""
+PUBLIC = {"_exit", "_replace", "_ArgumentGroup", "_abc_impl", "_trial_id"}
+"""Names with an underscore that belong to `os`, named tuples, `argparse`, `abc` and Optuna."""
 
 
 def private_uses(tree: ast.AST) -> Iterator[str]:

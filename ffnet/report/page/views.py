@@ -28,7 +28,7 @@ SYMBOLS = {
 }  # fmt: skip
 MOST_PARAMS = 12  # plots of each parameter show so many, the most important first
 MOST_LINES = 300  # maximum number of lines in the plot of parallel coordinates
-MOST_POINTS = 1500  # maximum number of trials in plots of two parameters
+MOST_POINTS = 1000  # maximum number of trials in plots of two parameters
 MOST_CURVES = 1000  # maximum number of learning curves
 MOST_REPORTS = 40_000  # maximum number of points of the learning curves
 MOST_CELLS = 100  # maximum number of trials in the contour plot: its grid has that squared
