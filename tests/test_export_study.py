@@ -383,6 +383,10 @@ def test_a_folder_that_wandb_could_not_write_is_refused_not_replaced_by_another(
     assert done.returncode == 2
     assert "--to-wandb must be a folder that can be written" in done.stderr
     assert not (tmp_path / "absent").exists()
+    (tmp_path / "wandb").write_text("a file where W&B wants a folder")
+    done = call("export-study", run, "--to-wandb", tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith(f"error: {tmp_path}/wandb: ")
 
 
 def test_a_run_that_mlflow_refuses_half_way_is_removed_and_can_be_exported_again(

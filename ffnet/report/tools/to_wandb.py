@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ffnet.errors import InputError
+from ffnet.errors import InputError, RunError
 from ffnet.report.tools.places import Progress, already_there, in_one_line, needs
 from ffnet.report.tools.tracked import Tracked, Trial
 from ffnet.run.tables import Status
@@ -53,6 +53,7 @@ def to_wandb(run: Tracked, folder: Path, name: str, progress: Progress) -> str:
             for done, trial in enumerate(run.trials, 1):
                 _write(wandb, run, trial, folder, name, f"{key}-{trial.number:05d}")
                 progress(done, len(run.trials))
+        _must_be_there(list(there.glob(f"offline-run-*-{key}-*")), run, there)
     except BaseException:
         for made in there.glob(f"offline-run-*-{key}-*"):
             shutil.rmtree(made, ignore_errors=True)
@@ -61,6 +62,15 @@ def to_wandb(run: Tracked, folder: Path, name: str, progress: Progress) -> str:
         wandb.teardown()
     upload = "wandb sync" if folder == Path() else f"cd {shlex.quote(str(folder))} && wandb sync"
     return f"W&B: offline runs in {there}, group {name}\nnext: {upload}"
+
+
+def _must_be_there(written: list[Path], run: Tracked, there: Path) -> None:
+    """Raise RunError if W&B has silently written into its own temporary folder."""
+    if len(written) < len(run.trials):
+        raise RunError(
+            f"{there}: W&B could not write {len(run.trials) - len(written)} of "
+            f"{len(run.trials)} runs into this folder"
+        )
 
 
 def _write(wandb: Any, run: Tracked, trial: Trial, folder: Path, group: str, key: str) -> None:
