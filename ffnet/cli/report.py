@@ -15,6 +15,7 @@ Exit status: 0, also when Ctrl-C ended --serve; 2 for bad input.
 """
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def main(argv: list[str]) -> int:
 
 def _net(folder: RunFolder) -> Any:
     """The section about the best net."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from ffnet.api.best_net import net_part
 
     return net_part(folder)

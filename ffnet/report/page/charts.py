@@ -358,7 +358,7 @@ def _by_status(trace: Any, numbers: Sequence[int], views: Views) -> Iterator[Any
             name=status, legendgroup=status, showlegend=True, customdata=[numbers[i] for i in at]
         )
         if part.type == "bar":
-            part.update(marker={"color": COLORS[status]}, text=None)
+            part.update(marker={"color": COLORS[status]}, text=None, width=0.8)
             part.hovertemplate = "trial %{customdata}<br>from %{base}<extra></extra>"
         else:
             part.marker = {
@@ -386,7 +386,7 @@ def _style(figure: go.Figure, key: str) -> None:
     )  # fmt: skip
     figure.update_annotations(font={"color": None, "size": 11})
     for update in (figure.update_xaxes, figure.update_yaxes):
-        update(selector={"type": "log"}, exponentformat="none", nticks=5)
+        update(selector={"type": "log"}, tickformat="~g", nticks=5)
     figure.update_xaxes(gridcolor=QUIET, zeroline=False, linecolor=QUIET, automargin=True)
     figure.update_yaxes(gridcolor=QUIET, zeroline=False, linecolor=QUIET, automargin=True)
     if key == "parallel":

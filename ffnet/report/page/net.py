@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from ffnet.report import figures
 from ffnet.report.page import words
-from ffnet.report.page.parts import Image, Part, Table
+from ffnet.report.page.parts import Image, Part, Table, sentences
 
 MOST_MISTAKES = 24  # maximum number of examples in the picture of mistakes
 MOST_LINES = 10  # maximum number of examples in the table of mistakes
@@ -73,7 +73,7 @@ def part_of(answers: Answers) -> Part:
         f"{words.count(count, 'validation example')}, it takes {len(wrong):,} for another class: "
         f"accuracy {1 - len(wrong) / count:.4f}."
     )
-    texts = [result, f"{answers.note}."] if answers.note else [result]
+    texts = [result, *sentences([answers.note] if answers.note else [])]
     return Part("net", "The best net", texts, [*_listed(answers)], [*_images(answers)])
 
 

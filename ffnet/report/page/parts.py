@@ -67,7 +67,7 @@ def _confirmed(facts: Facts) -> Iterator[Part]:
     ]
     head = ["trial", "nets", f"mean {facts.metric_name}", "95 % interval of the mean"]
     table = Table("Trained again, on the validation part", head, rows)
-    yield Part("confirmed", "Confirmed", _sentences(found.lines()), [table])
+    yield Part("confirmed", "Confirmed", sentences(found.lines()), [table])
 
 
 def _interval(estimate: Estimate) -> str:
@@ -76,7 +76,8 @@ def _interval(estimate: Estimate) -> str:
     return f"{words.figure(estimate.low)} to {words.figure(estimate.high)}"
 
 
-def _sentences(lines: Sequence[str]) -> list[str]:
+def sentences(lines: Sequence[str]) -> list[str]:
+    """Lines of a command's output as sentences: a capital first, and a full stop."""
     return [f"{line[0].upper()}{line[1:]}." for line in lines]
 
 
@@ -93,7 +94,7 @@ def _ledger(facts: Facts) -> Iterator[Part]:
             if seconds
         ]
         tables = [Table("Core time", ["part", "core time", "share"], rows)]
-    yield Part("ledger", "Where the core time went", _sentences([line]), tables)
+    yield Part("ledger", "Where the core time went", sentences([line]), tables)
 
 
 def _survivors(facts: Facts) -> Iterator[Part]:
@@ -145,4 +146,4 @@ def _audited(facts: Facts) -> Iterator[Part]:
     ]  # fmt: skip
     head = ["trial", "status", "pruned at epoch", f"best {facts.metric_name}", "above the winner"]
     table = Table("Pruned trials that were trained to the end", head, cells)
-    yield Part("audit", "What pruning has cost", _sentences(found.lines()), [table])
+    yield Part("audit", "What pruning has cost", sentences(found.lines()), [table])
