@@ -34,7 +34,7 @@ from ffnet.report.page.facts import Facts
 from ffnet.report.page.headline import headline
 from ffnet.report.page.net import Answers, part_of
 from ffnet.report.page.sure import error_of_difference
-from ffnet.run import tables
+from ffnet.run import confirm, tables
 from ffnet.run.folder import RunFolder
 from pages import Parsed
 
@@ -398,6 +398,32 @@ def test_the_top_two_are_told_apart_only_beyond_two_standard_errors(tmp_path: Pa
         )  # fmt: skip
         assert ("tie" in advised(run)) == tied
         assert ("cannot be told apart" in headline(Facts.read(run))[2].text) == tied
+
+
+def test_a_confirmation_answers_how_sure_and_replaces_the_warning(tmp_path: Path) -> None:
+    study = made_runs.study_of(RATES)
+    pairs = [made_runs.trial(study, n, "done", [a, 0.1]) for n, a in enumerate((0.9, 0.895))]
+    run = made_runs.write(
+        tmp_path / "run", study, [row for row, _ in pairs],
+        [report for _, reports in pairs for report in reports],
+    )  # fmt: skip
+    assert "tie" in advised(run)
+    rows = [
+        {
+            "look": 1, "net": n, "trial": trial, "seed": seed, "status": "done", "best_epoch": 2.0,
+            "val_accuracy": 0.9 - 0.2 * trial + seed / 1000, "val_loss": 0.3, "epochs": 10.0,
+            "chosen": trial == 0, "test_accuracy": 0.88 + seed / 1000 if trial == 0 else None,
+            "test_loss": 0.4 if trial == 0 else None,
+        }
+        for n, (trial, seed) in enumerate((t, s) for t in (0, 1) for s in (1, 2, 3))
+    ]  # fmt: skip
+    tables.write(run.confirm, rows, confirm.KIND.schema)
+    text = headline(Facts.read(run))[2].text
+    assert "Trained again from 3 fresh seeds, trial 0 is the best" in text
+    assert "Its test accuracy is 0.8820" in text  # the mean of 0.881, 0.882 and 0.883
+    assert "cannot be told apart" not in text
+    assert "tie" not in advised(run)
+    assert "Chosen by validation: trial 0" in written(run).text
 
 
 def test_the_standard_error_is_that_of_two_binomials() -> None:

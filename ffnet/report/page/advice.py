@@ -10,6 +10,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from ffnet.report.page import words
 from ffnet.report.page.facts import Facts
 from ffnet.report.page.headline import tied
+from ffnet.report.page.parts import confirmed
 from ffnet.report.page.sure import error_of_difference
 from ffnet.run.tables import Row, Status
 
@@ -49,7 +50,7 @@ def advice(facts: Facts, study: optuna.Study) -> list[Advice]:
 
 def _tie(facts: Facts) -> Iterator[Advice]:
     second = tied(facts)
-    if second is None:
+    if second is None or confirmed(facts) is not None:  # a confirmation knows better
         return
     first, other = (facts.value(row) or 0.0 for row in facts.sound[:2])
     examples = facts.validation_examples or 1
@@ -140,10 +141,11 @@ def _failed(facts: Facts) -> Iterator[Advice]:
     )
     if failed:
         first = failed[0]
+        reason = (first["reason"] or "no reason is recorded").rstrip(".: ")
         yield Advice(
             "failed",
             f"{words.count(len(failed), 'trial')} failed",
-            f"The first is trial {first['trial']}: {first['reason'] or 'no reason is recorded'}. "
+            f"The first is trial {first['trial']}: {reason}. "
             f"The folder errors of the run has the tracebacks.",
         )
 
