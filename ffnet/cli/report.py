@@ -23,6 +23,7 @@ from ffnet.cli import command
 from ffnet.errors import InputError
 from ffnet.run.folder import RunFolder
 from ffnet.run.listing import runs
+from ffnet.system.output import redirected
 
 PORT = 8050
 
@@ -52,7 +53,8 @@ def _net(folder: RunFolder) -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from ffnet.api.best_net import net_part
 
-    return net_part(folder)
+    with redirected(Path(os.devnull), 2):  # TensorFlow's greetings
+        return net_part(folder)
 
 
 def _check(flags: argparse.Namespace) -> None:
