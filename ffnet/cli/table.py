@@ -122,7 +122,9 @@ def _text(chosen: Chosen, asked: Asked, most: int | None) -> str:
         lines.append("no trial of that status" if not asked.where else "no such trial")
     if len(rows) < chosen.found:
         lines.append(f"… {chosen.found - len(rows)} more: --top 0 shows all {chosen.found}")
-    return "\n".join([*lines, *(chosen.core_times if asked.columns is None else ())])
+    if asked.columns is None:
+        lines += [terminal.wrapped_text(line, most) for line in chosen.core_times]
+    return "\n".join(lines)
 
 
 def _newest() -> RunFolder:

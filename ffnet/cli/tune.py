@@ -239,7 +239,7 @@ def _summarise(study: Study, recorder: "Recorder", folder: "RunFolder", seconds:
     print(f"\n{counts.total()} trials: {states}")
     print(f"{recorder.writer.epochs_run():g} epochs in {seconds:.1f} s")
     with suppress(InputError, OSError):  # `_end` says what is wrong with the run
-        print(ledger.read(folder).line())
+        print(terminal.wrapped_text(ledger.read(folder).line(), terminal.width()))
     if recorder.stopping:
         print(f"ended early: {recorder.stopping}")
     if counts[Status.FAILED]:

@@ -114,7 +114,12 @@ def wrapped(rows: Sequence[Row], names: Sequence[str], most: int | None) -> str:
 
 def left_out_line(names: Sequence[str], how: str, most: int | None) -> str:
     """The line that names the columns that were left out, and how to see them."""
-    return textwrap.fill(f"left out: {', '.join(names)}; {how}", most or 10_000)
+    return wrapped_text(f"left out: {', '.join(names)}; {how}", most)
+
+
+def wrapped_text(text: str, most: int | None) -> str:
+    """A text in lines of at most `most` cells. With None, a single line."""
+    return textwrap.fill(text, most) if most else text
 
 
 def _joined(columns: Sequence[Column]) -> list[Column]:

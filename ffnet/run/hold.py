@@ -349,5 +349,5 @@ def _lives(folder: RunFolder, driver: Driver, stamp: Callable[[], int]) -> bool:
 def _refusal(folder: RunFolder, driver: Driver | None) -> InputError:
     return InputError(
         f"one driver at a time may write to a run. Given: {folder}, which "
-        f"{driver or 'another driver'} holds; wait until it ends, or name another folder with --out"
+        f"{driver or 'another driver'} holds; wait until it ends, or use another folder"
     )

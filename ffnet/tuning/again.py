@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,6 @@ import ray
 from ffnet.data.dataset import DataSet, Part
 from ffnet.data.folds import Fold, folded
 from ffnet.errors import RunError, one_line
-from ffnet.ray_cluster import cluster
 from ffnet.ray_cluster.private_ray import restore_umask
 from ffnet.run.ended import Ended
 from ffnet.run.improvement import Improvement
@@ -28,10 +27,9 @@ from ffnet.run.rows import place
 from ffnet.run.tables import Row, Status, note_score
 from ffnet.spec.study import Study
 from ffnet.spec.trial import TrialConfig
-from ffnet.system import output
 from ffnet.system.live import LiveLine, clock
 from ffnet.training import memory
-from ffnet.tuning import guests
+from ffnet.tuning.connection import connected
 
 if TYPE_CHECKING:  # only workers import TensorFlow
     from ffnet.training.device_data import DeviceData
@@ -321,23 +319,16 @@ def opened(
     """
     study = run.study
     live.begin(f"connecting to {address}" if address else "starting Ray")
-    with (
-        run.folder.log() as log,
-        output.screen(2) as errors,
-        guests.logged(log) if guest else output.redirected(log, 1, 2),
-        cluster.connected(
-            address,
-            study.resources,
-            study.budget.concurrency,
-            lambda reason: print(f"error: {reason}; nothing is written", file=errors, flush=True),
-            log_to_driver=not guest,
-        ) as slots,
-    ):
+    with connected(study, run.folder, address, guest, _say_death) as slots:
         pool = Pool(data, study, run.document["threads"], slots)
         try:
             yield pool
         finally:
             pool.close()
+
+
+def _say_death(reason: str, errors: TextIO) -> None:
+    print(f"error: {reason}; nothing is written", file=errors, flush=True)
 
 
 def watched(

@@ -24,10 +24,10 @@ from ffnet.run.past import Past
 from ffnet.run.sessions import Session
 from ffnet.run.study_files import read_run_json
 from ffnet.spec.study import Study
-from ffnet.system import output
 from ffnet.system.live import LiveLine
 from ffnet.system.signals import wanted
-from ffnet.tuning import checks, guests
+from ffnet.tuning import checks
+from ffnet.tuning.connection import connected
 from ffnet.tuning.losses import Losses
 from ffnet.tuning.progress import Progress
 from ffnet.tuning.recorder import Recorder
@@ -168,15 +168,12 @@ def run_study(
         checks.check_memory(study, data)
     with (
         Signals(live, guest) as signals,
-        folder.log() as log,
-        output.screen(2) as errors,
-        guests.logged(log) if guest else output.redirected(log, 1, 2),
-        cluster.connected(
+        connected(
+            study,
+            folder,
             address,
-            study.resources,
-            study.budget.concurrency,
-            lambda reason: _keep_after_death(signals.recorder, reason, errors),
-            log_to_driver=not guest,
+            guest,
+            lambda reason, errors: _keep_after_death(signals.recorder, reason, errors),
         ) as slots,
     ):
         _check_learns(study, slots)
