@@ -295,6 +295,53 @@ def test_a_run_in_a_bucket_is_confirmed_there(runs: dict[bool, Path], again: Job
         assert "with 1 look" in refused.stderr
 
 
+def test_a_net_that_hangs_fails_and_the_others_are_trained(
+    running_ray: RunningRay, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import os, threading, time
+from types import SimpleNamespace
+import ray
+from ffnet.spec.sections import Budget, Resources
+from ffnet.tuning import again
+
+class Worker:
+    def __init__(self, *_): pass
+    def ready(self): yield None
+    def train(self, job):
+        if job.config.number == 1:
+            yield None
+            threading.Event().wait()
+        for _ in range(8):
+            time.sleep(0.25)
+            yield None
+        yield "weights"
+        yield "trained"
+
+if __name__ == "__main__":
+    ray.init(address={running_ray.address!r})
+    again._Worker, again.LOOK_SECONDS = Worker, 0.1
+    study = SimpleNamespace(resources=Resources(), budget=Budget(trial_timeout_seconds=1))
+    pool = again.Pool(SimpleNamespace(without_test=lambda: None), study, threads=1, slots=2)
+    jobs = [again.Job(SimpleNamespace(seed=5, number=number)) for number in range(3)]
+    for at, net, weights in pool.train(jobs):
+        print(at, net.row["reason"] if at == 1 else (net, ray.get(weights)))
+    pool.close()
+    ray.shutdown()
+""")
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, env=os.environ | running_ray.environment,
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == [
+        "0 ('trained', 'weights')",
+        "1 it reported nothing for 1 s (trial_timeout_seconds)",
+        "2 ('trained', 'weights')",
+    ]
+
+
 # --- from Python, and refusals -------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ import pytest
 from ffnet.errors import RunError
 from ffnet.run.tables import Status
 from ffnet.spec.net import NetSpec, Training
-from ffnet.spec.sections import Tuning
+from ffnet.spec.sections import Budget, Resources, Tuning
 from ffnet.spec.trial import TrialConfig
 from ffnet.training.loop import Report
 from ffnet.training.trainer import Score
@@ -50,8 +50,8 @@ def trained(
     worker._reports, worker._weights = of, lambda _: [now[0]]
     node = SimpleNamespace(get_node_id=lambda: "a-node")
     monkeypatch.setattr("ray.get_runtime_context", lambda: node)
-    found: tuple[Trained, Any] = worker.train(job())
-    return found
+    *_, weights, net = worker.train(job())
+    return net, weights
 
 
 def test_the_weights_of_the_best_epoch_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ def test_an_error_ends_the_net_and_not_the_worker(monkeypatch: pytest.MonkeyPatc
 
 
 class FakeRay:
-    """Calls the workers' methods at once. Workers are lost as a list says, one entry a call."""
+    """Runs the workers' methods at once. Workers are lost as a list says, one entry a call."""
 
     class exceptions:  # noqa: N801
         """Ray's errors."""
@@ -103,7 +103,6 @@ class FakeRay:
 
     def __init__(self, lost: list[bool]) -> None:
         self.lost, self.workers = lost, 0
-        self._results: dict[int, Any] = {}
 
     def put(self, value: Any) -> Any:
         return value
@@ -119,36 +118,36 @@ class FakeRay:
         return lambda _: SimpleNamespace(remote=begin)
 
     def _method(self, name: str) -> Any:
-        def call(*arguments: Any) -> tuple[int, str]:
+        def call(*arguments: Any) -> Iterator[Any]:
             is_lost = name != "ready" and bool(self.lost) and self.lost.pop(0)
-            self._results[len(self._results)] = (is_lost, arguments)
-            return len(self._results) - 1, "weights"
+            error = ConnectionError("the worker died")
+            result = [error] if is_lost else ["weights", ("trained", *arguments)]
+            return iter(["sign of life", *result])
 
-        return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=call))
+        return SimpleNamespace(remote=call)
 
-    def wait(self, refs: list[int], num_returns: int) -> tuple[list[int], list[int]]:
-        return refs[:1], refs[1:]
+    def wait(self, streams: list[Any], **_: Any) -> tuple[list[Any], list[Any]]:
+        return streams[:1], streams[1:]
 
-    def get(self, ref: int) -> Any:
-        is_lost, arguments = self._results[ref]
-        if is_lost:
-            raise ConnectionError("the worker died")
-        return ("trained", *arguments)
+    def get(self, ref: Any) -> Any:
+        if isinstance(ref, Exception):
+            raise ref
+        return ref
 
 
 def pool(monkeypatch: pytest.MonkeyPatch, lost: list[bool]) -> tuple[Pool, FakeRay]:
     ray = FakeRay(lost)
     monkeypatch.setattr(again, "ray", ray)
     data = SimpleNamespace(without_test=lambda: None)
-    study: Any = SimpleNamespace(resources=SimpleNamespace(cpus=1, gpus=0))
+    study: Any = SimpleNamespace(resources=Resources(), budget=Budget())
     return Pool(data, study, threads=1, slots=2), ray  # type: ignore[arg-type]
 
 
 def test_every_net_comes_once_and_the_workers_end(monkeypatch: pytest.MonkeyPatch) -> None:
     workers, ray = pool(monkeypatch, [])
     jobs = [job(number) for number in range(5)]
-    found: dict[int, Any] = {at: result for at, result, _ in workers.train(jobs)}
-    assert found == {at: ("trained", one) for at, one in enumerate(jobs)}
+    found: dict[int, Any] = {at: result for at, *result in workers.train(jobs)}
+    assert found == {at: [("trained", one), "weights"] for at, one in enumerate(jobs)}
     assert ray.workers == 2
     workers.close()
     assert ray.workers == 0

@@ -8,7 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO
@@ -39,6 +39,7 @@ Weights = list[npt.NDArray[Any]]
 
 MOST_LOSSES = 3  # how often a net is trained again after its worker was lost
 NO_CALL = -1  # asks a worker only whether it has begun
+LOOK_SECONDS = 1.0  # time between two looks for workers that report nothing
 KEPT_TRAINERS = 8  # for how many structures of nets, and folds, a worker keeps the compiled trainer
 
 
@@ -71,7 +72,10 @@ class Trained:
 
 
 class _Worker:
-    """Trains nets in a process of its own, one after another. Runs as an actor of Ray."""
+    """Trains nets in a process of its own, one after another. Runs as an actor of Ray.
+
+    Each method yields its result last. What it yields before is a sign of life.
+    """
 
     def __init__(self, data: DataSet, study: Study, threads: int) -> None:
         from ffnet.training.devices import configure
@@ -82,15 +86,15 @@ class _Worker:
         self._parts: dict[Fold | None, DeviceData] = {}
         self._trainers: dict[Hashable, Trainer] = {}
 
-    def ready(self) -> tuple[None, None]:
-        """Return when the worker has begun."""
-        return None, None
+    def ready(self) -> Iterator[None]:
+        """End when the worker has begun."""
+        yield None
 
-    def train(self, job: Job) -> tuple[Trained, Weights | None]:
+    def train(self, job: Job) -> Iterator[Weights | Trained | None]:
         """Train a net to its end. An error of the net ends it with the status `failed`.
 
-        Returns:
-            The net's figures, and its weights after the best epoch.
+        Yields:
+            None after each report, then the net's weights after the best epoch, and its figures.
         """
         begun = datetime.now(UTC)
         reports: list[Row] = []
@@ -100,6 +104,7 @@ class _Worker:
         try:
             for report in self._reports(job):
                 reports.append(report.measured())
+                yield None
                 improvement.add(reports[-1])
                 if report.diverged:
                     status, reason = Status.DIVERGED, f"loss {report.train_loss:g}"
@@ -113,10 +118,11 @@ class _Worker:
             status, reason = Status.FAILED, f"{type(error).__name__}: {message}"[:500]
         row = _row(job, status, reason) | {"started_at": begun, "ended_at": datetime.now(UTC)}
         row["node"] = place(ray.get_runtime_context().get_node_id()[:8])["node"]
-        return Trained(_with_reports(row, reports), reports, improvement.best), weights
+        yield weights
+        yield Trained(_with_reports(row, reports), reports, improvement.best)
 
-    def evaluate(self, job: Job, weights: Weights, test: Part) -> tuple[tuple[float, float], None]:
-        """Evaluate a trained net on the test part. Returns accuracy and loss."""
+    def evaluate(self, job: Job, weights: Weights, test: Part) -> Iterator[tuple[float, float]]:
+        """Evaluate a trained net on the test part. Yields accuracy and loss."""
         from ffnet.training.device_data import DeviceData
 
         trainer = self._trainer(job)
@@ -127,7 +133,7 @@ class _Worker:
         part = DeviceData(self._part(job, replace(self._data, test=test))).test
         assert part
         score = trainer.evaluate(part)
-        return (score.accuracy, score.loss), None
+        yield score.accuracy, score.loss
 
     def _reports(self, job: Job) -> Iterator[Any]:
         from ffnet.training.loop import train
@@ -184,8 +190,31 @@ def _with_reports(row: Row, reports: Sequence[Row]) -> Row:
     return row
 
 
+@dataclass
+class _Call:
+    """A call of a worker's method.
+
+    Attributes:
+        worker: the worker.
+        at: the place of the call's arguments in the list of all calls, or NO_CALL.
+        heard_at: when the call began, or when the worker gave the last sign of life.
+        last: references to the last two things that the worker has yielded.
+        silent: why the worker was ended because it reported nothing for too long; else None.
+    """
+
+    worker: Any
+    at: int
+    heard_at: float = field(default_factory=time.monotonic)
+    last: deque[Any] = field(default_factory=lambda: deque(maxlen=2))
+    silent: str | None = None
+
+
 class Pool:
-    """Workers that train nets. Each has the CPUs and GPUs of a trial of the study."""
+    """Workers that train nets. Each has the CPUs and GPUs of a trial of the study.
+
+    A worker that reports nothing for the study's `trial_timeout_seconds` is ended, and its net
+    fails.
+    """
 
     def __init__(self, data: DataSet, study: Study, threads: int, slots: int) -> None:
         """Begin without a worker: see `opened`."""
@@ -193,6 +222,7 @@ class Pool:
         self._slots = slots
         self._actor = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(_Worker)
         self._arguments = ray.put(data.without_test()), study, threads
+        self._timeout = study.budget.trial_timeout_seconds
         self._workers: list[Any] = []
 
     def train(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Trained, Any]]:
@@ -247,34 +277,57 @@ class Pool:
         waiting, left, losses = deque(range(len(calls))), len(calls), Counter[int]()
         while len(self._workers) < min(self._slots, len(calls)):
             self._workers.append(self._actor.remote(*self._arguments))
-        busy = {}
+        busy: dict[Any, _Call] = {}
 
         def give(worker: Any, at: int) -> None:
             call = worker.ready if at == NO_CALL else getattr(worker, method)
-            arguments = () if at == NO_CALL else calls[at]
-            result, weights = call.options(num_returns=2).remote(*arguments)
-            busy[result] = worker, at, weights
+            busy[call.remote(*(() if at == NO_CALL else calls[at]))] = _Call(worker, at)
 
         for worker in self._workers:  # on a cluster that grows, a worker may never begin
             give(worker, NO_CALL)
         while left:
-            for ref in ray.wait([*busy], num_returns=1)[0]:
-                worker, at, weights = busy.pop(ref)
-                result, lost = _result(ref)
-                if lost:
-                    losses[at] += 1
-                    if losses[at] > MOST_LOSSES:
-                        result = _given_up(method, at, calls, lost)
-                    elif at != NO_CALL:
-                        waiting.appendleft(at)
-                    give(self._replaced(worker), NO_CALL)
-                else:
-                    losses[NO_CALL] = 0
-                    if waiting:
-                        give(worker, waiting.popleft())
-                if at != NO_CALL and result is not None:
-                    left -= 1
-                    yield at, result, weights
+            call = self._ended(busy)
+            at = call.at
+            result, lost = _result(call.last[-1])
+            if lost:
+                losses[at] += 1
+                if call.silent and method == "train":
+                    result = _failed(calls[at][0], call.silent)
+                elif losses[at] > MOST_LOSSES:
+                    result = _given_up(method, at, calls, call.silent or lost)
+                elif at != NO_CALL:
+                    waiting.appendleft(at)
+                give(self._replaced(call.worker), NO_CALL)
+            else:
+                losses[NO_CALL] = 0
+                if waiting:
+                    give(call.worker, waiting.popleft())
+            if at != NO_CALL and result is not None:
+                left -= 1
+                yield at, result, call.last[0]
+
+    def _ended(self, busy: dict[Any, _Call]) -> _Call:
+        """Wait until a call has ended, or its worker was lost, and take it out of `busy`."""
+        while True:
+            seconds = LOOK_SECONDS if self._timeout else None
+            for stream in ray.wait([*busy], timeout=seconds, fetch_local=False)[0]:
+                call = busy.pop(stream)
+                if (ref := next(stream, None)) is None:
+                    return call
+                call.last.append(ref)
+                call.heard_at = time.monotonic()
+                busy[stream] = call  # it is the last now, so that ray.wait prefers the others
+            self._end_silent(busy)
+
+    def _end_silent(self, busy: dict[Any, _Call]) -> None:
+        """End the workers that have reported nothing for too long. Their calls are then lost."""
+        for stream, call in busy.items():
+            silent = time.monotonic() - call.heard_at
+            if not self._timeout or silent <= self._timeout or call.at == NO_CALL or call.silent:
+                continue
+            if not ray.wait([stream], timeout=0, fetch_local=False)[0]:  # no report is on its way
+                call.silent = f"it reported nothing for {silent:.0f} s (trial_timeout_seconds)"
+                ray.kill(call.worker)
 
     def _replaced(self, lost: Any) -> Any:
         self._workers.remove(lost)
@@ -294,8 +347,11 @@ def _given_up(method: str, at: int, calls: Sequence[tuple[Any, ...]], why: str) 
     """The result of a net whose worker was lost too often. Raises RunError if no net was lost."""
     if method != "train" or at == NO_CALL:
         raise RunError(f"a worker was lost {MOST_LOSSES + 1} times: {why}")
-    reason = f"its worker was lost {MOST_LOSSES + 1} times: {why}"
-    return Trained(_row(calls[at][0], Status.FAILED, reason), [], None)
+    return _failed(calls[at][0], f"its worker was lost {MOST_LOSSES + 1} times: {why}")
+
+
+def _failed(job: Job, reason: str) -> Trained:
+    return Trained(_row(job, Status.FAILED, reason), [], None)
 
 
 @contextmanager
