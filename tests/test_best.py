@@ -11,7 +11,7 @@ from ffnet.data.load import load
 from ffnet.run import provenance, storage, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.tables import Row
-from ffnet.spec.sections import Data
+from ffnet.spec.sections import Data, Tuning
 from ffnet.spec.study import OneNet, Study
 from ffnet.spec.trial import TrialConfig
 from ffnet.spec.validation import validated
@@ -27,6 +27,7 @@ STUDY = validated(
             "momentum": {"uniform": [0.5, 0.9], "when": {"optimizer": "sgd"}},
             "dropout": {"each": {"uniform": [0.1, 0.3]}},
         },
+        "tuning": {"metric": "val_loss", "patience_epochs": 1, "min_delta": 5},
         "budget": {"trials": 4, "epochs": 3},
     },
     "test",
@@ -41,8 +42,8 @@ def row(number: int, **columns: Any) -> Row:
     of = config(number)
     return {
         "trial": number, "status": "done", "epochs": 3.0, "seed": of.seed, **of.hyperparameters(),
-        "best_val_accuracy": 0.5, "best_val_accuracy_epoch": 2.0, "best_val_loss": 1.0,
-        "best_val_loss_epoch": 3.0,
+        "best_val_accuracy": 0.5, "best_val_accuracy_epoch": 3.0, "best_val_loss": 1.0,
+        "best_val_loss_epoch": 2.0,
     } | columns  # fmt: skip
 
 
@@ -53,8 +54,8 @@ def run(tmp_path: Path) -> RunFolder:
     folder.begin()
     storage.write_json(folder.study, provenance.new_study_json(STUDY.resolved(), load(Data()), 1))
     rows = [
-        row(0), row(1), row(2, status="pruned", epochs=2.0, best_val_accuracy=0.75),
-        row(3, parent=1, best_val_accuracy=0.6),
+        row(0), row(1), row(2, status="pruned", epochs=2.0, best_val_loss=0.25),
+        row(3, parent=1, best_val_loss=0.5),
     ]  # fmt: skip
     tables.write(folder.trials, rows, tables.TRIALS)
     tables.write(folder.epochs, [], tables.EPOCHS)
@@ -72,10 +73,11 @@ def test_the_file_is_the_trial_with_all_epochs_of_the_study(
     assert one.trial_config() == of.model_copy(update={"number": 0, "net": one.net})
     assert one.net == of.net.model_copy(update={"dropout": of.net.dropout_rates})
     assert one.data == STUDY.data
+    assert one.tuning == Tuning(metric="val_loss", patience_epochs=1, min_delta=5)
     first = done.stdout.splitlines()[0]
     assert first.startswith(f"# Trial {number} of run: ")
     if number == 2:
-        assert first.endswith("pruned after 2 epochs, best_val_accuracy 0.7500 at epoch 2.")
+        assert first.endswith("pruned after 2 epochs, best_val_loss 0.2500 at epoch 2.")
 
 
 def test_the_file_names_every_field_that_has_a_value(run: RunFolder, call: Job) -> None:
@@ -88,7 +90,8 @@ def test_the_file_names_every_field_that_has_a_value(run: RunFolder, call: Job) 
 
 
 def test_the_net_of_one_net_s_run_is_that_net(run: RunFolder, call: Job) -> None:
-    one = validated(OneNet, {"seed": 5, "epochs": 2, "net": {"hidden_sizes": [9]}}, "test")
+    values = {"seed": 5, "epochs": 2, "patience_epochs": 1, "net": {"hidden_sizes": [9]}}
+    one = validated(OneNet, values, "test")
     storage.write_json(
         run.study, provenance.new_study_json(one.model_dump(mode="json"), load(Data()), 1)
     )
@@ -121,7 +124,7 @@ def test_a_run_without_a_figure_has_no_best(run: RunFolder, call: Job) -> None:
     tables.write(run.trials, [{"trial": 0, "status": "running"}], tables.TRIALS)
     done = call("best", run)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "no trial of this run has reported a val_accuracy" in done.stderr
+    assert "no trial of this run has reported a val_loss" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -158,7 +161,7 @@ def test_train_answers_a_file_that_is_not_there(word: str, answer: str, call: Jo
     assert answer in done.stderr
 
 
-def test_the_file_trains_to_the_reports_of_the_trial(
+def test_the_file_trains_to_the_reports_of_the_trial_and_ends_where_its_patience_ends(
     run: RunFolder, call: Job, job: Job, tmp_path: Path
 ) -> None:
     from ffnet.training.device_data import DeviceData
@@ -177,5 +180,6 @@ def test_the_file_trains_to_the_reports_of_the_trial(
         for r in train(trainer, of)
     ]
     assert len(expected) == 3  # a report for each epoch, none after the first step
-    assert done.stdout.count("Iteration") == 3
-    assert all(report in done.stdout for report in expected)
+    assert done.stdout.count("Iteration") == 2
+    assert all(report in done.stdout for report in expected[:2])
+    assert "the training ended: no better for 1 epoch" in done.stdout

@@ -4,9 +4,11 @@
   ffnet train best.toml --out runs/best
 
 The best trial is the first in `ffnet table`; --trial names another trial. The file has all fields
-of the net and its training, the trial's seed, and the study's number of epochs. With the same data,
-versions and number of threads, the net gets the same weights, bit for bit; `ffnet train --from RUN
---trial ID` checks this. Exit status: 0; 2 for bad input.
+of the net and its training, the trial's seed, and what ends a trial that is not pruned: the study's
+number of epochs and its patience. With the same data, versions and number of threads, the net gets
+the same weights, bit for bit; `ffnet train --from RUN --trial ID` checks this.
+
+Exit status: 0; 2 for bad input.
 """
 
 from typing import Any
@@ -51,10 +53,13 @@ def one_net(study: Values, row: Row) -> OneNet:
     Raises:
         InputError: the row has values that no trial can have.
     """
-    config = recorded.config(study, row)
+    config, tuning = recorded.config(study, row), study.get("tuning", study)
     values: dict[str, Any] = {
         "seed": config.seed,
         "epochs": config.epochs,
+        "metric": tuning["metric"],
+        "patience_epochs": tuning["patience_epochs"],
+        "min_delta": tuning["min_delta"],
         "evaluate_test": study.get("evaluate_test", False),
         "data": study["data"],
         "net": config.net.model_dump(),

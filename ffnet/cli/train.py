@@ -31,7 +31,6 @@ from ffnet.run.same_data import MOVED
 from ffnet.run.study_files import read_toml
 from ffnet.spec import presets
 from ffnet.spec.base import Values
-from ffnet.spec.sections import Tuning
 from ffnet.spec.study import OneNet
 from ffnet.spec.trial import TrialConfig
 from ffnet.spec.validation import did_you_mean, validated
@@ -130,7 +129,7 @@ def _train(
     if hold:
         print(f"results: {hold.folder}")
     row = rows.rows[config.number]
-    _show(flags, data, trainer, row, list(rows.reports.values()), one.evaluate_test)
+    _show(flags, one, data, trainer, row, list(rows.reports.values()))
     if report.diverged:
         print("the loss is no longer finite: lower the learning rate")
     return int(report.diverged)
@@ -191,14 +190,14 @@ def _print_report(report: "Report") -> None:
 
 
 def _show(
-    flags: argparse.Namespace, data: "DataSet", trainer: "Trainer", row: "Row",
-    reports: "list[Row]", use_test: bool,
+    flags: argparse.Namespace, one: OneNet, data: "DataSet", trainer: "Trainer", row: "Row",
+    reports: "list[Row]",
 ) -> None:  # fmt: skip
     """Write figures and TensorBoard's files if the flags ask for them."""
     if flags.tensorboard:
         from ffnet.report.tensorboard import write_run
 
-        write_run(flags.tensorboard, [row], reports, Tuning())
+        write_run(flags.tensorboard, [row], reports, one.tuning)
         print(f"events: tensorboard --logdir {flags.tensorboard}")
     if not flags.save_figures:
         return
@@ -210,7 +209,7 @@ def _show(
     if row["status"] == "diverged":
         print("the net diverged, so its confusion matrix and weights are not drawn")
     else:
-        drawn |= _net_figures(data, trainer, name, use_test)
+        drawn |= _net_figures(data, trainer, name, one.evaluate_test)
     for stem, figure in drawn.items():
         files = figures.save(figure, flags.save_figures / stem)
         print(f"figure: {', '.join(map(str, files))}")

@@ -23,13 +23,13 @@ def tuning_of(study: Mapping[str, Any], source: str = "study.json") -> Tuning:
     """The metric by which a run's trials are compared, as a `Tuning`.
 
     Args:
-        study: the section `study` of study.json. For one net, which has no tuning, the default.
+        study: the section `study` of study.json, of a study or of one net.
         source: the file's place, for messages.
 
     Raises:
         InputError: ffnet does not know the metric.
     """
-    tuning = study.get("tuning")
+    tuning = study.get("tuning", study)
     given = {"metric": tuning["metric"]} if isinstance(tuning, dict) and "metric" in tuning else {}
     try:
         return Tuning.model_validate(given)

@@ -32,6 +32,7 @@ GIVEN = "given"
 """The value of `dataset` in a study whose data were passed as Python objects."""
 
 
+Metric = Literal["val_accuracy", "val_loss"]
 Patience = Annotated[
     float | None,
     Field(
@@ -107,7 +108,7 @@ class Tuning(Spec):
         description="rule that stops weak trials early; pbt does not stop them: they continue from "
         "the weights of better trials",
     )
-    metric: Literal["val_accuracy", "val_loss"] = Field(
+    metric: Metric = Field(
         "val_accuracy", description="figure by which search, scheduler and tables compare trials"
     )
     grace_epochs: float = Field(

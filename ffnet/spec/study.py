@@ -17,7 +17,7 @@ from ffnet.spec import relevance
 from ffnet.spec.base import NEW, RECORDED, Spec, Values, is_recorded
 from ffnet.spec.net import MUTABLE, TUNABLE, Count, NetSpec, Training
 from ffnet.spec.outcomes import OF_LAYERS, Grid, Outcomes, refuse_two_meanings, why_never_drawn
-from ffnet.spec.sections import Budget, Data, MinDelta, Name, Patience, Resources, Tuning
+from ffnet.spec.sections import Budget, Data, Metric, MinDelta, Name, Patience, Resources, Tuning
 from ffnet.spec.space import SearchSpace, same
 from ffnet.spec.trial import TrialConfig
 from ffnet.spec.validation import explain, unknown_key
@@ -37,6 +37,7 @@ class OneNet(Spec):
         0, ge=0, lt=2**31, description="seed of weights, batches and dropout, 0 or more"
     )
     epochs: Count = Field(1, description="epochs to train, 1 or more")
+    metric: Metric = Field("val_accuracy", description="figure that says which epoch is the best")
     patience_epochs: Patience = None
     min_delta: MinDelta = 0.0
     evaluate_test: bool = Field(False, description="evaluate the net on the test part at the end")
@@ -53,8 +54,10 @@ class OneNet(Spec):
 
     @property
     def tuning(self) -> Tuning:
-        """How its reports are compared: by validation accuracy, with its patience."""
-        return Tuning(patience_epochs=self.patience_epochs, min_delta=self.min_delta)
+        """How its reports are compared: by its metric, with its patience."""
+        return Tuning(
+            metric=self.metric, patience_epochs=self.patience_epochs, min_delta=self.min_delta
+        )
 
     def trial_config(self) -> TrialConfig:
         """The net as trial 0, which is what the training loop needs."""
