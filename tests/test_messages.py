@@ -1,14 +1,19 @@
 """Answers to what a person types: files as editors write them, names, flags; errors are short."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import made_runs
 from conftest import Job
+from ffnet.data.load import load
 from ffnet.errors import InputError
+from ffnet.run import provenance
 from ffnet.run.study_files import name_of, read_study
+from ffnet.spec.sections import Data
 from ffnet.spec.study import Study
 from ffnet.spec.validation import validated
 
@@ -302,3 +307,19 @@ def test_every_text_of_a_message_is_made_short() -> None:
             with pytest.raises(InputError) as caught:
                 validated(Study, {"space": space}, "x")
             assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("name", ["tune", "confirm", "audit"])
+def test_advice_names_only_flags_that_the_command_has(name: str, tmp_path: Path, call: Job) -> None:
+    study = made_runs.study_of(resources={"cpus": 4096})
+    data = provenance.new_study_json(study.resolved(), load(Data()), 1)["data"]
+    run = made_runs.write(
+        tmp_path / "run", study, *made_runs.trials(study, ["done", "pruned"]), **data
+    )
+    words = ["digits", "--cpus", 4096, "--out", tmp_path / "new"] if name == "tune" else [run]
+    done = call(name, *words)
+    assert done.returncode == 2
+    assert "a trial must fit on one node. Given: 4096 CPUs" in done.stderr
+    named = re.findall(r"--[a-z-]+", done.stderr)
+    assert named
+    assert all(f"{flag} " in call(name, "--help").stdout for flag in named)

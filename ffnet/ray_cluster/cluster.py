@@ -48,6 +48,7 @@ def connected(
     address: str | None,
     resources: Resources,
     concurrency: int | None,
+    advice: str,
     on_death: OnDeath = lambda _: None,
     log_to_driver: bool = True,
 ) -> Iterator[int]:
@@ -63,6 +64,7 @@ def connected(
             reach it, and it does not disturb other Rays.
         resources: CPUs and GPUs of a trial.
         concurrency: maximum number of trials at a time. With None, as many as the nodes hold.
+        advice: what the user can do if no node can hold a trial, for the error.
         on_death: called in a thread, with the reason, when Ray is dead. Then this process ends with
             exit status 1, because Ray would end it a little later and say nothing.
         log_to_driver: whether this process prints what workers print and what Ray logs.
@@ -72,11 +74,11 @@ def connected(
     """
     set_defaults(SETTINGS | TUNE)
     if address is None and ray.is_initialized():
-        yield _slots(resources, concurrency, grows=cluster_grows())
+        yield _slots(resources, concurrency, cluster_grows(), advice)
         return
     if address is None:
-        with private_ray(_own_cpus(resources, concurrency), log_to_driver, on_death):
-            yield _slots(resources, concurrency, grows=False)
+        with private_ray(_own_cpus(resources, concurrency, advice), log_to_driver, on_death):
+            yield _slots(resources, concurrency, False, advice)
         return
     try:
         _knock(address)
@@ -88,7 +90,7 @@ def connected(
         ) from None
     try:
         with watched(partial(_watch_head, ray.get_runtime_context().gcs_address, on_death)):
-            yield _slots(resources, concurrency, grows=cluster_grows())
+            yield _slots(resources, concurrency, cluster_grows(), advice)
     finally:
         ray.shutdown()
 
@@ -112,23 +114,24 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
-def _own_cpus(resources: Resources, concurrency: int | None) -> int:
+def _own_cpus(resources: Resources, concurrency: int | None, advice: str) -> int:
     """The number of CPUs that a private Ray gets."""
     cpus = len(os.sched_getaffinity(0))
     if resources.cpus > cpus:  # refused here, before Ray takes seconds to start
-        raise _too_large(resources, [f"this machine: {cpus} CPUs"])
+        raise _too_large(resources, [f"this machine: {cpus} CPUs"], advice)
     return min(cpus, math.ceil(concurrency * resources.cpus)) if concurrency else cpus
 
 
-def _slots(resources: Resources, concurrency: int | None, grows: bool) -> int:
+def _slots(resources: Resources, concurrency: int | None, grows: bool, advice: str) -> int:
     """How many trials are handed to Ray at a time: see `connected`."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     slots = sum(_fit(node, resources) for node in nodes)
     shown = [f"{n.get('CPU', 0):g} CPUs, {n.get('GPU', 0):g} GPUs" for n in nodes]
     if not slots and grows and not _comes(resources):
-        raise _too_large(resources, [*shown, "the cluster cannot start a larger node"])
+        shown.append("the cluster cannot start a larger node")
+        raise _too_large(resources, shown, advice)
     if not slots and not grows:
-        raise _too_large(resources, shown)
+        raise _too_large(resources, shown, advice)
     return concurrency or GROWING if grows else min(slots, concurrency or slots)
 
 
@@ -142,10 +145,10 @@ def _wanted(resources: Resources) -> dict[str, float]:
     return {name: amount for name, amount in held.items() if amount}
 
 
-def _too_large(resources: Resources, nodes: list[str]) -> InputError:
+def _too_large(resources: Resources, nodes: list[str], advice: str) -> InputError:
     return InputError(
         f"a trial must fit on one node. Given: {resources.cpus:g} CPUs, {resources.gpus:g} GPUs; "
-        f"nodes: {'; '.join(nodes)}; lower --cpus or --gpus"
+        f"nodes: {'; '.join(nodes)}; {advice}"
     )
 
 

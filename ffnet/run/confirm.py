@@ -169,7 +169,8 @@ def refuse_second_look(document: Values, again: bool) -> None:
         raise InputError(
             f"the test part may be looked at once, else it becomes a second validation part. "
             f"Given: a run with {len(looks)} look{'s' * (len(looks) > 1)}, the first at "
-            f"{looks[0].get('at')}; --again looks once more, and study.json records it"
+            f"{looks[0].get('at')}; `ffnet confirm RUN --again` looks once more, and study.json "
+            f"records it"
         )
 
 

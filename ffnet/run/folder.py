@@ -99,7 +99,10 @@ class RunFolder:
     def cannot_be_written(self, error: OSError) -> InputError:
         """The error for the user."""
         reason = storage.reason(error)
-        return InputError(f"{self}: the results folder must be writable ({reason}); choose --out")
+        return InputError(
+            f"{self}: the results folder must be writable ({reason}); make it writable, or use "
+            f"another folder"
+        )
 
     def has_study(self) -> bool:
         """Whether the folder has a study.json. Raises InputError if the folder cannot be read."""

@@ -34,7 +34,8 @@ def check(config: TrialConfig, data: DataSet, limit: int | None = None) -> None:
         raise InputError(
             f"a trial must fit into the memory of a node. Given: hidden_sizes {sizes}, batch_size "
             f"{config.training.batch_size}, {config.training.optimizer}: about "
-            f"{_gigabytes(needed)} of {_gigabytes(limit)}; choose smaller nets"
+            f"{_gigabytes(needed)} of {_gigabytes(limit)}; it needs smaller nets, or a "
+            f"machine with more memory"
         )
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # only workers import TensorFlow
 Weights = list[npt.NDArray[Any]]
 
 MOST_LOSSES = 3  # how often a net is trained again after its worker was lost
+LARGER_NODE = "nets get what the study's trials got: use a cluster with a larger node (--address)"
 NO_CALL = -1  # asks a worker only whether it has begun
 LOOK_SECONDS = 1.0  # time between two looks for workers that report nothing
 KEPT_TRAINERS = 8  # for how many structures of nets, and folds, a worker keeps the compiled trainer
@@ -375,7 +376,7 @@ def opened(
     """
     study = run.study
     live.begin(f"connecting to {address}" if address else "starting Ray")
-    with connected(study, run.folder, address, guest, _say_death) as slots:
+    with connected(study, run.folder, address, guest, LARGER_NODE, _say_death) as slots:
         pool = Pool(data, study, run.document["threads"], slots)
         try:
             yield pool

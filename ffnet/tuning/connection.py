@@ -17,6 +17,7 @@ def connected(
     folder: RunFolder,
     address: str | None,
     guest: bool,
+    advice: str,
     on_death: Callable[[str, TextIO], None],
 ) -> Iterator[int]:
     """Connect to Ray. Yields how many trials are handed to Ray at a time.
@@ -27,6 +28,7 @@ def connected(
         address: address of a running Ray cluster: see `cluster.connected`.
         guest: whether the process belongs to a caller, for example a notebook. Then its streams
             are not redirected.
+        advice: what the user can do if no node can hold a trial: see `cluster`.
         on_death: called with the reason and the process's errors when Ray is dead: see `cluster`.
 
     Raises:
@@ -40,6 +42,7 @@ def connected(
             address,
             study.resources,
             study.budget.concurrency,
+            advice,
             lambda reason: on_death(reason, errors),
             log_to_driver=not guest,
         ) as slots,

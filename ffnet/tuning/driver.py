@@ -173,6 +173,7 @@ def run_study(
             folder,
             address,
             guest,
+            "lower --cpus or --gpus",
             lambda reason, errors: _keep_after_death(signals.recorder, reason, errors),
         ) as slots,
     ):
