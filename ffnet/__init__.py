@@ -8,6 +8,7 @@
     net.predict(x)                                # raw examples in, classes out
     ffnet.train(hidden_sizes=[256], epochs=5)     # one net without a tuner
     ffnet.Run("runs/digits").best()               # a run from before
+    ffnet.compare("runs/a", "runs/b").lines()     # which run is better, and how sure that is
 
 Each name is imported when it is first used, and Ray and TensorFlow only when they are needed.
 """
@@ -16,6 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ffnet.api.compare import compare
     from ffnet.api.run import Run
     from ffnet.api.studies import tune
     from ffnet.api.training import train
@@ -27,6 +29,7 @@ _PLACES = {
     "tune": "ffnet.api.studies",
     "train": "ffnet.api.training",
     "Run": "ffnet.api.run",
+    "compare": "ffnet.api.compare",
     "Study": "ffnet.spec.study",
     "OneNet": "ffnet.spec.study",
     "NetSpec": "ffnet.spec.net",
@@ -43,6 +46,7 @@ __all__ = [
     "RunError",
     "Study",
     "Training",
+    "compare",
     "train",
     "tune",
 ]

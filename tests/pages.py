@@ -1,13 +1,20 @@
-"""Reads the page of a run back: its visible text, and the data of its figures and its table."""
+"""Reads a page back: its visible text, and the data of its figures and its table; serves it."""
 
 import base64
 import json
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
+
+from ffnet.report.page import live
+from ffnet.report.page.parts import Part
+from ffnet.run.folder import RunFolder
 
 
 class Parsed(HTMLParser):
@@ -70,3 +77,16 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: plain(inner) for key, inner in value.items()}
     return [plain(inner) for inner in value] if isinstance(value, list) else value
+
+
+@contextmanager
+def serving(run: RunFolder, measure: Callable[[], Part] | None = None) -> Iterator[live.Server]:
+    """Serve the page of a run, in a thread."""
+    with live.Server(run, 0, measure) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()

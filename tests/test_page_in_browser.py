@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+import ffnet
 import made_runs
 from browser import Browser
-from ffnet.report.page import page
-from pages import Parsed
+from ffnet.report.page import live, page
+from ffnet.report.page.parts import Image, Part
+from ffnet.run import audit, tables
+from pages import Parsed, serving
 
 STATUSES = ["done"] * 12 + ["pruned"] * 40 + ["diverged"] * 6 + ["failed"] * 2 + ["stopped"] * 4
 
@@ -187,3 +190,65 @@ def test_a_thousand_trials_open_in_a_page_of_at_most_eight_megabytes(
     assert len(rows(browser)) == 100
     browser.value("document.getElementById('more').click()")
     assert len(rows(browser)) == 1000
+
+
+DOT = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
+FAST = "const set = window.setTimeout; window.setTimeout = (call, ms) => set(call, ms / 50);"
+"""A script: what a page does every three seconds happens every 60 ms."""
+
+
+def test_the_open_page_shows_what_changes_on_the_disk(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "SHARE", 1e9)  # no pause between two pages
+    study = made_runs.study_of()
+    run = made_runs.write(tmp_path / "run", study, *made_runs.trials(study, ["running"]))
+    images = [Image(DOT, f"of net {n}", "") for n in range(3)]
+    seen: list[Part] = []
+
+    def measure() -> Part:
+        seen.append(Part("net", "The best net", [f"Net {len(seen)}."], (), [images[len(seen)]]))
+        return seen[-1]
+
+    script = browser.send("Page.addScriptToEvaluateOnNewDocument", source=FAST)
+    with serving(run, measure) as server:
+        browser.open(server.address)
+        browser.wait("document.querySelector('#net img')?.alt === 'of net 0'")
+        rows, reports = made_runs.trials(study, ["done"] * 5 + ["pruned"])
+        tables.write(run.epochs, reports, tables.EPOCHS)
+        tables.write(run.trials, rows, tables.TRIALS)
+        browser.wait("document.querySelectorAll('#table tbody tr').length === 6")
+        browser.wait("document.querySelector('#net img').alt === 'of net 1'")
+        assert "What pruning has cost" not in browser.value("document.body.textContent")
+        audited = {"trial": 5, "status": "done", "winner": 0, "gain": 0.25, "pruned_epoch": 1.0}
+        tables.write(run.audit, [audited], audit.KIND.schema)
+        browser.wait("document.querySelector('#audit')?.textContent.includes('Regret: 0.2500')")
+        assert len(seen) == 2  # the audit does not change which net is the best
+        assert browser.errors == []
+    browser.send("Page.removeScriptToEvaluateOnNewDocument", identifier=script["identifier"])
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_the_page_of_a_comparison_shows_names_and_figures(
+    browser: Browser, tmp_path: Path, width: int
+) -> None:
+    evil = "<img src=x onerror='window.ran = 1'>\"<b>試驗</b> ${1} %{x}".replace("/", "|")
+    places = []
+    for n, name in enumerate(["plain", evil, "a-name-that-is-longer-than-an-axis-has-room-for"]):
+        study = made_runs.study_of(seed=1 + n // 2)
+        places.append(made_runs.write(tmp_path / name, study, *made_runs.trials(
+            study, ["done"] * 5 + ["pruned"] * 5, seed=n)).place)  # fmt: skip
+    path = ffnet.compare(*places).report(tmp_path / "page.html")
+    browser.open(path.as_uri(), width)
+    browser.value("ffnetDrawAll()")
+    for key in ("accuracies", "differences", "time", "pairs"):
+        assert marks(browser, key) > 0, key
+    assert browser.value("document.querySelectorAll('#chart-accuracies .errorbar').length") == 3
+    assert "Not known" in browser.value("document.querySelector('#chart-cores').textContent")
+    legend = browser.value("document.querySelector('#chart-time .legend').textContent")
+    assert evil in legend
+    assert evil in browser.value("document.querySelector('h1').textContent")
+    assert browser.value("window.ran") is None
+    assert browser.errors == []
+    assert browser.requests == []
+    assert browser.value("document.documentElement.scrollWidth") == width

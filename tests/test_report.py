@@ -6,12 +6,7 @@ import math
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from html import unescape
-from http.client import HTTPConnection
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -26,13 +21,13 @@ from PIL import Image
 import ffnet
 import made_runs
 from conftest import Job
-from ffnet.api.best_net import net_part
+from ffnet.api.best_net import looked_at
 from ffnet.errors import InputError
 from ffnet.report.optuna_study import study_of
-from ffnet.report.page import advice, live, page, papers, rungs, words
+from ffnet.report.page import advice, page, papers, rungs, words
 from ffnet.report.page.facts import Facts
 from ffnet.report.page.headline import headline
-from ffnet.report.page.net import Answers, part_of
+from ffnet.report.page.net import Answers, figures_of, part_of
 from ffnet.report.page.sure import error_of_difference
 from ffnet.run import confirm, tables
 from ffnet.run.folder import RunFolder
@@ -468,7 +463,7 @@ def test_the_mistakes_of_the_best_net_come_with_the_surest_first(tmp_path: Path)
     given = answers(np.zeros((4, 5)), np.ones((5, 2)))
     assert given.confusion().tolist() == [[1, 0, 0], [1, 1, 0], [0, 1, 0]]
     assert given.mistakes().tolist() == [3, 1]
-    part = part_of(given)
+    part = part_of(given, figures_of(given))
     assert "takes 2 for another class: accuracy 0.5000" in part.texts[0]
     assert [table.rows for table in part.tables] == [
         [["3", "$5", "<dog>", "0.900"], ["1", "<dog>", "cat", "0.600"]]
@@ -481,7 +476,8 @@ def test_mistakes_and_weights_of_image_nets_are_pictures(
     mixed: RunFolder, tmp_path: Path, shape: tuple[int, ...]
 ) -> None:
     x = np.zeros((4, *shape), np.uint8)
-    part = part_of(answers(x, np.ones((math.prod(shape), 2))))
+    given = answers(x, np.ones((math.prod(shape), 2)))
+    part = part_of(given, figures_of(given))
     path = tmp_path / "page.html"
     page.write(page.page_of(mixed, [part]), path)
     pictures = [attributes["src"] or "" for tag, attributes in Parsed(path).tags if tag == "img"]
@@ -494,8 +490,9 @@ def test_mistakes_and_weights_of_image_nets_are_pictures(
 
 
 def test_a_run_without_weights_says_so_and_needs_no_tensorflow(mixed: RunFolder) -> None:
-    (text,) = net_part(mixed).texts
-    assert text.startswith("It is not shown here: a run must have a checkpoint")
+    part, drawn = looked_at(mixed)
+    assert part.texts[0].startswith("It is not shown here: a run must have a checkpoint")
+    assert drawn == {}
 
 
 @pytest.mark.slow
@@ -505,67 +502,12 @@ def test_the_page_of_a_trained_run_shows_the_accuracy_of_its_table(
     run = tmp_path / "run"
     done = job("train", "--dataset", "digits", "--epochs", 2, "--out", run)
     assert done.returncode == 0, done.stderr
-    assert call("report", run).returncode == 0
+    assert call("report", run, "--figures", tmp_path / "figures").returncode == 0
+    assert len([*(tmp_path / "figures").glob("best-confusion.*")]) == 3
     best = pq.read_table(run / "trials.parquet")["best_val_accuracy"][0].as_py()
     found = Parsed(run / "report.html")
     assert f"for another class: accuracy {best:.4f}" in found.text
     assert len([tag for tag, _ in found.tags if tag == "img"]) == 3
-
-
-# --- live ----------------------------------------------------------------------------------------
-
-
-@contextmanager
-def serving(run: RunFolder) -> Iterator[live.Server]:
-    with live.Server(run, 0) as server:
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def fetched(server: live.Server, path: str, host: str | None = None) -> tuple[int, str]:
-    connection = HTTPConnection(live.HOST, server.server_port)
-    connection.request("GET", path, headers={"Host": host} if host else {})
-    with connection.getresponse() as answer:
-        found = answer.status, answer.read().decode()
-    connection.close()
-    return found
-
-
-def test_the_served_page_follows_the_tables(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(live, "SHARE", math.inf)  # no pause between two pages
-    run = made(tmp_path / "run", ["running"])
-    study = made_runs.study_of()
-    with serving(run) as server:
-        status, whole = fetched(server, "/")
-        assert (status, "data-live" in whole) == (200, True)
-        assert "connect-src 'self'" in unescape(whole)
-        before = fetched(server, "/stamp")
-        assert fetched(server, "/stamp") == before
-        rows, reports = made_runs.trials(study, ["done"] * 3)
-        tables.write(run.epochs, reports, tables.EPOCHS)
-        tables.write(run.trials, rows, tables.TRIALS)
-        assert fetched(server, "/stamp") != before
-        assert "3 trials (3 done)" in fetched(server, "/main")[1]
-        Path(run.trials.place).write_bytes(b"half a table")
-        assert "3 trials (3 done)" in fetched(server, "/main")[1]  # the last good page stays
-
-
-def test_the_server_answers_only_its_own_paths_and_names(mixed: RunFolder) -> None:
-    with serving(mixed) as server:
-        assert server.server_address[0] == "127.0.0.1"
-        assert fetched(server, "/../trials.parquet")[0] == 404
-        assert fetched(server, "/main", "evil.example:80")[0] == 403
-        assert fetched(server, "/main", f"localhost:{server.server_port}")[0] == 200
-
-
-def test_a_port_that_is_taken_is_refused(mixed: RunFolder) -> None:
-    with serving(mixed) as server, pytest.raises(InputError, match="--port must be free"):
-        live.Server(mixed, server.server_port)
 
 
 # --- command, Python, papers ---------------------------------------------------------------------
@@ -611,9 +553,11 @@ def test_every_figure_is_written_for_papers_and_pyplot_keeps_none(
     mixed: RunFolder, tmp_path: Path
 ) -> None:
     before = plt.get_fignums(), dict(plt.rcParams)
-    paths = papers.write(mixed, tmp_path)
+    net = figures_of(answers(np.zeros((4, 8, 8), np.uint8), np.ones((64, 2))))
+    paths = papers.write(mixed, tmp_path, net)
+    of_best = [f"best-{name}" for name in ("curves", "confusion", "mistakes", "weights")]
     assert {path.name for path in paths} == {
-        f"{name}.{suffix}" for name in (*FIGURES, "best-curves") for suffix in ("png", "pdf", "svg")
+        f"{name}.{suffix}" for name in (*FIGURES, *of_best) for suffix in ("png", "pdf", "svg")
     }
     assert (plt.get_fignums(), dict(plt.rcParams)) == before
     for name in FIGURES:

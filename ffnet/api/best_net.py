@@ -1,26 +1,31 @@
 """Looks at the best net of a run for the page. Imports TensorFlow when it is called."""
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from ffnet.errors import InputError
 from ffnet.export.card import choose
 from ffnet.export.measured import AT_ONCE, validation_part
-from ffnet.report.page.net import Answers, part_of, part_without
+from ffnet.report.page.net import Answers, figures_of, part_of, part_without
 from ffnet.report.page.parts import Part
 from ffnet.run.folder import RunFolder
 from ffnet.system import environment
 
 
-def net_part(folder: RunFolder) -> Part:
-    """The page's section about the best net.
+def looked_at(folder: RunFolder) -> tuple[Part, dict[str, Figure]]:
+    """(the page's section about the best net, the net's figures by name).
 
-    If its weights or the data of the run are not on this machine, the section says so.
+    If its weights or the data of the run are not on this machine, the section says so, and there
+    are no figures.
     """
     try:
-        return part_of(answers(folder))
+        found = answers(folder)
     except InputError as error:
-        # The page may be sent to others, so it does not name the user's folders.
-        return part_without(str(error).replace(f"{folder.place}/", ""))
+        # The page may be sent to others: it names no folders of the user, and gives no advice.
+        what = str(error).replace(f"{folder.place}/", "").partition("; ")[0]
+        return part_without(what), {}
+    figures = figures_of(found)
+    return part_of(found, figures), figures
 
 
 def answers(folder: RunFolder) -> Answers:
@@ -30,7 +35,10 @@ def answers(folder: RunFolder) -> Answers:
         InputError: the weights or the data are not there.
     """
     choice = choose(folder, None)
-    part = validation_part(choice)
+    try:
+        part = validation_part(choice)
+    except InputError as error:
+        raise InputError(f"the data of the run are not on this machine; {error}") from None
     with environment.restored():  # only now, because TensorFlow takes seconds
         from ffnet.export.export import ServedNet
 

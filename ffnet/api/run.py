@@ -111,8 +111,9 @@ class Run:
         Args:
             out: the file. With None, report.html in the run's folder.
             figures: a folder for the figures as PNG, PDF and SVG. With None, they are not written.
-            net: whether the page shows the best net's mistakes on the validation part. This needs
-                TensorFlow, the net's weights and the data; if they are missing, the page says so.
+            net: whether the page and the figures show the best net's mistakes on the validation
+                part. This needs TensorFlow, the net's weights and the data; if they are missing,
+                the page says so.
 
         Returns:
             The page's path.
@@ -121,14 +122,14 @@ class Run:
             InputError: the run cannot be read, or a file cannot be written.
         """
         # Imported here, because Optuna and Plotly take a second.
-        from ffnet.api.best_net import net_part
+        from ffnet.api.best_net import looked_at
         from ffnet.report.page import page, papers
 
         path = Path(out) if out else self._folder.local / "report.html"
-        extra = [net_part(self._folder)] if net else []
-        page.write(page.page_of(self._folder, extra), path)
+        part, drawn = looked_at(self._folder) if net else (None, {})
+        page.write(page.page_of(self._folder, [part] if part else []), path)
         if figures:
-            papers.write(self._folder, Path(figures))
+            papers.write(self._folder, Path(figures), drawn)
         return path
 
     def confirm(

@@ -3,6 +3,7 @@
   ffnet compare runs/asha runs/hyperband
   ffnet compare runs/a runs/b runs/c --accuracy 0.9,0.95
   ffnet compare runs/a runs/b --format markdown >> notes.md
+  ffnet compare runs/a runs/b --out compared.html     also a page with figures
 
 A run's best net has a 95 % interval over the validation examples (Wilson). The run with the best
 net is compared with each of the others: the difference has a 95 % interval (Newcombe), and p is the
@@ -24,7 +25,6 @@ from ffnet.cli import command
 from ffnet.errors import InputError
 from ffnet.report import terminal
 from ffnet.report.compare import compare
-from ffnet.report.text import escaped, render
 from ffnet.run.folder import RunFolder
 
 FORMATS = ("table", "markdown")
@@ -43,17 +43,22 @@ def main(argv: list[str]) -> int:
         "that all runs and that any run reached]",
     )
     parser.add_argument("--format", choices=FORMATS, default="table", help="[%(default)s]")
+    parser.add_argument(
+        "--out", metavar="FILE", help="also write a page with figures into this HTML file [no page]"
+    )
     flags = parser.parse_args(argv)
     levels = None if flags.accuracy is None else _levels(flags.accuracy)
     found = compare([RunFolder.existing(run) for run in flags.runs], levels)
-    rows, names = found.figures(), ["", *(run.name for run in found.runs)]
+    if flags.out:
+        found.report(flags.out)
     if flags.format == "markdown":
-        print(render(rows, names, "markdown"), end="\n\n")
-        print("\n".join(f"- {escaped(line)}" for line in found.sentences()))
+        print(found.markdown())
         return 0
-    most = terminal.width()
-    print(terminal.wrapped(rows, names, most), end="\n\n")
-    print("\n".join(textwrap.fill(line, most or 10_000) for line in found.sentences()))
+    most, names = terminal.width(), ["", *(run.name for run in found.runs)]
+    print(terminal.wrapped(found.figures(), names, most), end="\n\n")
+    print("\n".join(textwrap.fill(line, most or 10_000) for line in found.lines()))
+    if flags.out:
+        print(f"page: {flags.out}")
     return 0
 
 

@@ -8,8 +8,8 @@
 The file needs no network and no other file, so it can be sent to others. The page says what was
 searched, what won, how sure that is and what it cost, and warns where an expert would. If the
 weights of the best net and the data of the run are on this machine, the page shows which validation
-examples the net takes for another class. This needs TensorFlow and some seconds; --no-net leaves it
-out.
+examples the net takes for another class, and its weights. This needs TensorFlow and some seconds,
+with --serve again when another net becomes the best; --no-net leaves it out.
 
 Exit status: 0, also when Ctrl-C ended --serve; 2 for bad input.
 """
@@ -37,30 +37,31 @@ def main(argv: list[str]) -> int:
     from ffnet.report.page import live, page, papers
 
     if flags.serve:
-        return live.serve(folder, PORT if flags.port is None else flags.port)
+        measure = None if flags.no_net else lambda: _net(folder)[0]
+        return live.serve(folder, PORT if flags.port is None else flags.port, measure)
     out = Path(flags.out) if flags.out else folder.local / "report.html"
-    made = page.page_of(folder, [] if flags.no_net else [_net(folder)])
-    page.write(made, out)
+    part, drawn = (None, {}) if flags.no_net else _net(folder)
+    page.write(page.page_of(folder, [part] if part else []), out)
     print(f"page: {out}")
     if flags.figures:
-        written = papers.write(folder, Path(flags.figures))
+        written = papers.write(folder, Path(flags.figures), drawn)
         print(f"figures: {len(written)} files in {flags.figures}")
     return 0
 
 
-def _net(folder: RunFolder) -> Any:
-    """The section about the best net."""
+def _net(folder: RunFolder) -> tuple[Any, Any]:
+    """The section about the best net, and its figures by name."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from ffnet.api.best_net import net_part
+    from ffnet.api.best_net import looked_at
 
     with redirected(Path(os.devnull), 2):  # TensorFlow's greetings
-        return net_part(folder)
+        return looked_at(folder)
 
 
 def _check(flags: argparse.Namespace) -> None:
     """Refuse flags that have no effect together."""
-    for given in ("--out", "--figures", "--no-net"):
-        if flags.serve and getattr(flags, given[2:].replace("-", "_")):
+    for given in ("--out", "--figures"):
+        if flags.serve and getattr(flags, given[2:]):
             raise InputError(f"{given} has no effect with --serve: leave one of them out")
     if flags.port is not None and not flags.serve:
         raise InputError("--port has an effect only with --serve: add it, or leave --port out")

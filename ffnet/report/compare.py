@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 
 from ffnet.errors import InputError
-from ffnet.report.comparison import Compared, Comparison, Pairs, Verdict
+from ffnet.report.comparison import Better, Compared, Comparison, Pair, Pairs, Verdict
 from ffnet.run import intervals, ledger, ranking, recorded, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.ledger import Ledger
@@ -64,8 +64,16 @@ class _Run:
 
     def accuracies(self) -> list[float]:
         """The best accuracy of each trial that neither diverged nor failed."""
-        sound = (row for row in self.rows if row["status"] not in ranking.UNSOUND)
-        return [v for row in sound if (v := row["best_val_accuracy"]) is not None]
+        return [v for row in self._sound() if (v := row["best_val_accuracy"]) is not None]
+
+    def sound_reports(self) -> list[Row]:
+        """The reports with an accuracy of trials that neither diverged nor failed."""
+        sound = {row["trial"] for row in self._sound()}
+        reports = (report for report in self.reports if report["trial"] in sound)
+        return [report for report in reports if report["val_accuracy"] is not None]
+
+    def _sound(self) -> list[Row]:
+        return [row for row in self.rows if row["status"] not in ranking.UNSOUND]
 
 
 def compare(folders: Sequence[RunFolder], levels: Sequence[float] | None = None) -> Comparison:
@@ -77,9 +85,12 @@ def compare(folders: Sequence[RunFolder], levels: Sequence[float] | None = None)
             at most 1. With None: see `sensible_levels`.
 
     Raises:
-        InputError: fewer than two runs, a run comes twice, a run cannot be read, or the runs do not
-            have the same validation part.
+        InputError: fewer than two runs, a run comes twice, a run cannot be read, a level is not an
+            accuracy, or the runs do not have the same validation part.
     """
+    for level in levels or ():
+        if not 0 < level <= 1:
+            raise InputError(f"an accuracy must be above 0 and at most 1. Given: {level}")
     places = [folder.place for folder in folders]
     if len(places) < 2:
         raise InputError(f"compare needs two runs or more. Given: {len(places)}")
@@ -98,6 +109,7 @@ def compare(folders: Sequence[RunFolder], levels: Sequence[float] | None = None)
     return Comparison(
         [_compared(run, bests[run.name], examples, levels) for run in runs],
         [_verdict(first, run, accuracies, examples, len(others)) for run in others if first],
+        runs[0].document["data"],
         examples,
         levels,
     )
@@ -181,6 +193,7 @@ def _compared(
         wall_seconds=cost.wall_seconds,
         core_seconds=cost.total,
         reached={level: _reached(run, level) for level in levels},
+        progress=_progress(run),
         note=_why_unknown(run, cost) if cost.total is None else None,
         runs=Status.RUNNING in statuses,
     )
@@ -193,11 +206,24 @@ def _why_unknown(run: _Run, cost: Ledger) -> str | None:
 
 def _reached(run: _Run, level: float) -> tuple[float | None, float | None] | None:
     """(seconds, core-seconds) until a report had an accuracy; None if none had it."""
-    times = [r["reported_at"] for r in run.reports if (r["val_accuracy"] or 0.0) >= level]
+    times = [r["reported_at"] for r in run.sound_reports() if r["val_accuracy"] >= level]
     known = [time for time in times if time]
     if not times:
         return None
     return _until(run, min(known)) if known else (None, None)
+
+
+def _progress(run: _Run) -> list[Better]:
+    """The reports that were better than all before; none if their times are not known."""
+    found: list[Better] = []
+    timed = (report for report in run.sound_reports() if report["reported_at"])
+    for report in sorted(timed, key=lambda report: report["reported_at"]):
+        accuracy = report["val_accuracy"]
+        if not found or accuracy > found[-1].accuracy:
+            seconds, cores = _until(run, report["reported_at"])
+            if seconds is not None:
+                found.append(Better(seconds, cores, accuracy))
+    return found
 
 
 def _until(run: _Run, at: datetime) -> tuple[float | None, float | None]:
@@ -241,21 +267,23 @@ def _pairs(first: _Run, second: _Run) -> Pairs | None:
     theirs = {_configuration(row, searched): row["trial"] for row in second.rows}
     same = [
         (row["trial"], theirs[key])
-        for row in first.rows
+        for row in sorted(first.rows, key=lambda row: row["trial"])
         if row["parent"] is None and (key := _configuration(row, searched)) in theirs
     ]
     ours, others = _curves(first.reports), _curves(second.reports)
-    differences = []
+    each = []
     for one, other in same:
         if common := ours.get(one, {}).keys() & others.get(other, {}).keys():
             last = max(common)
-            differences.append(ours[one][last] - others[other][last])
-    if not differences:
+            each.append(Pair((one, other), last, (ours[one][last], others[other][last])))
+    if not each:
         return None
+    differences = [pair.accuracies[0] - pair.accuracies[1] for pair in each]
     return Pairs(
         intervals.mean(differences),
         higher=sum(value > 0 for value in differences),
         lower=sum(value < 0 for value in differences),
+        each=each,
     )
 
 

@@ -2,12 +2,32 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import pyarrow as pa
+
+from ffnet.report.text import escaped, render
 from ffnet.run import intervals
 from ffnet.run.tables import Row
+from ffnet.spec.base import Values
 
 CHANCE = 1 - intervals.CONFIDENCE
 """A lead that luck alone gives with a higher probability is no evidence."""
+
+
+@dataclass(frozen=True)
+class Better:
+    """A report with a higher validation accuracy than all earlier reports of its run.
+
+    Attributes:
+        seconds, core_seconds: from the run's beginning until the report; core_seconds is None if
+            it is not known.
+        accuracy: the validation accuracy.
+    """
+
+    seconds: float
+    core_seconds: float | None
+    accuracy: float
 
 
 @dataclass(frozen=True)
@@ -23,7 +43,9 @@ class Compared:
         epochs: epochs that all trials together have trained.
         wall_seconds, core_seconds: what the run cost, as in its ledger; None if not known.
         reached: accuracy → (seconds, core-seconds) from the run's beginning until a report had it.
-            None if no report had it, or if a time is not known.
+            None if no report had it, or if a time is not known. Trials that diverged or failed do
+            not count.
+        progress: the reports that were better than all before, in the order of time.
         note: why the cost is not known; None if it is.
         runs: whether the study has not ended.
     """
@@ -38,8 +60,24 @@ class Compared:
     wall_seconds: float | None
     core_seconds: float | None
     reached: Mapping[float, tuple[float | None, float | None] | None]
+    progress: Sequence[Better]
     note: str | None
     runs: bool
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A trial of the first run and a trial of the second run with the same configuration.
+
+    Attributes:
+        trials: their numbers.
+        epoch: the last epoch that both have reported.
+        accuracies: their validation accuracies at this epoch.
+    """
+
+    trials: tuple[int, int]
+    epoch: float
+    accuracies: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -50,11 +88,13 @@ class Pairs:
         difference: validation accuracy in the first run minus that in the second run, each at the
             last epoch that both trials have reported: the mean and its 95 % t interval.
         higher, lower: how many trials are better in the first run, and in the second run.
+        each: the pairs, by the number of the first run's trial.
     """
 
     difference: intervals.Estimate
     higher: int
     lower: int
+    each: Sequence[Pair]
 
 
 @dataclass(frozen=True)
@@ -135,20 +175,84 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs side by side.
+    """Runs side by side, as `ffnet.compare` returns them.
+
+    Example:
+        >>> found = ffnet.compare("runs/asha", "runs/hyperband")
+        >>> found.verdicts[0].better_study
+        True
+        >>> found.report("compared.html")
 
     Attributes:
         runs: the runs, in the order in which they were given.
         verdicts: the run with the best net against each of the others. Empty if fewer than two runs
             have a figure.
+        data: the section `data` of the first run's study.json.
         examples: number of examples in the validation part.
         levels: the accuracies of `Compared.reached`.
     """
 
     runs: Sequence[Compared]
     verdicts: Sequence[Verdict]
+    data: Values
     examples: int
     levels: Sequence[float]
+
+    def table(self) -> pa.Table:
+        """A row for each run. A value that is not known, or not reached, is null.
+
+        Columns: run, best_val_accuracy with its 95 % interval low to high, best_trial, trials by
+        status in words, epochs, wall_seconds, core_seconds, and for each level of accuracy
+        seconds_to_… and core_seconds_to_….
+        """
+        times = [
+            (f"{figure}_to_{level:g}", level, at)
+            for level in self.levels
+            for at, figure in enumerate(("seconds", "core_seconds"))
+        ]
+        schema = pa.schema(
+            [
+                ("run", pa.string()), ("best_val_accuracy", pa.float64()), ("low", pa.float64()),
+                ("high", pa.float64()), ("best_trial", pa.int32()), ("trials", pa.string()),
+                ("epochs", pa.float64()), ("wall_seconds", pa.float64()),
+                ("core_seconds", pa.float64()), *((name, pa.float64()) for name, *_ in times),
+            ]
+        )  # fmt: skip
+        rows = [
+            {
+                "run": run.name, "best_val_accuracy": run.accuracy, "low": run.low,
+                "high": run.high, "best_trial": run.trial, "trials": run.counts,
+                "epochs": run.epochs, "wall_seconds": run.wall_seconds,
+                "core_seconds": run.core_seconds,
+            }
+            | {name: (run.reached[level] or (None, None))[at] for name, level, at in times}
+            for run in self.runs
+        ]  # fmt: skip
+        return pa.Table.from_pylist(rows, schema)
+
+    def markdown(self) -> str:
+        """The figures as a table in Markdown, and the lines as a list."""
+        names = ["", *(run.name for run in self.runs)]
+        table = render(self.figures(), names, "markdown")
+        return "\n".join([table, "", *(f"- {escaped(line)}" for line in self.lines())])
+
+    def report(self, out: str | Path) -> Path:
+        """Write the page of the comparison: one HTML file, which needs no network.
+
+        Args:
+            out: the file.
+
+        Returns:
+            The page's path.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        from ffnet.report.page import page, several  # here, because Plotly takes a second
+
+        path = Path(out)
+        page.write(several.SeveralRuns(self), path)
+        return path
 
     def figures(self) -> list[Row]:
         """A row for each figure, with a text for each run.
@@ -171,8 +275,13 @@ class Comparison:
                 rows.append({"": f"{figure} to {level:g}"} | texts)
         return rows
 
-    def sentences(self) -> Iterator[str]:
-        """What a comparison shows, a sentence each."""
+    def lines(self) -> list[str]:
+        """What the comparison shows, a line each."""
+        about = f"accuracies are those on the {self.examples:,} validation examples"
+        return [*self.notes(), *self._verdicts(), about]
+
+    def notes(self) -> Iterator[str]:
+        """What is missing, a line each."""
         for run in self.runs:
             if run.accuracy is None:
                 yield f"{run.name} has no figure yet"
@@ -180,10 +289,11 @@ class Comparison:
                 yield f"{run.name} has not ended: its figures are those until now"
             if run.note:
                 yield f"the cost of {run.name} is not known: {run.note}"
+
+    def _verdicts(self) -> Iterator[str]:
         for verdict in self.verdicts:
             yield verdict.line()
             yield verdict.pairs_line()
-        yield f"accuracies are those on the {self.examples:,} validation examples"
 
 
 def _number(trial: int | None) -> str:

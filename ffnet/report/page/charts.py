@@ -79,7 +79,7 @@ def charts(views: Views) -> list[Chart]:
         try:
             with quiet():
                 figure, caption, columns = make(views)
-                _style(figure, key)
+                style(figure, key)
             made.append(Chart(key, title, caption, json.loads(figure.to_json()), "", columns))
         except NothingError as reason:
             made.append(Chart(key, title, "", missing=str(reason)))
@@ -375,7 +375,7 @@ def _unquoted(value: Any) -> Any:
     return value.strip("'") if isinstance(value, str) else value
 
 
-def _style(figure: go.Figure, key: str) -> None:
+def style(figure: go.Figure, key: str = "") -> None:
     """No title (the page has a heading), no background, quiet lines; room for long labels."""
     clear = "rgba(0,0,0,0)"
     figure.update_layout(

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,22 @@ MOST_LINES = 10  # maximum number of examples in the table of mistakes
 DPI = 110
 
 Array = npt.NDArray[Any]
+
+ABOUT = {
+    "confusion": (
+        "Confusion matrix of the best net on the validation part",
+        "Rows are true classes and columns are the net's answers.",
+    ),
+    "mistakes": (
+        "Examples that the best net takes for another class",
+        "The mistakes of which the net is surest: true class → its answer, and how sure it is.",
+    ),
+    "weights": (
+        "First-layer weights of the best net as images",
+        "What the neurons of the first layer look for.",
+    ),
+}
+"""Figure → (what it is, for readers who do not see it; its caption)."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +81,8 @@ class Answers:
         return found
 
 
-def part_of(answers: Answers) -> Part:
-    """The section of the page."""
+def part_of(answers: Answers, drawn: Mapping[str, Figure]) -> Part:
+    """The section of the page, with the figures of `figures_of`."""
     wrong, count = answers.mistakes(), len(answers.y)
     result = (
         f"Trial {answers.trial} after {answers.epoch:.4g} epochs. Of "
@@ -74,7 +90,8 @@ def part_of(answers: Answers) -> Part:
         f"accuracy {1 - len(wrong) / count:.4f}."
     )
     texts = [result, *sentences([answers.note] if answers.note else [])]
-    return Part("net", "The best net", texts, [*_listed(answers)], [*_images(answers)])
+    images = [_image(figure, *ABOUT[name]) for name, figure in drawn.items()]
+    return Part("net", "The best net", texts, [*_listed(answers)], images)
 
 
 def part_without(reason: str) -> Part:
@@ -82,28 +99,17 @@ def part_without(reason: str) -> Part:
     return Part("net", "The best net", [f"It is not shown here: {reason}."])
 
 
-def _images(answers: Answers) -> Iterator[Image]:
-    yield _image(
-        figures.confusion(answers.confusion(), answers.classes, "validation"),
-        "Confusion matrix of the best net on the validation part",
-        "Rows are true classes and columns are the net's answers.",
-    )
+def figures_of(answers: Answers) -> dict[str, Figure]:
+    """The figures of the net, by the names in ABOUT. Only nets for images have all three."""
+    found = {"confusion": figures.confusion(answers.confusion(), answers.classes, "validation")}
     shape = answers.x.shape[1:]
     if not figures.is_image(shape):
-        return
+        return found
     if len(answers.mistakes()):
-        yield _image(
-            _mistakes(answers),
-            "Examples that the best net takes for another class",
-            "The mistakes of which the net is surest: true class → its answer, and its probability "
-            "for the answer.",
-        )
+        found["mistakes"] = _mistakes(answers)
     if np.isfinite(answers.kernel).all(axis=0).any():
-        yield _image(
-            figures.weight_grid(answers.kernel, shape),
-            "First-layer weights of the best net as images",
-            "What the neurons of the first layer look for.",
-        )
+        found["weights"] = figures.weight_grid(answers.kernel, shape)
+    return found
 
 
 def _listed(answers: Answers) -> Iterator[Table]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -35,9 +35,24 @@ UNFILTERED = ("rungs", "importance", "parallel", "contour", "edf")
 """Figures that the filter by status does not change."""
 
 
+class Whole(Protocol):
+    """A page: `Page` of a run, or `SeveralRuns`.
+
+    Attributes:
+        main: the template of the part below the bar.
+    """
+
+    main: ClassVar[str]
+
+    def values(self) -> Values:
+        """The template's variables."""
+
+
 @dataclass(frozen=True)
 class Page:
     """All that the template needs."""
+
+    main: ClassVar[str] = "main.html"
 
     facts: Facts
     parts: Sequence[Part] = ()
@@ -98,7 +113,7 @@ def page_of(folder: RunFolder, extra: Sequence[Part] = ()) -> Page:
     )
 
 
-def html(page: Page, stamp: str | None = None) -> str:
+def html(page: Whole, stamp: str | None = None) -> str:
     """The whole page as one text.
 
     Args:
@@ -110,6 +125,7 @@ def html(page: Page, stamp: str | None = None) -> str:
         .get_template("page.html")
         .render(
             **page.values(),
+            main=page.main,
             live=stamp is not None,
             stamp=stamp,
             css=Markup(_template("page.css")),  # noqa: S704 - ffnet's own text
@@ -119,12 +135,12 @@ def html(page: Page, stamp: str | None = None) -> str:
     )
 
 
-def main_part(page: Page) -> str:
+def main_part(page: Whole) -> str:
     """The part of the page that changes while a study runs."""
-    return _environment().get_template("main.html").render(**page.values())
+    return _environment().get_template(page.main).render(**page.values())
 
 
-def write(page: Page, path: Path) -> None:
+def write(page: Whole, path: Path) -> None:
     """Write the page to a file, in one piece.
 
     Raises:

@@ -1,6 +1,6 @@
 """The page's figures for papers, as PNG, PDF and SVG files: Optuna's plots on matplotlib."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,13 @@ from ffnet.run.tables import Status
 SIZE = (7.0, 4.2)  # inches; a figure over the width of a page
 
 
-def write(folder: RunFolder, place: Path) -> list[Path]:
+def write(folder: RunFolder, place: Path, net: Mapping[str, Figure] | None = None) -> list[Path]:
     """Write each figure that can be drawn: history.png, history.pdf, history.svg, and so on.
 
     Args:
         folder: the run.
         place: the folder for the files; it is created.
+        net: figures of the best net, by name. `confusion` becomes best-confusion.png, and so on.
 
     Returns:
         The paths of the files.
@@ -56,8 +57,10 @@ def write(folder: RunFolder, place: Path) -> list[Path]:
             with drawn(make, views) as figure:
                 written += figures.save(figure, place / key) if figure else []
         if (best := facts.best) and (reports := facts.of_trial.get(best["trial"])):
-            best_curves = figures.curves(reports, f"{facts.name}, trial {best['trial']}")
-            written += figures.save(best_curves, place / "best-curves")
+            title = f"{facts.name}, trial {best['trial']}"
+            net = {"curves": figures.curves(reports, title), **(net or {})}
+        for name, figure in (net or {}).items():
+            written += figures.save(figure, place / f"best-{name}")
     except OSError as error:
         reason = storage.reason(error)
         raise InputError(

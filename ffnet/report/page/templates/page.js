@@ -46,6 +46,7 @@
     filterPlot(plot);
   }
   function filterPlot(plot) {
+    if (!document.getElementById("filter")) return;
     const traces = [], visible = [];
     (plot.data || []).forEach((trace, i) => {
       if (!trace.legendgroup) return;
