@@ -1,6 +1,7 @@
 """`ffnet train`: the source lesson's nets, and trials of studies that are trained again."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,17 @@ def test_one_net_leaves_the_tables_of_a_study_of_one_trial(one_run: tuple[Path, 
     assert [r["epoch"] for r in reports][1:] == [1, 2, 3, 4]
     assert row["best_val_accuracy"] == max(r["val_accuracy"] for r in reports)
     assert f"test accuracy {row['test_accuracy']:.4f}" in one_run[1]
+
+
+def test_the_core_time_of_one_net_adds_up(one_run: tuple[Path, str]) -> None:
+    run, cores = Run(one_run[0] / "run"), len(os.sched_getaffinity(0))
+    (row,), found = run.trials().to_pylist(), run.ledger()
+    assert found.note is None
+    assert found.cores == pytest.approx(cores)
+    assert found.total == pytest.approx((found.wall_seconds or 0) * cores)
+    assert found.parts["train"] == pytest.approx(row["train_seconds"] * cores)
+    assert (found.parts["report"] or 0) > 0
+    assert found.line() in " ".join(one_run[1].split())  # pytest-xdist may set a width
 
 
 def test_one_net_leaves_figures_and_event_files(one_run: tuple[Path, str]) -> None:

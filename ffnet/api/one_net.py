@@ -1,8 +1,10 @@
 """Trains one net without a tuner, for `ffnet.train` and for the command `ffnet train`."""
 
 import io
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ffnet.data.dataset import DataSet
@@ -10,6 +12,7 @@ from ffnet.run import checkpoints, provenance, storage
 from ffnet.run.hold import Hold
 from ffnet.run.improvement import Improvement
 from ffnet.run.rows import Rows, place
+from ffnet.run.sessions import Session
 from ffnet.run.tables import Status
 from ffnet.run.writer import Writer
 from ffnet.spec.study import OneNet
@@ -28,7 +31,8 @@ def written(one: OneNet, data: DataSet, threads: int, hold: Hold | None) -> Iter
     Args:
         one: the net.
         data: its data set.
-        threads: number of TensorFlow's threads. Rounding depends on it.
+        threads: number of TensorFlow's threads. Rounding depends on it, and the ledger counts so
+            many cores.
         hold: gives this process the right to write into the folder, which must be empty. With
             None, nothing is written.
 
@@ -46,7 +50,9 @@ def written(one: OneNet, data: DataSet, threads: int, hold: Hold | None) -> Iter
     folder.begin()
     document = provenance.new_study_json(one.model_dump(mode="json"), data, threads)
     storage.write_json(folder.study, document)
-    writer = Writer(hold, one.tuning)
+    session = Session.beginning(document, slots=1, cpus=threads)
+    session.trials_at = datetime.now(UTC)  # the trainer is ready
+    writer = Writer(hold, one.tuning, session=session)
     try:
         yield writer
     except BaseException:
@@ -76,12 +82,15 @@ def trained(
         now = {"trial": config.number} | report.measured() | here
         rows.report(config.number, now)
         improvement.add(now)
+        saving = time.perf_counter()
         if isinstance(rows, Writer):
             if not report.diverged:
                 file = io.BytesIO()
                 checkpoints.write(file, report.step, [now], trainer.variables)
                 rows.checkpoint(config.number, file.getbuffer(), best=improvement.best is now)
             rows.write_when_due()
+        spent = {"report_seconds": time.perf_counter() - saving}
+        rows.spend(config.number, spent, ["report_seconds"])
         yield report
         if report.diverged:
             reason = f"loss {report.train_loss:g} after step {report.step}"

@@ -19,6 +19,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,8 @@ def _train(
     flags: argparse.Namespace, one: OneNet, data: "DataSet", config: TrialConfig, hold: Hold | None
 ) -> int:
     from ffnet.api import one_net
+    from ffnet.report import terminal
+    from ffnet.run import ledger
 
     print(data.describe())
     threads = len(os.sched_getaffinity(0))
@@ -127,6 +130,8 @@ def _train(
             print(f"stopped: the reports and the last weights are kept in {hold.folder}")
         raise
     if hold:
+        with suppress(InputError, OSError):  # the store may not answer any more
+            print(terminal.wrapped_text(ledger.read(hold.folder).line(), terminal.width()))
         print(f"results: {hold.folder}")
     row = rows.rows[config.number]
     _show(flags, one, data, trainer, row, list(rows.reports.values()))

@@ -49,7 +49,7 @@ class Chosen:
         columns: the names of the columns to show.
         found: how many trials fit what was asked.
         begun: how many trials have begun in all runs.
-        core_times: a line for each run that is a study: where its core time went.
+        core_times: a line for each run: where its core time went.
     """
 
     rows: list[Row]
@@ -81,12 +81,11 @@ def choose(folders: Sequence[RunFolder], asked: Asked) -> Chosen:
         _refuse_two_metrics(names, tunings)
     rows: list[Row] = []
     begun, core_times = 0, []
-    for name, folder, study in zip(names, folders, studies, strict=True):
+    for name, folder in zip(names, folders, strict=True):
         table = _read(folder, [*needed, *(asked.where.columns if asked.where else ())])
         begun += len(table)
         rows += _rows(table, name, needed, asked)
-        if "budget" in study:  # a study, not one net
-            core_times.append(f"{name}: " * (len(folders) > 1) + _core_time(folder, table))
+        core_times.append(f"{name}: " * (len(folders) > 1) + _core_time(folder, table))
     if asked.sort:
         rows = ranked(rows, sort, descending=asked.sort.startswith("-"))
     else:

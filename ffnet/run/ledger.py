@@ -1,4 +1,4 @@
-"""Says where the core-seconds of a study went. It needs only the tables.
+"""Says where the core-seconds of a study or of one net went. It needs only the tables.
 
 The study's total is wall time × cores, added over its sessions: the wall time is from the writing
 of study.json, before Ray starts, to the last write of the tables; the cores are the number of

@@ -1,4 +1,4 @@
-"""What the tables say about the processes that ran a study: when, on how many cores.
+"""What the tables say about the processes that wrote a run: when, and on how many cores.
 
 A study that is resumed has several sessions. They are stored in trials.parquet as JSON, in the
 file's metadata under the key `ffnet.sessions`. Tables of earlier versions have none.
@@ -19,7 +19,7 @@ KEY = b"ffnet.sessions"
 
 
 class Session(BaseModel):
-    """One process that ran a study, from its beginning to its last write of the tables.
+    """One process that ran a study or trained one net, until its last write of the tables.
 
     Attributes:
         begun_at: when study.json was written, before Ray started.

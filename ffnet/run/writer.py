@@ -54,7 +54,7 @@ class Writer(Rows):
             tuning: says which trial is better, and whether a trial may report a step again.
             past: what earlier processes of the study did. With None, the run is new.
             waiting: the numbers of the past trials that are trained further.
-            session: what this process does for the study; None if it trains one net.
+            session: what this process does for the run. With None, nothing is recorded of it.
             keep: how many ended trials, the best ones, keep their checkpoints.
 
         Raises:
