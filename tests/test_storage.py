@@ -12,12 +12,17 @@ from typing import Any
 import pytest
 from pyarrow import fs
 
+import made_runs
 from conftest import Job, command_line, reports_of, rows_of, unpruned_study, wait_for
+from ffnet.cli.table import watch
 from ffnet.errors import InputError
+from ffnet.report.trials import Asked
 from ffnet.run import storage, tables
 from ffnet.run.folder import RunFolder
+from ffnet.run.hold import held
 from s3_server import SECRET, Server, s3_server
 from test_same_net import assert_the_same_net
+from test_table_runs import screen, shown
 
 SAME = ("trial", "status", "hidden_sizes", "learning_rate", "seed", "best_val_accuracy", "epochs")
 EPOCHS = 30
@@ -171,6 +176,30 @@ def test_a_table_is_read_while_it_is_replaced(server: Server) -> None:
         ended.set()
         writer.join()
     assert len(lengths) > 10
+
+
+def test_a_table_in_a_bucket_is_watched_until_its_driver_ends(
+    server: Server, tmp_path: Path
+) -> None:
+    study = made_runs.study_of()
+    made_runs.write(tmp_path / "made", study, *made_runs.trials(study, ["done", "running"]))
+    folder, console, looks = RunFolder.at(server.uri("watched")), screen(), iter(range(3))
+    hold = held(folder)
+    hold.__enter__()
+
+    def wait(_: float) -> None:
+        if next(looks) == 0:
+            assert "no table yet" in shown(console)
+            for file in (folder.study, folder.epochs, folder.trials):
+                with file.replacing() as opened:
+                    opened.write((tmp_path / "made" / file.name).read_bytes())
+        else:
+            assert " running " in shown(console)
+            hold.__exit__(None, None, None)
+
+    assert watch([folder], Asked(), console, wait) == 0
+    assert list(looks) == [2]
+    assert "no process runs this study any more" in shown(console).splitlines()[-1]
 
 
 def start(study: Path, uri: str, cwd: Path) -> "subprocess.Popen[str]":

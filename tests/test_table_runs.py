@@ -1,10 +1,11 @@
 """One table of several runs; a table that is updated while a study runs."""
 
+import errno
 import io
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from rich.console import Console
@@ -161,6 +162,30 @@ def test_a_watched_study_that_was_killed_says_how_it_goes_on(tmp_path: Path) -> 
     assert watch([made], Asked(), console, wait=lambda _: pytest.fail("it was killed")) == 0
     last = shown(console).splitlines()[-1]
     assert last == "no process runs this study any more: ffnet tune with --resume continues it"
+
+
+def test_a_watched_table_stays_while_its_store_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, console, looks = run(tmp_path / "run", [0.5]), screen(), iter(range(3))
+    hold = held(folder)
+    hold.__enter__()
+
+    def fail(_: str) -> NoReturn:
+        raise OSError(errno.EIO, "no answer")
+
+    def wait(_: float) -> None:
+        look = next(looks)
+        assert shown(console).count("not up to date: no answer") == (look == 1)
+        assert shown(console).count("0.5000") == look + 1
+        if look == 0:
+            monkeypatch.setattr("ffnet.run.storage.names", fail)
+        else:
+            monkeypatch.undo()
+            hold.__exit__(None, None, None)
+
+    assert watch([folder], Asked(), console, wait) == 0
+    assert list(looks) == [2]
 
 
 def test_ctrl_c_ends_a_watched_table_and_leaves_it(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from ffnet.report import terminal
 from ffnet.report.text import FORMATS, render
 from ffnet.report.trials import Asked, Chosen, choose
 from ffnet.report.where import Condition
-from ffnet.run import tables
+from ffnet.run import storage, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.hold import driver_of
 from ffnet.run.listing import runs
@@ -72,6 +72,8 @@ def watch(
 ) -> int:
     """Show the table, and update it until no process runs a study of these runs, or Ctrl-C.
 
+    While a store does not answer, the last table stays, with a line that says so.
+
     Args:
         folders: the runs.
         asked: what the user wants to see.
@@ -88,20 +90,25 @@ def watch(
     console = console or Console(highlight=False)
     fits = replace(asked, top=min(asked.top or console.height, max(console.height - 6, 1)))
 
-    def now(asked: Asked) -> Text:
+    def now(asked: Asked) -> str:
         if not all(folder.trials.exists() for folder in folders):
-            return Text("no table yet")
-        return Text(_text(choose(folders, asked), asked, console.width))
+            return "no table yet"
+        return _text(choose(folders, asked), asked, console.width)
 
+    lives, table, note = any(map(driver_of, folders)), now(fits), ""
     try:
         with Live(console=console, auto_refresh=False, transient=True) as live:
-            while any(map(driver_of, folders)):
-                live.update(now(fits), refresh=True)
+            while lives:
+                live.update(Text(table + note), refresh=True)
                 wait(LOOK_SECONDS)
+                try:
+                    lives, table, note = any(map(driver_of, folders)), now(fits), ""
+                except OSError as error:
+                    note = f"\nnot up to date: {storage.reason(error)}"
     except KeyboardInterrupt:
-        console.print(now(asked))
+        console.print(Text(table + note))
         return 0
-    console.print(now(asked))
+    console.print(Text(now(asked)))
     if choose(folders, Asked(statuses=[tables.Status.RUNNING])).found:
         console.print("no process runs this study any more: ffnet tune with --resume continues it")
     return 0

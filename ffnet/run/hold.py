@@ -197,12 +197,14 @@ def driver_of(folder: RunFolder) -> Driver | None:
     """The process that holds a run, as far as a reader can see; None if there is none.
 
     A process on another machine counts as alive if its mark is younger than a minute.
+
+    Raises:
+        OSError: the storage does not answer.
     """
-    with contextlib.suppress(OSError):
-        for name in storage.names(folder.place):
-            mark = File(storage.below(folder.place, name))
-            if name.startswith(HOLD) and (driver := _living(mark)):
-                return driver
+    for name in storage.names(folder.place):
+        mark = File(storage.below(folder.place, name))
+        if name.startswith(HOLD) and (driver := _living(mark)):
+            return driver
     return None
 
 
