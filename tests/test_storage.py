@@ -183,22 +183,27 @@ def test_a_table_in_a_bucket_is_watched_until_its_driver_ends(
 ) -> None:
     study = made_runs.study_of()
     made_runs.write(tmp_path / "made", study, *made_runs.trials(study, ["done", "running"]))
-    folder, console, looks = RunFolder.at(server.uri("watched")), screen(), iter(range(3))
+    folder, console, looks = RunFolder.at(server.uri("watched")), screen(), iter(range(4))
     hold = held(folder)
     hold.__enter__()
 
     def wait(_: float) -> None:
-        if next(looks) == 0:
+        if (look := next(looks)) == 0:
             assert "no table yet" in shown(console)
             for file in (folder.study, folder.epochs, folder.trials):
                 with file.replacing() as opened:
                     opened.write((tmp_path / "made" / file.name).read_bytes())
+            return
+        assert " running " in shown(console)
+        if look == 1:
+            server.stop()
         else:
-            assert " running " in shown(console)
+            assert "not up to date: the store of a run must answer" in shown(console)
+            server.start()
             hold.__exit__(None, None, None)
 
     assert watch([folder], Asked(), console, wait) == 0
-    assert list(looks) == [2]
+    assert list(looks) == [3]
     assert "no process runs this study any more" in shown(console).splitlines()[-1]
 
 

@@ -176,7 +176,7 @@ def test_a_watched_table_stays_while_its_store_does_not_answer(
 
     def wait(_: float) -> None:
         look = next(looks)
-        assert shown(console).count("not up to date: no answer") == (look == 1)
+        assert shown(console).count("not up to date: [Errno 5] no answer") == (look == 1)
         assert shown(console).count("0.5000") == look + 1
         if look == 0:
             monkeypatch.setattr("ffnet.run.storage.names", fail)

@@ -24,7 +24,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ffnet.cli import command
-from ffnet.errors import InputError
+from ffnet.errors import InputError, one_line
 from ffnet.report import terminal
 from ffnet.report.text import FORMATS, render
 from ffnet.report.trials import Asked, Chosen, choose
@@ -72,7 +72,8 @@ def watch(
 ) -> int:
     """Show the table, and update it until no process runs a study of these runs, or Ctrl-C.
 
-    While a store does not answer, the last table stays, with a line that says so.
+    While the table cannot be read, for example because a store does not answer, the last one stays
+    with a line that says why.
 
     Args:
         folders: the runs.
@@ -102,9 +103,11 @@ def watch(
                 live.update(Text(table + note), refresh=True)
                 wait(LOOK_SECONDS)
                 try:
+                    for folder in folders:
+                        storage.knock(folder.place)  # PyArrow repeats requests, deaf to Ctrl-C
                     lives, table, note = any(map(driver_of, folders)), now(fits), ""
-                except OSError as error:
-                    note = f"\nnot up to date: {storage.reason(error)}"
+                except (InputError, OSError) as error:
+                    note = f"\nnot up to date: {one_line(str(error), 300)}"
     except KeyboardInterrupt:
         console.print(Text(table + note))
         return 0
