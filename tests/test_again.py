@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import ffnet
+import made_runs
 from conftest import (
     Job,
     RunningRay,
@@ -22,9 +23,12 @@ from conftest import (
     rows_of,
     unpruned_study,
 )
+from ffnet.data.load import load
 from ffnet.run import audit, confirm, tables
 from ffnet.run.folder import RunFolder
+from ffnet.run.provenance import about
 from ffnet.run.tables import Row, Status
+from ffnet.spec.sections import Data
 from s3_server import s3_server
 
 RESULTS = ("trial", "seed", "fold", "best_epoch", "val_accuracy", "val_loss", "status", "chosen")
@@ -55,28 +59,36 @@ def parts(path: Path, poisoned: bool) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, tune: Job) -> dict[bool, Path]:
-    """Run a study twice: with right and with wrong test labels. {wrong: its run}."""
+def runs(tmp_path_factory: pytest.TempPathFactory, tune: Job) -> dict[bool, Any]:
+    """Run a study twice: with right and with wrong test labels, which is confirmed at its end.
+
+    Returns {wrong: (its run, what the command has printed)}. One worker trains all trials.
+    """
     folder, found = tmp_path_factory.mktemp("again"), {}
     for poisoned in (False, True):
         data = parts(folder / f"data-{poisoned}.npz", poisoned)
-        study = unpruned_study(folder / "study.toml", data, trials=3, epochs=3)
-        found[poisoned] = folder / f"run-{poisoned}"
-        done = tune(study, "--out", found[poisoned])
+        study = unpruned_study(folder / "study.toml", data, trials=4, epochs=3)
+        run = folder / f"run-{poisoned}"
+        flags = ["--concurrency", 1, *(["--confirm"] if poisoned else [])]
+        done = tune(study, "--out", run, *flags)
         assert done.returncode == 0, done.stderr
+        found[poisoned] = run, done.stdout
     return found
 
 
 @pytest.fixture(scope="module")
-def confirmed(runs: dict[bool, Path], again: Job) -> dict[bool, Any]:
-    """Confirm copies of both runs. {wrong: (the copy, what the command has printed)}."""
-    found = {}
-    for poisoned, run in runs.items():
-        copy = shutil.copytree(run, run.with_name(f"{run.name}-confirmed"))
-        done = again("confirm", copy, "--top", 2, "--seeds", 2)
-        assert done.returncode == 0, done.stderr
-        found[poisoned] = copy, done.stdout
-    return found
+def run(runs: dict[bool, Any]) -> Path:
+    """The run with right labels, which is not confirmed."""
+    return Path(runs[False][0])
+
+
+@pytest.fixture(scope="module")
+def confirmed(runs: dict[bool, Any], run: Path, again: Job) -> dict[bool, Any]:
+    """Confirm a copy of the run with right labels. {wrong: (the run, what was printed)}."""
+    copy = shutil.copytree(run, run.with_name("confirmed"))
+    done = again("confirm", copy)
+    assert done.returncode == 0, done.stderr
+    return {False: (copy, done.stdout), True: runs[True]}
 
 
 def results(rows: list[Row], names: tuple[str, ...]) -> list[tuple[Any, ...]]:
@@ -95,23 +107,24 @@ def looks(run: Path) -> list[Any]:
 
 
 def test_wrong_test_labels_change_nothing_but_the_test_figures(
-    runs: dict[bool, Path], confirmed: dict[bool, Any]
+    run: Path, confirmed: dict[bool, Any]
 ) -> None:
     trials = ("trial", "status", "best_val_accuracy", "best_val_loss", "last_val_loss", "epochs")
     reports = ("trial", "step", "train_loss", "val_loss", "val_accuracy")
-    assert results(rows_of(runs[True]), trials) == results(rows_of(runs[False]), trials)
-    assert results(reports_of(runs[True]), reports) == results(reports_of(runs[False]), reports)
-    assert all(row["test_accuracy"] is None for run in runs.values() for row in rows_of(run))
-    right, wrong = nets(confirmed[False][0]), nets(confirmed[True][0])
+    other = confirmed[True][0]
+    assert results(rows_of(other), trials) == results(rows_of(run), trials)
+    assert results(reports_of(other), reports) == results(reports_of(run), reports)
+    assert all(row["test_accuracy"] is None for one in (run, other) for row in rows_of(one))
+    right, wrong = nets(confirmed[False][0]), nets(other)
     assert [[row[n] for n in RESULTS] for row in right] == [[r[n] for n in RESULTS] for r in wrong]
-    for one, other in zip(right, wrong, strict=True):
+    for one, poisoned in zip(right, wrong, strict=True):
         assert (one["test_accuracy"] is None) == (not one["chosen"])
         if one["chosen"]:
-            assert one["test_accuracy"] > 0.5 > other["test_accuracy"]
+            assert one["test_accuracy"] > 0.5 > poisoned["test_accuracy"]
 
 
 def test_the_chosen_nets_are_tested_with_the_weights_of_their_best_epochs(
-    confirmed: dict[bool, Any], runs: dict[bool, Path]
+    confirmed: dict[bool, Any],
 ) -> None:
     run = confirmed[False][0]
     row = next(row for row in nets(run) if row["chosen"])
@@ -137,7 +150,7 @@ def test_a_look_is_recorded_and_a_second_is_refused_unless_asked_for(
     assert refused.returncode == 2
     assert "--again" in refused.stderr
     assert refused.stderr.count("\n") == 1
-    done = again("confirm", run, "--top", 1, "--seeds", 2, "--again")
+    done = again("confirm", run, "--top", 1, "--again")
     assert done.returncode == 0, done.stderr
     assert "look 2 at the test part" in done.stdout
     assert len(looks(run)) == 2
@@ -154,19 +167,19 @@ def test_the_nets_have_fresh_seeds_which_configurations_share(confirmed: dict[bo
     run, printed = confirmed[False]
     rows = nets(run)
     best = sorted(rows_of(run), key=lambda row: (-row["best_val_accuracy"], row["trial"]))
-    assert {row["trial"] for row in rows} == {row["trial"] for row in best[:2]}
+    assert {row["trial"] for row in rows} == {row["trial"] for row in best[:3]}
     seeds = {t: {r["seed"] for r in rows if r["trial"] == t} for t in {r["trial"] for r in rows}}
-    assert all(len(of_trial) == 2 for of_trial in seeds.values())
-    assert len(set.union(*seeds.values())) == 2
+    assert all(len(of_trial) == 5 for of_trial in seeds.values())
+    assert len(set.union(*seeds.values())) == 5
     assert not set.union(*seeds.values()) & {row["seed"] for row in rows_of(run)}
     assert "chosen by validation: trial" in printed
     assert "95 % interval" in printed
 
 
 def test_an_interrupted_confirmation_leaves_the_run_as_it_was(
-    runs: dict[bool, Path], running_ray: RunningRay, tmp_path: Path
+    run: Path, running_ray: RunningRay, tmp_path: Path
 ) -> None:
-    run = shutil.copytree(runs[False], tmp_path / "run")
+    run = shutil.copytree(run, tmp_path / "run")
     before = {p.name: p.read_bytes() for p in run.iterdir() if p.is_file() and p.suffix != ".log"}
     words = command_line("confirm", run, "--seeds", 200, "--address", running_ray.address)
     with subprocess.Popen(
@@ -185,43 +198,46 @@ def test_an_interrupted_confirmation_leaves_the_run_as_it_was(
     assert "not looked at" in output
 
 
-def test_folds_hold_each_example_once_for_each_seed(
-    runs: dict[bool, Path], again: Job, tmp_path: Path
+@pytest.mark.slow
+def test_folds_hold_each_example_once_for_each_seed_also_in_a_bucket(
+    run: Path, again: Job, call: Job
 ) -> None:
-    run = shutil.copytree(runs[False], tmp_path / "run")
-    done = again("confirm", run, "--top", 2, "--seeds", 2, "--folds", 3)
-    assert done.returncode == 0, done.stderr
-    rows = nets(run)
+    with s3_server() as server:
+        folder = RunFolder.at(server.uri("run"))
+        for file in (folder.study, folder.trials, folder.epochs):
+            with file.replacing() as opened:
+                opened.write((run / file.name).read_bytes())
+        done = again("confirm", folder.place, "--top", 2, "--seeds", 2, "--folds", 3)
+        assert done.returncode == 0, done.stderr
+        rows = confirm.read(folder)
+        refused = call("confirm", folder.place)
     assert len(rows) == 2 * 2 * 3
     assert {(row["fold"], row["folds"]) for row in rows} == {(0, 3), (1, 3), (2, 3)}
     assert all(row["status"] == Status.DONE for row in rows)
+    assert len([row for row in rows if row["test_accuracy"] is not None]) == 2 * 3
     assert all(0.5 < row["test_accuracy"] <= 1 for row in rows if row["chosen"])
     assert "2 seeds × 3 folds" in done.stdout
     assert "corrected for folds" in done.stdout
+    assert refused.returncode == 2
+    assert "with 1 look" in refused.stderr
 
 
-def test_tune_confirms_at_its_end(tmp_path: Path, blobs: Path, tune: Job, call: Job) -> None:
-    study = unpruned_study(tmp_path / "study.toml", blobs, trials=2, epochs=2)
-    done = tune(study, "--out", tmp_path / "run", "--confirm")
-    assert done.returncode == 0, done.stderr
-    assert "test accuracy of trial" in done.stdout
-    assert len(looks(tmp_path / "run")) == 1
-    refused = call("tune", study, "--out", tmp_path / "run", "--confirm", "--resume")
+def test_tune_confirms_at_its_end(runs: dict[bool, Any], call: Job) -> None:
+    run, printed = runs[True]
+    assert "test accuracy of trial" in printed
+    assert len(looks(run)) == 1
+    study = run.with_name("study.toml")
+    refused = call("tune", study, "--out", run, "--confirm", "--resume")
     assert refused.returncode == 2
     assert "--again" in refused.stderr
 
 
-@pytest.mark.slow
-def test_tune_says_that_it_does_not_confirm_a_study_that_failed(
-    tmp_path: Path, blobs: Path, tune: Job
-) -> None:
-    study = unpruned_study(
-        tmp_path / "study.toml", blobs, trials=1, epochs=2,
-        net="hidden_sizes = 64\nbatch_norm = true",
-        training="batch_size = 839",
-    )  # fmt: skip
-    done = tune(study, "--out", tmp_path / "run", "--confirm")
-    assert done.returncode == 1
+def test_tune_says_that_it_does_not_confirm_a_study_that_failed(tmp_path: Path, call: Job) -> None:
+    study = made_runs.study_of(budget={"trials": 1})
+    rows, reports = made_runs.trials(study, ["failed"])
+    run = made_runs.write(tmp_path / "run", study, rows, reports, **about(load(Data())))
+    done = call("tune", run.study.place, "--out", run.place, "--resume", "--confirm")
+    assert done.returncode == 1, done.stderr
     assert "not confirmed, because the study ended with exit status 1" in done.stdout
     assert looks(tmp_path / "run") == []
 
@@ -244,7 +260,7 @@ budget = {{ trials = 9, epochs = 4 }}
 tuning = {{ grace_epochs = 1, reduction_factor = 2 }}
 """
     )
-    done = tune(study, "--out", folder / "run")
+    done = tune(study, "--out", folder / "run", "--concurrency", 1)
     assert done.returncode == 0, done.stderr
     return folder / "run"
 
@@ -265,34 +281,6 @@ def test_pruned_trials_are_trained_to_the_end_with_the_same_bits(pruned: Path, a
         assert row["gain"] == pytest.approx(row["best_val_accuracy"] - best)
     assert "until they were pruned, 2 of 2 trained to the same bits" in done.stdout
     assert looks(pruned) == []
-
-
-def test_an_audit_notices_reports_that_differ(pruned: Path, again: Job, tmp_path: Path) -> None:
-    run = shutil.copytree(pruned, tmp_path / "run")
-    folder = RunFolder.at(run)
-    changed = [row | {"train_loss": row["train_loss"] * 1.5} for row in reports_of(run)]
-    tables.write(folder.epochs, changed, tables.EPOCHS)
-    done = again("audit", run, "--trials", 1)
-    assert done.returncode == 0, done.stderr
-    assert "0 of 1 trained to the same bits" in done.stdout
-    assert [row["matches"] for row in audit.read(folder)] == [False]
-
-
-@pytest.mark.slow
-def test_a_run_in_a_bucket_is_confirmed_there(runs: dict[bool, Path], again: Job) -> None:
-    with s3_server() as server:
-        folder = RunFolder.at(server.uri("run"))
-        for file in (folder.study, folder.trials, folder.epochs):
-            with file.replacing() as opened:
-                opened.write((runs[False] / file.name).read_bytes())
-        done = again("confirm", folder.place, "--top", 2, "--seeds", 2)
-        assert done.returncode == 0, done.stderr
-        rows = confirm.read(folder)
-        assert len(rows) == 4
-        assert len([row for row in rows if row["test_accuracy"] is not None]) == 2
-        refused = again("confirm", folder.place)
-        assert refused.returncode == 2
-        assert "with 1 look" in refused.stderr
 
 
 def test_a_net_that_hangs_fails_and_the_others_are_trained(
@@ -345,10 +333,13 @@ if __name__ == "__main__":
 # --- from Python, and refusals -------------------------------------------------------------------
 
 
-def test_python_gets_the_result_and_keeps_its_ray(
+def test_python_gets_the_result_and_an_audit_notices_reports_that_differ(
     pruned: Path, running_ray: RunningRay, tmp_path: Path
 ) -> None:
     run = shutil.copytree(pruned, tmp_path / "run")
+    folder = RunFolder.at(run)
+    changed = [row | {"train_loss": row["train_loss"] * 1.5} for row in reports_of(run)]
+    tables.write(folder.epochs, changed, tables.EPOCHS)
     script = tmp_path / "script.py"
     script.write_text(f"""
 import ray
@@ -358,7 +349,8 @@ if __name__ == "__main__":
     run = ffnet.Run({str(run)!r})
     found = run.confirm(top=2, seeds=2)
     print("chosen", found.chosen, found.test.count)
-    print("audited", run.audit(trials=1).audited)
+    audit = run.audit(trials=1)
+    print("audited", audit.audited, *audit.lines())
     try:
         run.confirm()
     except ffnet.InputError as error:
@@ -373,14 +365,16 @@ if __name__ == "__main__":
     assert done.returncode == 0, done.stderr
     chosen = next(row["trial"] for row in nets(run) if row["chosen"])
     assert f"chosen {chosen} 2\n" in done.stdout
-    assert "audited 1\n" in done.stdout
+    assert "audited 1 " in done.stdout
+    assert "0 of 1 trained to the same bits" in done.stdout
+    assert [row["matches"] for row in audit.read(folder)] == [False]
     assert "with 1 look" in done.stdout
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--top", 9), r"--top must be from 1 to .* 3. Given: 9"),
+        (("--top", 9), r"--top must be from 1 to .* 4. Given: 9"),
         (("--seeds", 1), "--seeds must be from 2"),
         (("--folds", 1), "--folds must be from 2"),
         (("--folds", 10**6), "--folds must be from 2"),
@@ -389,19 +383,17 @@ if __name__ == "__main__":
     ],
 )
 def test_what_cannot_be_confirmed_is_refused_in_one_line(
-    runs: dict[bool, Path], call: Job, words: tuple[Any, ...], message: str
+    run: Path, call: Job, words: tuple[Any, ...], message: str
 ) -> None:
-    done = call("confirm", runs[False], *words)
+    done = call("confirm", run, *words)
     assert done.returncode == 2
     assert re.search(message, done.stderr)
     assert done.stderr.count("\n") == 1
-    assert not (runs[False] / "confirm.parquet").exists()
+    assert not (run / "confirm.parquet").exists()
 
 
-def test_a_run_without_pruned_trials_has_nothing_to_audit(
-    runs: dict[bool, Path], call: Job
-) -> None:
-    done = call("audit", runs[False])
+def test_a_run_without_pruned_trials_has_nothing_to_audit(run: Path, call: Job) -> None:
+    done = call("audit", run)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "an audit needs pruned trials" in done.stderr
 
