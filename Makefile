@@ -4,7 +4,7 @@ STUDY ?= digits
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tune test lint types check format picture constraints
+.PHONY: help setup tune test lint types check format picture results constraints
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -42,6 +42,9 @@ check: lint types  ## lint, types and all tests, with their coverage: what CI ru
 format: setup  ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+results: setup  ## make the README's tables of results anew: about an hour
+	$(BIN)/python docs/results.py
 
 picture: setup  ## draw the README's picture of a terminal anew
 	$(BIN)/python docs/picture.py
