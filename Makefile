@@ -27,7 +27,7 @@ tensorboard: setup  ## show a run in TensorBoard: RUN=runs/digits-…
 	$(BIN)/ffnet board $(RUN)
 
 test: setup  ## the quick tests: a study, a kill and a resume, an export, a REST answer
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 lint: setup
 	$(BIN)/ruff check .
@@ -37,7 +37,7 @@ types: setup
 	$(BIN)/mypy
 
 check: lint types  ## lint, types and all tests, with their coverage: what CI runs
-	$(BIN)/pytest -n 2 --dist loadfile --cov
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --cov
 
 format: setup  ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
