@@ -46,7 +46,7 @@ format: setup  ## rewrite the code in the project's format
 results: setup  ## make the README's tables of results anew: about an hour
 	$(BIN)/python docs/results.py
 
-picture: setup  ## draw the README's picture of a terminal anew
+picture: setup  ## draw the README's pictures of a terminal and of a run's page anew
 	$(BIN)/python docs/picture.py
 
 constraints:  ## pin constraints.txt to what a new environment gets today

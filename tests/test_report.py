@@ -6,6 +6,7 @@ import math
 import re
 import warnings
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from ffnet.report.page.net import Answers, figures_of, part_of
 from ffnet.report.page.sure import error_of_difference
 from ffnet.run import confirm, tables
 from ffnet.run.folder import RunFolder
+from ffnet.run.sessions import Session
 from pages import Parsed
 
 FIGURES = (
@@ -110,6 +112,18 @@ def test_the_tiles_and_the_headline_are_sums_and_counts_of_the_tables(
     assert f"{counts['done']} done, {counts['pruned']} pruned" in text
     assert f"Trial {best['trial']} with validation accuracy {best['best_val_accuracy']:.4f}" in text
     assert f"after {best['best_val_accuracy_epoch']:.4g} of 10 epochs" in text
+
+
+def test_the_time_from_start_to_end_has_the_start_of_ray(tmp_path: Path) -> None:
+    run = made(tmp_path / "run", ["done", "pruned"])
+    session = Session(
+        begun_at=made_runs.BEGAN - timedelta(seconds=30), trials_at=made_runs.BEGAN, slots=2,
+        written_at=made_runs.BEGAN + timedelta(seconds=270),
+    )  # fmt: skip
+    tables.write(run.trials, tables.read(run.trials), tables.TRIALS, [session])
+    seen = written(run).words()
+    assert "5 min 0 s from start to end" in seen
+    assert "2 trials (1 done, 1 pruned) in 5 min 0 s on" in seen
 
 
 def test_the_points_of_the_figures_are_the_rows_of_the_tables(

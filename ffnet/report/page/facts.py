@@ -8,8 +8,9 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from ffnet.run import ranking, recorded, tables
+from ffnet.run import ledger, ranking, recorded, tables
 from ffnet.run.folder import RunFolder
+from ffnet.run.ledger import Ledger
 from ffnet.run.tables import Row, Status
 from ffnet.spec.base import Values
 from ffnet.spec.sections import Tuning
@@ -145,8 +146,18 @@ class Facts:
         reports = self.of_trial.get(row["trial"], [])
         return next((r for r in reports if r["epoch"] == epoch), None)
 
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Where the core time of a run with trials went."""
+        return ledger.read(self.folder)
+
     def wall_seconds(self) -> float | None:
-        """Seconds from the start of the first trial to the last event in the tables."""
+        """Seconds from the study's start to its end, or to now while it runs.
+
+        Where that was not recorded, they begin with the first trial.
+        """
+        if self.rows and self.ledger.wall_seconds is not None:
+            return self.ledger.wall_seconds
         begun = [row["started_at"] for row in self.rows if row["started_at"]]
         times: list[Any] = [row["ended_at"] for row in self.rows]
         times += [report["reported_at"] for report in self.reports]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ffnet.report.page import words
 from ffnet.report.page.facts import Facts
 from ffnet.report.page.rungs import rungs, takeovers
-from ffnet.run import audit, confirm, ledger
+from ffnet.run import audit, confirm
 from ffnet.run.confirm import Confirmed
 from ffnet.run.intervals import Estimate
 
@@ -84,7 +84,7 @@ def sentences(lines: Sequence[str]) -> list[str]:
 def _ledger(facts: Facts) -> Iterator[Part]:
     if not facts.rows or facts.study is None:
         return
-    found = ledger.read(facts.folder)
+    found = facts.ledger
     line = found.line()
     tables = []
     if found.total:
