@@ -205,6 +205,26 @@ def call() -> Job:
     return run
 
 
+@pytest.fixture(scope="session")
+def call_tensorflow(call: Job) -> Job:
+    """Runs a command that uses TensorFlow in this process: call_tensorflow("train", "--epochs", 1).
+
+    A process can limit TensorFlow's threads and devices only before its first operation. Here they
+    stay as they are.
+    """
+    import tensorflow as tf
+
+    def run(name: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+        with pytest.MonkeyPatch.context() as patch:
+            for kind in ("inter", "intra"):
+                setter = f"set_{kind}_op_parallelism_threads"
+                patch.setattr(tf.config.threading, setter, lambda _: None)
+            patch.setattr(tf.config, "set_visible_devices", lambda *_: None)
+            return call(name, *arguments, **options)
+
+    return run
+
+
 def _set_environment(values: dict[str, str]) -> None:
     os.environ.clear()
     os.environ.update(values)

@@ -44,7 +44,7 @@ def study_file(tmp_path_factory: pytest.TempPathFactory, blobs: Path) -> Path:
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory, study_file: Path, tune: Job) -> Path:
     out = tmp_path_factory.mktemp("local") / "run"
-    done = tune(study_file, "--out", out)
+    done = tune(study_file, "--out", out, "--concurrency", 1)
     assert done.returncode == 0, done.stderr
     return out
 
@@ -57,12 +57,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def remote(server: Server, study_file: Path, folder: Path) -> str:
-    """Run the study in the bucket. The secret is in no command line and not in the output."""
+    """Run the study in the bucket, whose server is gone for ten seconds meanwhile.
+
+    The secret is in no command line and not in the output.
+    """
     uri = server.uri("first")
     driver = start(study_file, uri, folder)
     try:
-        wait_for(lambda: any(row["epochs"] >= 1 for row in rows_of(uri)))
+        wait_for(lambda: any(row["epochs"] >= 10 for row in rows_of(uri)))
         assert all(SECRET.encode() not in line for line in command_lines())
+        server.stop()
+        time.sleep(OUTAGE)
+        assert driver.poll() is None
+        server.start()
         out, errors = driver.communicate(timeout=200)
     finally:
         driver.kill()
@@ -82,12 +89,11 @@ def curves(run: str | Path) -> list[tuple[Any, ...]]:
 
 @pytest.mark.slow
 def test_a_study_in_a_bucket_has_the_table_of_one_in_a_folder(
-    remote: str, local: Path, job: Job
+    remote: str, local: Path, call: Job
 ) -> None:
     assert sorted(same(remote), key=str) == sorted(same(local), key=str)
-    assert curves(remote) == curves(local)
     flags = ["--sort", "trial", "--format", "csv", "--columns", ",".join(SAME)]
-    assert job("table", remote, *flags).stdout == job("table", local, *flags).stdout
+    assert call("table", remote, *flags).stdout == call("table", local, *flags).stdout
     names = {"study.json", "trials.parquet", "epochs.parquet", "checkpoints", "ray.log"}
     assert set(storage.names(remote)) == names
     kept = storage.names(storage.below(remote, "checkpoints"))
@@ -102,50 +108,39 @@ def test_a_net_of_a_run_in_a_bucket_is_the_first_of_the_table(
 
 
 @pytest.mark.slow
-def test_every_job_reads_it(remote: str, study_file: Path, job: Job, folder: Path) -> None:
+def test_a_server_that_is_gone_for_ten_seconds_loses_nothing(remote: str, local: Path) -> None:
+    assert Counter(row["status"] for row in rows_of(remote)) == {"done": 4}
+    assert curves(remote) == curves(local)
+    assert len({report["worker"] for report in reports_of(remote)}) <= 2  # no worker died
+
+
+@pytest.mark.slow
+def test_every_job_reads_it(
+    remote: str, study_file: Path, job: Job, call: Job, call_tensorflow: Job, folder: Path
+) -> None:
     again = job("train", "--from", remote, "--trial", 2)
     assert f"match: all {EPOCHS} reports of trial 2" in again.stdout, again.stderr
-    exported = job("export", remote, cwd=folder)
+    exported = call_tensorflow("export", remote, cwd=folder)
     assert exported.returncode == 0, exported.stderr
     assert (folder / "runs" / "first" / "export" / "four" / "1" / "saved_model.pb").exists()
-    board = job("board", remote, "--convert-only", cwd=folder)
+    board = call("board", remote, "--convert-only", cwd=folder)
     assert board.returncode == 0, board.stderr
     assert len(list((folder / "runs" / "first" / "tensorboard").glob("0000?-done"))) == 4
-    done = job("tune", study_file, "--out", remote, "--resume", cwd=folder)
+    done = call("tune", study_file, "--out", remote, "--resume", cwd=folder)
     assert "nothing is left to train: all 4 trials have ended" in done.stdout, done.stderr
-    once_more = job("tune", storage.below(remote, "study.json"), "--out", remote, cwd=folder)
+    once_more = call("tune", storage.below(remote, "study.json"), "--out", remote, cwd=folder)
     assert once_more.returncode == 2
     assert "holds this study already: add --resume to continue it" in once_more.stderr
 
 
 @pytest.mark.slow
-def test_one_net_is_saved_there_too(server: Server, job: Job, tmp_path: Path) -> None:
+def test_one_net_is_saved_there_too(server: Server, call_tensorflow: Job, tmp_path: Path) -> None:
     uri = server.uri("net")
-    done = job("train", "--dataset", "digits", "--epochs", 1, "--out", uri, cwd=tmp_path)
+    fields = ("--dataset", "digits", "--epochs", 1)
+    done = call_tensorflow("train", *fields, "--out", uri, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(rows_of(uri)) == 1
-    assert job("train", "--from", uri, "--trial", 0).returncode == 0
-
-
-@pytest.mark.slow
-def test_a_server_that_is_gone_for_ten_seconds_loses_nothing(
-    server: Server, study_file: Path, local: Path, tmp_path: Path
-) -> None:
-    uri = server.uri("outage")
-    driver = start(study_file, uri, tmp_path)
-    try:
-        wait_for(lambda: any(row["epochs"] >= 10 for row in rows_of(uri)))
-        server.stop()
-        time.sleep(OUTAGE)
-        assert driver.poll() is None
-        server.start()
-        _, errors = driver.communicate(timeout=200)
-    finally:
-        driver.kill()
-    assert driver.returncode == 0, errors
-    assert Counter(row["status"] for row in rows_of(uri)) == {"done": 4}
-    assert curves(uri) == curves(local)
-    assert len({report["worker"] for report in reports_of(uri)}) <= 2  # no worker died
+    assert call_tensorflow("train", "--from", uri, "--trial", 0).returncode == 0
 
 
 @pytest.mark.slow
@@ -246,9 +241,11 @@ def test_a_place_that_cannot_be_is_refused(place: str, words: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_bucket_that_is_not_there_is_one_line(server: Server, study_file: Path, job: Job) -> None:
+def test_a_bucket_that_is_not_there_is_one_line(
+    server: Server, study_file: Path, call: Job
+) -> None:
     uri = f"s3://nowhere/run?{server.endpoint}"
-    for done in (job("tune", study_file, "--out", uri), job("table", uri)):
+    for done in (call("tune", study_file, "--out", uri), call("table", uri)):
         assert done.returncode == 2
         assert len(done.stderr.splitlines()) == 1
         assert "nowhere" in done.stderr

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +35,9 @@ def lesson_lines(printed: str) -> list[tuple[str, ...]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["cifar10-barebones", "cifar10-keras"])
-def test_the_lessons_runs_on_cifar10(job: Job, real_data: Path, preset: str) -> None:
+def test_the_lessons_runs_on_cifar10(call_tensorflow: Job, real_data: Path, preset: str) -> None:
     """The limit is two deviations below the mean of three seeds of `ffnet bench presets`."""
-    done = job("train", "--preset", preset, "--data-dir", real_data)
+    done = call_tensorflow("train", "--preset", preset, "--data-dir", real_data)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     lines = lesson_lines(done.stdout)
@@ -48,6 +50,7 @@ def test_the_lessons_runs_on_cifar10(job: Job, real_data: Path, preset: str) -> 
 def test_the_lessons_first_model_on_mnist(job: Job, real_data: Path) -> None:
     done = job("train", "--preset", "mnist-dense", "--data-dir", real_data)
     assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
     assert done.stdout.startswith("mnist: 59,000/1,000/10,000 train/validation/test")
     assert len(lesson_lines(done.stdout)) == 6
     match = re.search(r"^test accuracy (0\.\d{4}), loss 0\.\d+$", done.stdout, re.MULTILINE)
@@ -55,8 +58,8 @@ def test_the_lessons_first_model_on_mnist(job: Job, real_data: Path) -> None:
     assert float(match[1]) >= 0.977
 
 
-def test_flags_override_the_preset(job: Job, blobs: Path) -> None:
-    done = job(
+def test_flags_override_the_preset(call_tensorflow: Job, blobs: Path) -> None:
+    done = call_tensorflow(
         "train", "--preset", "cifar10-barebones", "--dataset", blobs, "--hidden-sizes", "[16, 8]",
         "--report-steps", 10, "--epochs", 3, "--learning-rate", 0.1,
     )  # fmt: skip
@@ -98,12 +101,11 @@ def test_bad_flags_are_one_line(call: Job, flags: list[str], words: str) -> None
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.slow
 def test_a_loss_that_diverges_says_so_and_leaves_its_curves(
-    job: Job, blobs: Path, tmp_path: Path
+    call_tensorflow: Job, blobs: Path, tmp_path: Path
 ) -> None:
     flags = ["--learning-rate", "1e30", "--save-figures", tmp_path]
-    done = job("train", "--dataset", blobs, *flags)
+    done = call_tensorflow("train", "--dataset", blobs, *flags)
     assert done.returncode == 1
     assert "the loss is no longer finite: lower the learning rate" in done.stdout
     assert "so its confusion matrix and weights are not drawn" in done.stdout
@@ -120,9 +122,8 @@ def test_contradictions_are_refused_by_the_flags(call: Job) -> None:
     )
 
 
-@pytest.mark.slow
-def test_a_gpu_that_is_not_there_is_refused_with_what_is(job: Job) -> None:
-    done = job("train", "--device", "gpu")
+def test_a_gpu_that_is_not_there_is_refused_with_what_is(call_tensorflow: Job) -> None:
+    done = call_tensorflow("train", "--device", "gpu")
     assert done.returncode == 2
     assert "needs a TensorFlow that sees a GPU. Given: ['/physical_device:CPU:0']" in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -132,10 +133,10 @@ def test_a_gpu_that_is_not_there_is_refused_with_what_is(job: Job) -> None:
 
 
 @pytest.fixture(scope="module")
-def one_run(tmp_path_factory: pytest.TempPathFactory, job: Job) -> tuple[Path, str]:
+def one_run(tmp_path_factory: pytest.TempPathFactory, call_tensorflow: Job) -> tuple[Path, str]:
     """Train a small net and write everything. Returns the folder and what was printed."""
     out = tmp_path_factory.mktemp("one net")
-    done = job(
+    done = call_tensorflow(
         "train", "--hidden-sizes", "[24, 12]", "--dropout", 0.1, "--batch-norm", "true",
         "--optimizer", "adam", "--epochs", 4, "--seed", 7, "--evaluate-test", "true", "--out",
         out / "run", "--save-figures", out / "figures", "--tensorboard", out / "events",
@@ -187,29 +188,41 @@ def study_run(tmp_path_factory: pytest.TempPathFactory, tune: Job) -> Path:
         DIGITS, "--out", out, "--trials", 4, "--epochs", 3, "--grace-epochs", 1,
         "--api", '{choice = ["barebones", "sequential"]}', "--dropout", 0.2, "--momentum", 0.5,
         "--batch-norm", "true", "--schedule", "cosine", "--learning-rate",
-        "{log_uniform = [1e-3, 1e-1]}",
+        "{log_uniform = [1e-3, 1e-1]}", "--concurrency", 1,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return out
 
 
+AGAIN = """
+import sys
+from ffnet.cli import train
+print(sum(train.main(["--from", sys.argv[1], "--trial", trial]) for trial in sys.argv[2:]))
+"""
+"""A program: trains trials of a run again, and prints how many do not match."""
+
+
 @pytest.mark.slow
-def test_any_trial_of_a_study_trains_again_to_the_same_bits(job: Job, study_run: Path) -> None:
-    for row in tables.read(RunFolder.existing(study_run).trials):
-        done = job("train", "--from", study_run, "--trial", row["trial"])
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert re.search(
-            rf"^match: all \d+ reports of trial {row['trial']}, bit", done.stdout, re.M
-        )
+def test_any_trial_of_a_study_trains_again_to_the_same_bits(study_run: Path) -> None:
+    trials = [str(row["trial"]) for row in tables.read(RunFolder.existing(study_run).trials)]
+    done = subprocess.run(
+        [sys.executable, "-c", AGAIN, study_run, *trials], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    matches = re.findall(r"^match: all \d+ reports of trial (\d+), bit", done.stdout, re.MULTILINE)
+    assert len(trials) == 4
+    assert (matches, done.stdout.splitlines()[-1]) == (trials, "0")
 
 
-def test_one_net_trains_again_to_the_same_bits(job: Job, one_run: tuple[Path, str]) -> None:
-    done = job("train", "--from", one_run[0] / "run", "--trial", 0)
+def test_one_net_trains_again_to_the_same_bits(
+    call_tensorflow: Job, one_run: tuple[Path, str]
+) -> None:
+    done = call_tensorflow("train", "--from", one_run[0] / "run", "--trial", 0)
     assert "match: all 5 reports of trial 0, bit for bit" in done.stdout
 
 
 def test_a_trial_that_does_not_match_says_where(
-    job: Job, one_run: tuple[Path, str], tmp_path: Path
+    call_tensorflow: Job, one_run: tuple[Path, str], tmp_path: Path
 ) -> None:
     copy = tmp_path / "run"
     copy.mkdir()
@@ -218,7 +231,7 @@ def test_a_trial_that_does_not_match_says_where(
     rows: list[dict[str, Any]] = pq.read_table(copy / "epochs.parquet").to_pylist()
     rows[3]["val_loss"] += 1e-7
     tables.write(RunFolder.at(copy).epochs, rows, tables.EPOCHS)
-    done = job("train", "--from", copy, "--trial", 0)
+    done = call_tensorflow("train", "--from", copy, "--trial", 0)
     assert done.returncode == 1
     assert f"no match: val_loss at epoch 3 is {rows[3]['val_loss'] - 1e-7}" in done.stdout
     assert "the versions are equal" in done.stdout
@@ -247,14 +260,13 @@ def test_a_trial_that_cannot_be_trained_again_is_refused(
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.slow
 def test_a_run_whose_data_moved_is_trained_again_where_they_lie_now(
-    job: Job, call: Job, blobs: Path, tmp_path: Path
+    call_tensorflow: Job, call: Job, blobs: Path, tmp_path: Path
 ) -> None:
     before, after = tmp_path / "before.npz", tmp_path / "elsewhere" / "after.npz"
     before.write_bytes(blobs.read_bytes())
     out = tmp_path / "run"
-    done = job("train", "--dataset", before, "--hidden-sizes", 8, "--out", out)
+    done = call_tensorflow("train", "--dataset", before, "--hidden-sizes", 8, "--out", out)
     assert done.returncode == 0, done.stderr
     after.parent.mkdir()
     before.rename(after)
@@ -265,7 +277,7 @@ def test_a_run_whose_data_moved_is_trained_again_where_they_lie_now(
     refused = call(*again, "--dataset", other)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "the data must be those of the run" in refused.stderr
-    done = job(*again, "--dataset", after)
+    done = call_tensorflow(*again, "--dataset", after)
     assert done.returncode == 0, done.stderr
     assert "match: all 2 reports of trial 0, bit for bit" in done.stdout
 
