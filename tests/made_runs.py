@@ -72,6 +72,7 @@ def trial(
         "worker": 4000 + number % 2, "started_at": began, **config.hyperparameters(),
         "queue_seconds": 1.0, "setup_seconds": 0.5, "report_seconds": 0.25,
     }  # fmt: skip
+    shared = {name: row[name] for name in tables.EPOCHS.names if name in row}
     reports = []
     for epoch, accuracy in enumerate(accuracies, 1):
         at = began + timedelta(seconds=epoch)
@@ -81,7 +82,7 @@ def trial(
             "evaluate_seconds": 0.125, "worker": row["worker"], "reported_at": at,
             "started_at": at - timedelta(seconds=1),
         }  # fmt: skip
-        reports.append({n: v for n, v in row.items() if n in tables.EPOCHS.names} | report)
+        reports.append(shared | report)
         tables.note_score(row, report)
         row["epochs"] = report["epoch"]
     row["train_seconds"] = 0.75 * len(reports)

@@ -356,8 +356,8 @@ def test_the_job_ends_with_the_program(board: Board) -> None:
     assert len(errors.splitlines()) == 1
 
 
-def test_only_the_event_files_when_asked(job: Job, run: RunFolder) -> None:
-    done = job("board", run.place, "--convert-only")
+def test_only_the_event_files_when_asked(call: Job, run: RunFolder) -> None:
+    done = call("board", run.place, "--convert-only")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"event files: {run.tensorboard} (")
     assert len(event_files(run.tensorboard)) == 1 + len(tables.Status)
