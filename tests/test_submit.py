@@ -17,6 +17,7 @@ from conftest import ROOT, Job, command_line, rows_of, wait_for
 from ffnet.errors import InputError
 from ffnet.ray_cluster import package
 from sockets import in_reach_of_others, listening, sessions
+from test_notify import Hook, hook
 
 LOCAL = ROOT / "cluster" / "local.sh"
 DIGITS = "jobs/studies/digits.toml"
@@ -51,19 +52,19 @@ class Cluster:
 
     state: Path
 
-    def local(self, *words: object) -> subprocess.CompletedProcess[str]:
+    def local(self, *words: object, **env: str) -> subprocess.CompletedProcess[str]:
         """Run cluster/local.sh."""
         return subprocess.run(
             [LOCAL, *map(str, words)],
-            env=os.environ | {"FFNET_LOCAL": str(self.state)},
+            env=os.environ | {"FFNET_LOCAL": str(self.state)} | env,
             capture_output=True,
             text=True,
             timeout=300,
             check=False,
         )
 
-    def up(self, *words: object) -> subprocess.CompletedProcess[str]:
-        done = self.local("up", *words)
+    def up(self, *words: object, **env: str) -> subprocess.CompletedProcess[str]:
+        done = self.local("up", *words, **env)
         assert done.returncode == 0, done.stderr
         return done
 
@@ -106,10 +107,17 @@ def with_mark(mark: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def webhook() -> Iterator[Hook]:
+    """A webhook whose URL only the cluster knows."""
+    with hook() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory, webhook: Hook) -> Iterator[Cluster]:
     """Start a local cluster; at the end, check that nothing is left."""
     made = Cluster(tmp_path_factory.mktemp("first") / "state")
-    made.up("--cpus", 2)
+    made.up("--cpus", 2, FFNET_WEBHOOK=webhook.url)
     remembered = made.remembered()
     assert with_mark(remembered["mark"])
     yield made
@@ -179,11 +187,13 @@ def pids(out: Path) -> list[int]:
 
 @pytest.mark.slow
 def test_the_digits_study_on_the_local_cluster(
-    cluster: Cluster, submit: Job, job: Job, tmp_path: Path
+    cluster: Cluster, submit: Job, job: Job, webhook: Hook, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    done = cluster.local("submit", "tune", ROOT / DIGITS, "--out", out)
+    of_the_client = f"{webhook.url}-of-the-client"
+    done = cluster.local("submit", "tune", ROOT / DIGITS, "--out", out, FFNET_WEBHOOK=of_the_client)
     assert done.returncode == 0, done.stderr
+    assert "note: FFNET_WEBHOOK is not sent" in done.stderr
     assert "32 trials: " in done.stdout  # the log
     table = job("table", out, "--top", 3, "--format", "csv")
     assert table.stdout.startswith("trial,status,hidden_sizes"), table.stderr
@@ -192,22 +202,32 @@ def test_the_digits_study_on_the_local_cluster(
     listed = submit("list").stdout
     assert "SUCCEEDED (0)" in listed
     assert str(out) in listed
-    _assert_secret(cluster, [out, Path(cluster.remembered()["temp"]), cluster.state / "ray.log"])
-
-
-def _assert_secret(cluster: Cluster, places: list[Path]) -> None:
-    """Check that only the token's file holds the token, and only its owner can read the file."""
+    assert [m["text"].splitlines()[0] for _, m in webhook.got] == ["The study `run` has ended."]
     file = cluster.state / "token"
     token = file.read_bytes()
     assert len(token) == 64
     assert file.stat().st_mode & 0o777 == 0o600
     assert cluster.state.stat().st_mode & 0o777 == 0o700
+    headers = {"Authorization": f"Bearer {token.decode()}"}
+    jobs = f"http://{cluster.remembered()['dashboard']}/api/jobs/"
+    request = urllib.request.Request(jobs, headers=headers)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        described = answer.read()
+    assert b"FFNET_COMMIT" in described  # the job's environment
+    places = [out, Path(cluster.remembered()["temp"]), cluster.state / "ray.log"]
+    for secret in (token, webhook.url.encode(), of_the_client.encode()):
+        assert secret not in described + done.stdout.encode() + done.stderr.encode()
+        _assert_nowhere(secret, places)
+
+
+def _assert_nowhere(secret: bytes, places: list[Path]) -> None:
+    """Check that a secret is in no file below these places, and in no command line."""
     files = [p for place in places for p in (place, *place.rglob("*")) if p.is_file()]
     assert len(files) > 20
-    assert [path for path in files if token in path.read_bytes()] == []
+    assert [path for path in files if secret in path.read_bytes()] == []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            assert token not in (process / "cmdline").read_bytes()
+            assert secret not in (process / "cmdline").read_bytes()
         except OSError:
             continue  # it has ended
 

@@ -23,6 +23,7 @@ exits with its status. Without JOB, status and logs use the newest job.
 import argparse
 import contextlib
 import math
+import os
 import secrets
 import shutil
 import sys
@@ -37,7 +38,7 @@ from ffnet.ray_cluster import job, package
 from ffnet.ray_cluster import job_server as connection
 from ffnet.ray_cluster.named import Named
 from ffnet.spec.study import OneNet, Study
-from ffnet.system import temporary
+from ffnet.system import notify, temporary
 
 ACTIONS = ("status", "logs", "stop", "list")
 
@@ -116,6 +117,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(client: Any, named: Named, retries: int, cpus: float) -> int:
     arguments = named.arguments
+    if os.environ.get(notify.VARIABLE):
+        _note(
+            f"note: {notify.VARIABLE} is not sent, because Ray shows a job's environment: the job "
+            f"uses the one of the cluster's head"
+        )
     base = f"{Path(arguments[0]).stem}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     with temporary.folder() as folder:
         code = folder / "code"
