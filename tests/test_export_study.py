@@ -218,6 +218,21 @@ def test_an_export_that_is_interrupted_leaves_nothing_in_the_storage(
     assert call("export-study", run, "--to-optuna", storage).returncode == 0
 
 
+def test_the_time_of_an_export_to_optuna_grows_only_as_its_trials(
+    run: RunFolder, tmp_path: Path, call: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get_trials, copies = optuna.Study.get_trials, list[bool]()
+
+    def counted(study: optuna.Study, deepcopy: bool = True, states: Any = None) -> Any:
+        copies.append(deepcopy)
+        return get_trials(study, deepcopy, states)
+
+    monkeypatch.setattr(optuna.Study, "get_trials", counted)
+    done = call("export-study", run, "--to-optuna", f"sqlite:///{tmp_path}/study.db")
+    assert done.returncode == 0, done.stderr
+    assert not any(copies)  # each copy is one of all trials
+
+
 def dump(database: Path) -> set[str]:
     """The rows of a SQLite database, as statements."""
     with contextlib.closing(sqlite3.connect(database)) as connection:

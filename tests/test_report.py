@@ -8,7 +8,7 @@ import warnings
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -25,7 +25,7 @@ from conftest import Job
 from ffnet.api.best_net import looked_at
 from ffnet.errors import InputError
 from ffnet.report.optuna_study import study_of
-from ffnet.report.page import advice, page, papers, rungs, words
+from ffnet.report.page import advice, charts, page, papers, rungs, views, words
 from ffnet.report.page.facts import Facts
 from ffnet.report.page.headline import headline
 from ffnet.report.page.net import Answers, figures_of, part_of
@@ -171,6 +171,21 @@ def test_the_importance_is_what_optuna_says_about_the_same_trials(
     (bars,) = seen.traces("importance")
     assert dict(zip(bars["y"], bars["x"], strict=True)) == pytest.approx(expected)
     assert max(expected, key=lambda name: expected[name]) == "learning_rate"
+
+
+def test_evaluators_that_need_scikit_learn_are_shown_and_named_if_they_work(
+    mixed: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(optuna.importance.PedAnovaImportanceEvaluator):  # type: ignore[misc]
+        def evaluate(self, *_: Any, **__: Any) -> NoReturn:
+            raise RuntimeError("encountered zero total variance")
+
+    works = optuna.importance.PedAnovaImportanceEvaluator()
+    monkeypatch.setattr(charts, "_forests", lambda: {"fANOVA": works, "impurity": Broken()})
+    facts = Facts.read(mixed)
+    figure, caption, _ = charts._importance(views.Views(facts, study_of(mixed)))
+    assert [trace.name for trace in figure.data] == ["PED-ANOVA", "fANOVA"]
+    assert "(PED-ANOVA, fANOVA)" in caption
 
 
 def test_bars_of_the_timeline_last_from_the_start_to_the_end(

@@ -45,8 +45,9 @@ def _export(flags: argparse.Namespace, folder: RunFolder, live: LiveLine) -> str
     """Export the run. Returns where it is now, and what to do next."""
 
     def progress(done: int, of: int) -> None:
-        live.watch(lambda: f"{done:,} of {of:,} trials are exported")
+        live.watch(lambda: f"{done:,} of {of:,} trials are exported, {100 * done // of} %")
 
+    live.watch(lambda: f"reading {folder}…")
     # Each module is imported only if it is needed: Optuna, MLflow and W&B take seconds.
     name = flags.name or folder.name
     if flags.to_optuna is not None:

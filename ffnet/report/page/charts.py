@@ -169,7 +169,7 @@ def _importance(views: Views) -> tuple[go.Figure, str, int]:
     if not any(views.importances.values()):
         raise NothingError("The trials so far do not show which setting matters.")
     figure = visualization.plot_param_importances(
-        views.complete, params=views.params(), target_name="PED-ANOVA"
+        views.complete, views.evaluator, views.params(), target_name="PED-ANOVA"
     )
     names = ["PED-ANOVA"]
     for name, evaluator in _forests().items():

@@ -138,7 +138,7 @@ def _importance(views: Views) -> Any:
     if not any(views.importances.values()):
         raise NothingError("The trials so far do not show which setting matters.")
     axes = plots.plot_param_importances(
-        views.complete, params=views.params(), target_name="PED-ANOVA"
+        views.complete, views.evaluator, views.params(), target_name="PED-ANOVA"
     )
     return _sized(axes)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import CategoricalDistribution
-from optuna.importance import get_param_importances
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from ffnet.report.page.facts import Facts
@@ -75,6 +75,8 @@ class Views:
         self.values = {row["trial"]: facts.value(row) or 0.0 for row in facts.sound}
         self.complete = self.best(len(self.counted))
         with quiet():
+            # The page names it. It needs only Optuna: fANOVA would need scikit-learn.
+            self.evaluator = PedAnovaImportanceEvaluator()
             self.importances = self._importances()
 
     def best(self, most: int) -> optuna.Study:
@@ -118,7 +120,9 @@ class Views:
         """Parameter → its importance. Parameters with a single value have none."""
         if len(self.counted) < 2:
             return dict.fromkeys(sorted({n for t in self.trials for n in t.params}), 0.0)
-        found: dict[str, float] = get_param_importances(self.complete, normalize=False)
+        found: dict[str, float] = get_param_importances(
+            self.complete, evaluator=self.evaluator, normalize=False
+        )
         return found
 
 

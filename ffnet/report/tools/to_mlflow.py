@@ -5,6 +5,7 @@ that did not go well are easy to leave out, as MLflow has a status for them: a p
 trial is KILLED, a diverged or failed trial is FAILED. MLflow's own export of Optuna does the same.
 """
 
+import itertools
 import logging
 import os
 import shlex
@@ -35,8 +36,8 @@ STATUSES = {
 }
 """A trial's status → the status of its run in MLflow, which has fewer of them."""
 
-MOST_METRICS, MOST_PARAMS = 1000, 100
-"""What MLflow takes in one request."""
+MOST_METRICS, MOST_PARAMS = 900, 100
+"""What MLflow takes in one request: a hundred parameters, and a thousand things in all."""
 
 MOST_TEXT = 5000
 """Characters of a parameter or tag that every version of MLflow takes."""
@@ -148,10 +149,9 @@ class _Writer:
         from mlflow.entities import Param
 
         texts = [Param(key, _text(value)[:MOST_TEXT]) for key, value in params.items()]
-        for some in _batches(texts, MOST_PARAMS):
-            self._client.log_batch(run, params=some)
-        for some in _batches(metrics, MOST_METRICS):
-            self._client.log_batch(run, metrics=some)
+        batches = _batches(texts, MOST_PARAMS), _batches(metrics, MOST_METRICS)
+        for some in itertools.zip_longest(*batches, fillvalue=()):
+            self._client.log_batch(run, params=some[0], metrics=some[1])
 
     def end(self, run: str, status: str, ended: datetime | None) -> None:
         """Give a run its final status. A run that has not ended keeps the status RUNNING."""

@@ -48,9 +48,10 @@ def to_optuna(folder: RunFolder, url: str, name: str, progress: Progress) -> str
         try:
             for key, value in made.user_attrs.items():
                 copy.set_user_attr(key, value)
-            for done, trial in enumerate(made.trials, 1):
+            trials = made.get_trials(deepcopy=False)
+            for done, trial in enumerate(trials, 1):
                 copy.add_trial(trial)
-                progress(done, len(made.trials))
+                progress(done, len(trials))
         except BaseException:
             with suppress(Exception):  # the database may not answer any more
                 optuna.delete_study(study_name=name, storage=storage)
