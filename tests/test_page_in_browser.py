@@ -74,6 +74,20 @@ def test_a_figure_is_drawn_when_the_reader_comes_to_it(browser: Browser, report:
     browser.wait(f"{last}.dataset.drawn === 'yes'")
 
 
+def test_on_paper_every_figure_is_as_wide_as_the_paper(browser: Browser, report: Path) -> None:
+    browser.open(report.as_uri(), dark=True)
+    widths = "[...document.querySelectorAll('.plot')].map((plot) => plot._fullLayout?.width)"
+    browser.value("dispatchEvent(new Event('beforeprint'))")
+    assert set(browser.value(widths)) == {620}
+    assert len(rows(browser)) == len(STATUSES)
+    background = "getComputedStyle(document.body).backgroundColor"
+    assert browser.value(background) == "rgb(255, 255, 255)"
+    browser.value("dispatchEvent(new Event('afterprint'))")
+    assert max(browser.value(widths)) > 1000
+    assert browser.value(background) == "rgb(20, 23, 27)"
+    assert browser.errors == []
+
+
 def rows(browser: Browser) -> list[list[str]]:
     """The cells of the table of trials as they are shown."""
     text = browser.value(

@@ -198,3 +198,15 @@ def test_the_audit_says_what_pruning_has_cost_and_saved(run: RunFolder, seen: Pa
     assert f"Pruning saved {left:,.0f} epochs and {seconds:,.0f} core-seconds" in section
     assert "2 of 3 trained to the same bits; different: 8" in section
     assert "Not trained again, because of errors: 1" in section
+
+
+def test_the_winner_has_a_note_if_the_confirmation_chose_another_trial(tmp_path: Path) -> None:
+    study = made_runs.study_of(SPACE)
+    run = made_runs.write(tmp_path / "run", study, *made_runs.trials(study, STATUSES))
+    best, second, *_ = sound(run)["trial"].to_pylist()
+    for chosen, other, said in ((best, second, False), (second, best, True)):
+        tables.write(run.confirm, confirmed(chosen, other), confirm.KIND.schema)
+        page.write(page.page_of(run), tmp_path / "page.html")
+        text = Parsed(tmp_path / "page.html").text
+        assert f"The winner: trial {best}" in text
+        assert (f"trial {chosen} is the better choice" in text) == said

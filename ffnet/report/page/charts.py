@@ -57,12 +57,12 @@ class Chart:
     caption: str
     figure: Values | None = None
     missing: str = ""
-    columns: int = 1
+    columns: float = 1
 
 
 def charts(views: Views) -> list[Chart]:
     """All figures of the page, in its order."""
-    makers: Sequence[tuple[str, str, Callable[[Views], tuple[go.Figure, str, int]]]] = (
+    makers: Sequence[tuple[str, str, Callable[[Views], tuple[go.Figure, str, float]]]] = (
         ("history", "Progress of the study", _history),
         ("rungs", "Who survived", _rungs),
         ("curves", "Learning curves", _curves),
@@ -89,18 +89,19 @@ def charts(views: Views) -> list[Chart]:
 # --- the plots -----------------------------------------------------------------------------------
 
 
-def _history(views: Views) -> tuple[go.Figure, str, int]:
+def _history(views: Views) -> tuple[go.Figure, str, float]:
     need(views, 1)
     name = views.facts.metric_name
     figure = visualization.plot_optimization_history(views.complete, target_name=name)
     points, line = figure.data[0], figure.data[1]
     line.update(name="best so far", line={"color": "#767676", "width": 2, "shape": "hv"})
     _replace(figure, [line, *_by_status(points, list(points.x), views)])
+    figure.update_xaxes(title="trial")
     how = "Each point is a trial with its best figure"
     return figure, f"{how}; the line is the best up to that trial.", 1
 
 
-def _curves(views: Views) -> tuple[go.Figure, str, int]:
+def _curves(views: Views) -> tuple[go.Figure, str, float]:
     study, left_out = views.curves()
     figure = visualization.plot_intermediate_values(study)
     steps = 1 if views.study.user_attrs["step"] == "epoch" else 1000
@@ -142,7 +143,7 @@ def _joined(lines: dict[int, Any], steps: int, views: Views) -> Iterator[go.Scat
         )  # fmt: skip
 
 
-def _rungs(views: Views) -> tuple[go.Figure, str, int]:
+def _rungs(views: Views) -> tuple[go.Figure, str, float]:
     levels = rungs(views.facts)
     if not levels:
         raise NothingError("No trial was pruned.")
@@ -164,7 +165,7 @@ def _rungs(views: Views) -> tuple[go.Figure, str, int]:
     return figure, "How many trials reached each epoch at which the scheduler pruned.", 1
 
 
-def _importance(views: Views) -> tuple[go.Figure, str, int]:
+def _importance(views: Views) -> tuple[go.Figure, str, float]:
     need(views, 4)
     if not any(views.importances.values()):
         raise NothingError("The trials so far do not show which setting matters.")
@@ -211,7 +212,7 @@ def _forests() -> dict[str, Any]:
         return {}
 
 
-def _slice(views: Views) -> tuple[go.Figure, str, int]:
+def _slice(views: Views) -> tuple[go.Figure, str, float]:
     need(views, 1)
     names = params(views)
     figure = visualization.plot_slice(
@@ -228,10 +229,14 @@ def _slice(views: Views) -> tuple[go.Figure, str, int]:
     figure.for_each_xaxis(
         lambda axis: axis.update(categoryarray=[*map(_unquoted, axis.categoryarray or ())])
     )
-    return figure, f"The trials' figures over each setting.{_cut(views, MOST_POINTS)}", len(names)
+    return (
+        figure,
+        f"The trials' figures over each setting.{_cut(views, MOST_POINTS)}",
+        1.3 * len(names),
+    )
 
 
-def _parallel(views: Views) -> tuple[go.Figure, str, int]:
+def _parallel(views: Views) -> tuple[go.Figure, str, float]:
     need(views, 1)
     names = params(views)
     figure = visualization.plot_parallel_coordinate(
@@ -247,7 +252,7 @@ def _parallel(views: Views) -> tuple[go.Figure, str, int]:
     return figure, text + _cut(views, MOST_LINES), len(names) // 2 + 1
 
 
-def _contour(views: Views) -> tuple[go.Figure, str, int]:
+def _contour(views: Views) -> tuple[go.Figure, str, float]:
     need(views, 4)
     names = pair(views)
     figure = visualization.plot_contour(
@@ -267,7 +272,7 @@ def _contour(views: Views) -> tuple[go.Figure, str, int]:
     return figure, text + _cut(views, MOST_CELLS), 1
 
 
-def _rank(views: Views) -> tuple[go.Figure, str, int]:
+def _rank(views: Views) -> tuple[go.Figure, str, float]:
     need(views, 2)
     names = pair(views)
     study = views.best(MOST_POINTS)
@@ -293,7 +298,7 @@ def _rank(views: Views) -> tuple[go.Figure, str, int]:
     return figure, text + _cut(views, MOST_POINTS), 1
 
 
-def _edf(views: Views) -> tuple[go.Figure, str, int]:
+def _edf(views: Views) -> tuple[go.Figure, str, float]:
     need(views, 2)
     figure = visualization.plot_edf(views.complete, target_name=views.facts.metric_name)
     figure.update_traces(line={"color": "#0072B2", "width": 2.5}, showlegend=False)
@@ -301,7 +306,7 @@ def _edf(views: Views) -> tuple[go.Figure, str, int]:
     return figure, "The share of the trials whose figure is at most the value on the axis.", 1
 
 
-def _timeline(views: Views) -> tuple[go.Figure, str, int]:
+def _timeline(views: Views) -> tuple[go.Figure, str, float]:
     if not views.trials:
         raise NothingError("No trial has begun.")
     study = ReadStudy.of([_without_attributes(trial) for trial in views.trials], views.study)
@@ -310,7 +315,8 @@ def _timeline(views: Views) -> tuple[go.Figure, str, int]:
     _replace(figure, traces)
     figure.update_layout(barmode="overlay", bargap=0.1)
     figure.update_xaxes(title="time on this machine's clock")
-    figure.update_yaxes(title="trial", autorange="reversed")
+    last = max(trial.number for trial in views.trials)
+    figure.update_yaxes(title="trial", range=[last + 0.5, -0.5], autorange=None)
     return figure, "A bar for each trial, from its start to its end.", 1
 
 

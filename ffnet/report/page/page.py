@@ -18,7 +18,7 @@ from ffnet.report.page.advice import advice
 from ffnet.report.page.charts import Chart, charts
 from ffnet.report.page.facts import Facts
 from ffnet.report.page.headline import headline
-from ffnet.report.page.parts import Part, parts
+from ffnet.report.page.parts import Part, confirmed, parts
 from ffnet.report.page.views import COLORS, Views
 from ffnet.report.text import default_columns
 from ffnet.run import storage, tables
@@ -218,11 +218,23 @@ def _winner(facts: Facts) -> Values | None:
             if best[name] is not None
         ],
         "figures": [(name, _figure(name, best[name])) for name in known],
+        "note": _chosen_instead(facts, trial, run),
         "commands": [
             ("Write it for TensorFlow alone", f"ffnet export {run} --trial {trial}"),
             ("Train it again from its settings", f"ffnet train --from {run} --trial {trial}"),
         ],
     }
+
+
+def _chosen_instead(facts: Facts, winner: int, run: str) -> str:
+    """A sentence if `ffnet confirm` has chosen another trial than the winner."""
+    found = confirmed(facts)
+    if found is None or found.chosen in (None, winner):
+        return ""
+    return (
+        f"Trained again from fresh seeds, trial {found.chosen} is the better choice: "
+        f"`ffnet export {run} --trial {found.chosen}`."
+    )
 
 
 def _address(folder: RunFolder) -> str:

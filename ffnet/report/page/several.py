@@ -69,7 +69,7 @@ class SeveralRuns:
 
 
 def _answers(found: Comparison) -> Iterator[Answer]:
-    verdicts = sentences([verdict.line() for verdict in found.verdicts])
+    verdicts = [f"{verdict.line()}." for verdict in found.verdicts]  # each begins with a name
     yield Answer("What is better", " ".join(verdicts) or "Two runs with a figure are needed.")
     if found.verdicts:
         pairs = sentences([verdict.pairs_line() for verdict in found.verdicts])
@@ -80,7 +80,7 @@ def _answers(found: Comparison) -> Iterator[Answer]:
         f"trials is a little too good on the part that chose it: `ffnet confirm` measures it "
         f"again.",
     )
-    if notes := sentences([*found.notes()]):
+    if notes := [f"{note}." for note in found.notes()]:
         yield Answer("What is missing", " ".join(notes))
 
 
@@ -104,6 +104,8 @@ def charts(found: Comparison) -> list[Chart]:
             made.append(Chart(key, title, "", missing=str(reason)))
             continue
         style(figure)
+        if not figure.layout.showlegend:
+            figure.update_layout(margin={"t": 30})
         made.append(Chart(key, title, caption, json.loads(figure.to_json())))
     return made
 
@@ -132,34 +134,34 @@ def _differences(found: Comparison) -> tuple[go.Figure, str]:
         at = _number(found, verdict.second)
         name = f"{verdict.first} minus {verdict.second}"
         figure.add_trace(_point(at, verdict.difference, _plain(name), bar, row=len(names)))
-        names.append(f"best: minus {verdict.second}")
+        names.append(verdict.second)
         mean = verdict.pairs.difference if verdict.pairs else None
         if mean is not None and mean.low is not None and mean.high is not None:
             bar = _bar(mean.mean, mean.low, mean.high)
             name = f"same configurations: {name}"
             figure.add_trace(_point(at, mean.mean, _plain(name), bar, row=len(names)))
-            names.append(f"same: minus {verdict.second}")
+            names.append(f"same nets, {verdict.second}")
     if not names:
         raise NothingError("Needs two runs with a figure.")
     figure.add_vline(x=0, line={"color": "#767676", "width": 1, "dash": "dot"})
     _name_rows(figure, names)
-    figure.update_xaxes(title="difference of the validation accuracies")
+    figure.update_xaxes(title="difference of the accuracies")
     return figure, (
-        f"{found.verdicts[0].first} minus each other run: the best nets (Newcombe's 95 % "
-        f"interval), and the mean over the trials with the same configuration (t interval). An "
-        f"interval that holds 0 tells nothing apart."
+        f"The best run, {found.verdicts[0].first}, minus each other run: the best nets (Newcombe's "
+        f"95 % interval), and the mean over the trials with the same configuration (t interval). "
+        f"An interval that holds 0 tells nothing apart."
     )
 
 
 def _over_time(found: Comparison) -> tuple[go.Figure, str]:
     figure, left_out = _progress(found, lambda at: at.seconds, lambda run: run.wall_seconds)
-    figure.update_xaxes(title="seconds from the beginning of the run")
+    figure.update_xaxes(title="seconds from the beginning", rangemode="tozero")
     return figure, _about_progress(left_out)
 
 
 def _over_cores(found: Comparison) -> tuple[go.Figure, str]:
     figure, left_out = _progress(found, lambda at: at.core_seconds, lambda run: run.core_seconds)
-    figure.update_xaxes(title="core-seconds from the beginning of the run")
+    figure.update_xaxes(title="core-seconds from the beginning", rangemode="tozero")
     return figure, _about_progress(left_out)
 
 

@@ -55,6 +55,11 @@
     });
     if (traces.length) Plotly.restyle(plot, { visible }, traces);
   }
+  const PAPER = 620; // px, which fit on A4 and on Letter: Plotly does not follow the width of the paper
+  function resize(width) {
+    for (const plot of document.querySelectorAll(".plot[data-drawn]"))
+      Plotly.relayout(plot, width ? { autosize: false, width, height: plot.clientHeight } : { autosize: true, width: null, height: null });
+  }
   function drawAll() { document.querySelectorAll(".plot").forEach(draw); }
   function watch() {
     if (watcher) watcher.disconnect();
@@ -181,8 +186,8 @@
     setTheme(next);
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
-  addEventListener("beforeprint", () => { root.dataset.before = root.dataset.theme || "system"; setTheme("light"); all = true; fill(); drawAll(); });
-  addEventListener("afterprint", () => { setTheme(root.dataset.before); });
+  addEventListener("beforeprint", () => { root.dataset.before = root.dataset.theme || "system"; setTheme("light"); all = true; fill(); drawAll(); resize(PAPER); });
+  addEventListener("afterprint", () => { setTheme(root.dataset.before); resize(null); });
   window.ffnetDrawAll = drawAll;
   begin();
   const theme = recall("ffnet-theme");
