@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,21 +46,17 @@ for folder in map(pathlib.Path, sys.argv[1:]):
 
 
 @pytest.fixture(scope="module")
-def nets(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def nets(call_tensorflow: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a run for each api, with nets that use every feature of a net."""
     folder = tmp_path_factory.mktemp("nets")
-
-    def train(api: str) -> None:
-        done = job(
+    for api in APIS:
+        done = call_tensorflow(
             "train", "--api", api, "--out", folder / api, "--hidden-sizes", "[24, 12]",
             "--batch-norm", "true", "--bias", "true", "--dropout", "[0.2, 0.1]",
             "--activation", "silu", "--learning-rate", 0.2, "--batch-size", 32,
             "--epochs", 4, "--evaluate-test", "true",
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        list(pool.map(train, APIS))
     return folder
 
 
@@ -69,7 +64,7 @@ def nets(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def study(tune: Job, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """Run a study of six trials; the default is that five keep their checkpoints."""
     path = tmp_path_factory.mktemp("study") / "run"
-    done = tune(STUDY, "--trials", 6, "--epochs", 4, "--out", path)
+    done = tune(STUDY, "--trials", 6, "--epochs", 4, "--concurrency", 1, "--out", path)
     assert done.returncode == 0, done.stderr
     return RunFolder.existing(path)
 
@@ -140,9 +135,9 @@ def test_nets_of_every_api_answer_as_measured(nets: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_run_of_one_net_is_exported_with_a_card(job: Job, nets: Path) -> None:
+def test_a_run_of_one_net_is_exported_with_a_card(call_tensorflow: Job, nets: Path) -> None:
     run = RunFolder.existing(nets / "model")
-    done = job("export", run.place)
+    done = call_tensorflow("export", run.place)
     assert (done.returncode, done.stderr) == (0, "")
     out = run.export("digits")
     assert f"digits, version 1: {out / '1'}" in done.stdout
@@ -159,10 +154,10 @@ def test_a_run_of_one_net_is_exported_with_a_card(job: Job, nets: Path) -> None:
     assert b"ffnet" not in (out / "1" / "saved_model.pb").read_bytes()
 
 
-def test_features_are_an_input_of_floats(job: Job, blobs: Path, tmp_path: Path) -> None:
+def test_features_are_an_input_of_floats(call_tensorflow: Job, blobs: Path, tmp_path: Path) -> None:
     run, out = tmp_path / "run", tmp_path / "model"
     arguments = ("--dataset", blobs, "--hidden-sizes", "[]", "--learning-rate", 0.1)
-    assert job("train", *arguments, "--out", run).returncode == 0
+    assert call_tensorflow("train", *arguments, "--out", run).returncode == 0
     card = export(RunFolder.existing(run), out)
     assert card["signature"]["inputs"] == {"features": {"dtype": "float64", "shape": [None, 20]}}
     assert card["test_accuracy"] is None
@@ -172,12 +167,14 @@ def test_features_are_an_input_of_floats(job: Job, blobs: Path, tmp_path: Path) 
     assert_as_measured(answer(out, features=features), data.validation, card)
 
 
-def test_numbers_that_float32_would_merge_stay_apart_to_the_end(job: Job, tmp_path: Path) -> None:
+def test_numbers_that_float32_would_merge_stay_apart_to_the_end(
+    call_tensorflow: Job, tmp_path: Path
+) -> None:
     y = np.arange(600) % 2
     seconds = 1_700_000_000 + 40 * y  # since 1970: float32 has steps of 128 there
     words = np.array(["early", "late"])[y]
     pq.write_table(pa.table({"seconds": seconds, "when": words}), tmp_path / "own.parquet")
-    done = job(
+    done = call_tensorflow(
         "train", "--dataset", tmp_path / "own.parquet", "--target", "when", "--hidden-sizes", "[]",
         "--learning-rate", 0.5, "--batch-size", 8, "--epochs", 3, "--evaluate-test", "true",
         "--out", tmp_path / "run",

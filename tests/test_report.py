@@ -526,10 +526,10 @@ def test_a_run_without_weights_says_so_and_needs_no_tensorflow(mixed: RunFolder)
 
 @pytest.mark.slow
 def test_the_page_of_a_trained_run_shows_the_accuracy_of_its_table(
-    tmp_path: Path, call: Job, job: Job
+    tmp_path: Path, call: Job, call_tensorflow: Job
 ) -> None:
     run = tmp_path / "run"
-    done = job("train", "--dataset", "digits", "--epochs", 2, "--out", run)
+    done = call_tensorflow("train", "--dataset", "digits", "--epochs", 2, "--out", run)
     assert done.returncode == 0, done.stderr
     assert call("report", run, "--figures", tmp_path / "figures").returncode == 0
     assert len([*(tmp_path / "figures").glob("best-confusion.*")]) == 3
