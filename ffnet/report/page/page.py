@@ -267,6 +267,7 @@ def _any(rows: Sequence[Row], name: str) -> bool:
 
 def _made(facts: Facts, at: datetime) -> list[tuple[str, str]]:
     document, whole = facts.document, facts.document["study"]
+    resumed = document.get("resumed")
     sections = [
         (f"{section}.{name}", words.value(value))
         for section in ("tuning", "budget", "resources")
@@ -280,7 +281,7 @@ def _made(facts: Facts, at: datetime) -> list[tuple[str, str]]:
         ("seed", str(whole.get("seed", ""))),
         *sections,
         ("started", document.get("started_at") or ""),
-        ("resumed", f"{len(document.get('resumed', []))} times" if document.get("resumed") else ""),
+        ("resumed", words.count(len(resumed), "time") if resumed else ""),
         ("versions", versions),
         ("ffnet's commit", document.get("commit") or ""),
         ("page made", at.isoformat(timespec="seconds")),
