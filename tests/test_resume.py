@@ -26,6 +26,9 @@ from test_same_net import assert_the_same_net
 
 EPOCHS, TRIALS = 60, 5
 
+ONE_WORKER = ("--concurrency", 1)
+"""Studies that only give the figures to compare with: one process imports TensorFlow."""
+
 
 @pytest.fixture(scope="module")
 def study_file(tmp_path_factory: pytest.TempPathFactory, blobs: Path) -> Path:
@@ -39,7 +42,7 @@ def study_file(tmp_path_factory: pytest.TempPathFactory, blobs: Path) -> Path:
 def whole(tmp_path_factory: pytest.TempPathFactory, study_file: Path, tune: Job) -> Path:
     """Run the study without a break."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    done = tune(study_file, "--out", out)
+    done = tune(study_file, "--out", out, *ONE_WORKER)
     assert done.returncode == 0, done.stderr
     return out
 
@@ -66,6 +69,7 @@ def test_a_study_goes_on_to_the_tables_of_one_without_a_break(
     )
     try:
         wait_for(lambda: _half_way(rows_of(out)))
+        live = call("table", out)  # while the study runs
         if sign == signal.SIGKILL:
             os.killpg(driver.pid, sign)
         else:
@@ -76,7 +80,12 @@ def test_a_study_goes_on_to_the_tables_of_one_without_a_break(
     before = rows_of(out)
     ended = {r["trial"] for r in before if r["status"] == "done"}
     assert 2 <= len(ended) < TRIALS
-    done = tune(study_file, "--out", out, "--resume")
+    assert "running" in live.stdout
+    assert call("table", out).returncode == 0
+    rest = "running" if sign == signal.SIGKILL else "stopped"
+    assert {r["status"] for r in before} == {"done", rest}
+    assert max(r["epoch"] for r in reports_of(out)) >= 2
+    done = tune(study_file, "--out", out, "--resume", *ONE_WORKER)
     assert done.returncode == 0, done.stderr
     assert f"going on after {len(ended)} trials that have ended" in done.stdout
     after = {r["trial"]: r for r in rows_of(out)}
