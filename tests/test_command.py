@@ -75,6 +75,9 @@ def test_runs_are_listed_and_the_newest_is_shown_without_a_name(call: Job, tmp_p
     assert table.stdout.split() == ["trial", "1", "0"]
     assert table.stderr == f"{tmp_path}/runs/newer:\n"
     assert "runs holds no run: start a study" in call("table", cwd=tmp_path / "runs").stderr
+    inside = call("runs", tmp_path / "runs" / "newer")
+    assert inside.returncode == 2
+    assert "newer is a run itself: ffnet table shows it" in inside.stderr
     not_here = call("table", "newer", cwd=tmp_path).stderr
     assert not_here.endswith(
         "newer is not a run: it has no study.json (did you mean runs/newer?)\n"
@@ -125,6 +128,17 @@ def test_a_line_is_written_when_it_ends(unbuffered: str) -> None:
         check=True,
     ).stdout
     assert printed == "a line\n"
+
+
+def test_a_run_without_a_figure_has_no_best_trial_in_the_list(call: Job, tmp_path: Path) -> None:
+    for name, rows in (("failed", [{"trial": 0, "status": "failed"}]), ("none", [])):
+        run = RunFolder.at(tmp_path / name)
+        storage.write_json(run.study, {"study": {"tuning": {}}})
+        tables.write(run.trials, rows, tables.TRIALS)
+    _, _, *lines = call("runs", tmp_path).stdout.splitlines()
+    assert sorted(" ".join(line.split()) for line in lines) == [
+        "failed 1 failed val_accuracy", "none no trial yet val_accuracy",
+    ]  # fmt: skip
 
 
 def test_a_table_without_rows_says_so(call: Job, tmp_path: Path) -> None:

@@ -379,4 +379,7 @@ def test_bad_input_is_one_line(call: Job, run: RunFolder, tmp_path: Path) -> Non
             assert words in done.stderr
             assert len(done.stderr.splitlines()) == 1
     run.epochs.delete()
-    assert "epochs.parquet: not a readable table" in call("board", run.place).stderr
+    assert (
+        "epochs.parquet: not there: its run has not written it yet"
+        in call("board", run.place).stderr
+    )

@@ -56,9 +56,10 @@ def _row(run: RunFolder, faults: dict[str, str]) -> dict[str, Any]:
     begun = [trial["started_at"] for trial in rows if trial["started_at"]]
     row |= {
         "begun": min(begun) if begun else None,
-        "trials": ", ".join(f"{counts[s]} {s}" for s in tables.Status if counts[s]),
+        "trials": ", ".join(f"{counts[s]} {s}" for s in tables.Status if counts[s])
+        or "no trial yet",
         "metric": tuning.metric,
     }
-    for trial in best_first(rows, tuning)[:1]:
+    for trial in best_first([row for row in rows if row[best] is not None], tuning)[:1]:
         row |= {"best_trial": trial["trial"], "best": trial[best]}
     return row

@@ -29,6 +29,8 @@ def runs(place: str = HERE) -> list[RunFolder]:
         studies = [(path.stat().st_mtime, path) for path in Path(place).glob("*/study.json")]
     except OSError as error:
         raise InputError(f"{place} cannot be read ({error.strerror})") from None
+    if not studies and (Path(place) / "study.json").exists():
+        raise InputError(f"{place} is a run itself: ffnet table shows it; name the folder above it")
     if not studies:
         raise InputError(
             f"{place} holds no run: start a study, such as ffnet tune digits, or name a folder"

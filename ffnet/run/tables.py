@@ -186,6 +186,8 @@ def read_table(file: File, columns: list[str] | None = None, kind: Kind | None =
         return found.select(wanted)
     except InputError:
         raise
+    except FileNotFoundError:
+        raise InputError(f"{file}: not there: its run has not written it yet") from None
     except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
         reason = one_line(str(error), 300)
         raise InputError(f"{file}: not a readable table ({reason})") from None
