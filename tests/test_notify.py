@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,8 +16,11 @@ import pytest
 
 import made_runs
 from conftest import Job, command_line
+from ffnet.data.load import load
 from ffnet.errors import InputError, RunError
 from ffnet.report.message import study_ended
+from ffnet.run.provenance import about
+from ffnet.spec.sections import Data
 from ffnet.system import notify
 
 SECRET = "T0SECRET"
@@ -274,7 +278,7 @@ def test_a_study_tells_the_webhook_and_neither_its_workers_nor_its_files_know_th
     with hook() as found:
         environment = os.environ | {notify.VARIABLE: found.url}
         with subprocess.Popen(
-            command_line("tune", small_study, "--out", run), env=environment,
+            command_line("tune", small_study, "--out", run, "--concurrency", 1), env=environment,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         ) as driver:  # fmt: skip
             most = 0
@@ -282,6 +286,7 @@ def test_a_study_tells_the_webhook_and_neither_its_workers_nor_its_files_know_th
                 names, rays = with_the_secret(driver.pid)
                 assert names == []
                 most = max(most, rays)
+                time.sleep(0.1)  # a look at all processes takes time of the study's
             assert driver.stdout
             output = driver.stdout.read()
     assert driver.returncode == 0, output
@@ -294,14 +299,16 @@ def test_a_study_tells_the_webhook_and_neither_its_workers_nor_its_files_know_th
     assert body["text"].startswith("The study `run` has ended.\n\n- **What was searched**: ")
 
 
-@pytest.mark.slow
 def test_a_study_ends_as_without_a_webhook_when_the_webhook_does_not_answer(
-    small_study: Path, tmp_path: Path, tune: Job, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, call: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    study = made_runs.study_of(budget={"trials": 1})
+    rows, reports = made_runs.trials(study, ["done"])
+    run = made_runs.write(tmp_path / "run", study, rows, reports, **about(load(Data())))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         monkeypatch.setenv(notify.VARIABLE, f"http://127.0.0.1:{free.getsockname()[1]}/{SECRET}")
-        done = tune(small_study, "--out", tmp_path / "run")
+        done = call("tune", run.study.place, "--out", run.place, "--resume")
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
         "warning: the webhook of FFNET_WEBHOOK did not take the message: Connection refused"
