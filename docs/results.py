@@ -121,11 +121,14 @@ def audited_row(run: Ended) -> list[str]:
     found = audit.summary(audit.read(run.folder), run.rows, run.document["study"])
     assert found
     (low, high), saved = found.share, found.saved
-    every = "all" if found.audited == found.pruned else f"{low:.1%} to {high:.1%} of all"
+    percent = 100 * saved.share
+    every = (
+        "all" if found.audited == found.pruned else f"{100 * low:.1f} to {100 * high:.1f} % of all"
+    )
     return [
         f"{len(found.beaten_by)} of {found.audited}; {every} {found.pruned} pruned",
         f"{found.regret:.4f}",
-        f"{saved.epochs:,.0f} epochs, {saved.core_seconds:,.0f} core-seconds, {saved.share:.0%}",
+        f"{saved.epochs:,.0f} epochs, {saved.core_seconds:,.0f} core-seconds, {percent:.0f} %",
         f"{found.audited - len(found.different)} of {found.audited}",
     ]
 

@@ -187,7 +187,7 @@ def test_the_audit_says_what_pruning_has_cost_and_saved(run: RunFolder, seen: Pa
     low, high = intervals.share(better.num_rows, trained.num_rows)
     assert (
         f"1 of 3 audited trials would have beaten trial {winner}; of all 12 pruned trials "
-        f"{low:.1%} to {high:.1%}"
+        f"{100 * low:.1f} to {100 * high:.1f} %"
     ) in section
     assert f"Regret: {pc.max(trained['gain']).as_py():.4f} val_accuracy" in section
     pruned = pq.read_table(run.trials.place).filter(pc.field("status") == "pruned")

@@ -100,7 +100,7 @@ class Audited:
         """The result in sentences."""
         every = self.audited == self.pruned
         how = "all of them were trained" if every else "exact binomial, 95 %"
-        share = "{:.1%} to {:.1%}".format(*self.share)
+        share = "{:.1f} to {:.1f} %".format(*(100 * bound for bound in self.share))
         regret = "{:.4f} to {:.4f}".format(*self.regret_interval)
         unseen = "" if every else "; trials that were not audited may be better"
         lines = [
@@ -114,7 +114,8 @@ class Audited:
             ),
             (
                 f"pruning saved {self.saved.epochs:,.0f} epochs and {self.saved.core_seconds:,.0f} "
-                f"core-seconds: {self.saved.share:.0%} of the epochs of a study without pruning"
+                f"core-seconds: {100 * self.saved.share:.0f} % of the epochs of a study without "
+                f"pruning"
             ),
         ]
         same = f"{self.audited - len(self.different)} of {self.audited} trained to the same bits"

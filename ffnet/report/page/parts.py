@@ -89,7 +89,7 @@ def _ledger(facts: Facts) -> Iterator[Part]:
     tables = []
     if found.total:
         rows = [
-            [name, words.duration(seconds), f"{found.share(name) or 0.0:.1%}"]
+            [name, words.duration(seconds), f"{100 * (found.share(name) or 0.0):.1f} %"]
             for name, seconds in found.parts.items()
             if seconds
         ]
