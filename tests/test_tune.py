@@ -37,6 +37,9 @@ from ffnet.spec.validation import validated
 from ffnet.tuning.search import sample
 
 TOO_WIDE = "[2000000000, 2000000000]"  # no machine has the memory for their weights
+ONE_WORKER = ("--concurrency", 1)
+"""For studies where trials need not run in parallel: only one process imports TensorFlow."""
+
 DIGITS = ROOT / "jobs" / "studies" / "digits.toml"
 
 
@@ -237,21 +240,9 @@ def test_population_based_training_hands_on_weights_and_changes_rates(
 
 
 @pytest.mark.slow
-def test_grid_search_runs_every_point(tune: Job, small_study: Path, tmp_path: Path) -> None:
-    small_study.write_text(small_study.read_text().replace("trials = 6\n", ""))
-    done = tune(
-        small_study, "--out", tmp_path / "run", "--search", "grid", "--scheduler", "none",
-        "--hidden-sizes", "{choice = [4, [8, 4]]}", "--learning-rate", "{choice = [0.1, 0.01, 1]}",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    points = {(tuple(r["hidden_sizes"]), r["learning_rate"]) for r in rows_of(tmp_path / "run")}
-    assert points == {(h, r) for h in ((4,), (8, 4)) for r in (0.1, 0.01, 1.0)}
-    assert statuses(tmp_path / "run") == {"done": 6}
-
-
-@pytest.mark.slow
 def test_tpe_search_on_the_loss(tune: Job, small_study: Path, tmp_path: Path) -> None:
-    done = tune(small_study, "--out", tmp_path / "run", "--search", "tpe", "--metric", "val_loss")
+    flags = ["--search", "tpe", "--metric", "val_loss", *ONE_WORKER]
+    done = tune(small_study, "--out", tmp_path / "run", *flags)
     assert done.returncode == 0, done.stderr
     assert statuses(tmp_path / "run").total() == 6
     printed = [
@@ -267,18 +258,20 @@ def test_tpe_search_on_the_loss(tune: Job, small_study: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_diverged_and_failed_trials_have_their_rows_and_the_study_goes_on(
-    tune: Job, small_study: Path, tmp_path: Path
+def test_a_grid_runs_every_point_though_trials_diverge_and_fail(
+    tune: Job, call: Job, small_study: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     small_study.write_text(small_study.read_text().replace("trials = 6\n", ""))
     grid = [
         "--search", "grid", "--hidden-sizes", f"{{choice = [8, {TOO_WIDE}]}}",
-        "--learning-rate", "{choice = [1e-2, 1e30]}", "--batch-size", "4",
+        "--learning-rate", "{choice = [1e-2, 1e30]}", "--batch-size", "4", *ONE_WORKER,
     ]  # fmt: skip
     done = tune(small_study, "--out", out, *grid)
     assert done.returncode == 1  # more failed than allowed
-    rows = {(r["hidden_sizes"][0] == 8, r["learning_rate"]): r for r in rows_of(out)}
+    rows = {(r["hidden_sizes"] == [8], r["learning_rate"]): r for r in rows_of(out)}
+    assert rows.keys() == {(narrow, rate) for narrow in (True, False) for rate in (1e-2, 1e30)}
+    assert len(rows_of(out)) == 4
     assert rows[True, 1e-2]["status"] == "done"
     diverged = rows[True, 1e30]
     assert diverged["status"] == "diverged"
@@ -292,7 +285,7 @@ def test_diverged_and_failed_trials_have_their_rows_and_the_study_goes_on(
         assert failed["reason"].partition(":")[0] in path.read_text()
         assert "Traceback" in path.read_text()
     assert "tracebacks of failed trials" in done.stdout
-    allowed = tune(small_study, "--out", tmp_path / "two", *grid, "--max-failed", 2)
+    allowed = call("tune", small_study, "--out", out, *grid, "--max-failed", 2, "--resume")
     assert allowed.returncode == 0
 
 
@@ -343,7 +336,7 @@ def test_a_trial_whose_worker_is_killed_goes_on_and_ctrl_c_stops_the_study(
 @pytest.mark.slow
 def test_wall_time_stops_the_study(tune: Job, long_study: Path, tmp_path: Path) -> None:
     """This depends on timing: trials must begin within the wall time, which starts after Ray."""
-    done = tune(long_study, "--out", tmp_path / "run", "--wall-seconds", 15)
+    done = tune(long_study, "--out", tmp_path / "run", "--wall-seconds", 15, *ONE_WORKER)
     assert done.returncode == 1
     assert "ended early: wall_seconds (15) were over" in done.stdout
     assert "go on:   " in done.stdout
@@ -390,19 +383,16 @@ def test_two_studies_at_once_in_folders_with_spaces_and_letters(
 
 
 @pytest.mark.slow
-def test_a_running_cluster_is_used_and_left_running(
+def test_a_gpu_that_tensorflow_does_not_see_fails_each_trial(
     tune: Job, small_study: Path, tmp_path: Path
 ) -> None:
-    done = tune(small_study, "--out", tmp_path / "run")
-    assert done.returncode == 0, done.stderr
-    assert statuses(tmp_path / "run").total() == 6
-    # A trial with a share of a GPU is placed on the node that Ray says has one, and says there
-    # that this TensorFlow sees none.
-    done = tune(small_study, "--out", tmp_path / "gpu", "--gpus", 0.5)
+    """A trial with a share of a GPU runs on the node that has a GPU for Ray, and says so there."""
+    out = tmp_path / "run"
+    done = tune(small_study, "--out", out, "--trials", 2, "--gpus", 0.5, *ONE_WORKER)
     assert done.returncode == 1
-    rows = rows_of(tmp_path / "gpu")
+    rows = rows_of(out)
     assert {row["status"] for row in rows} == {"failed"}
-    assert len(rows) == 6
+    assert len(rows) == 2
     assert all("gpus = 0.5 needs a TensorFlow that sees a GPU" in row["reason"] for row in rows)
 
 
@@ -492,10 +482,10 @@ def test_a_second_signal_leaves_the_command_that_goes_on_where_a_trial_had_begun
 
 
 @pytest.mark.slow
-def test_gpus_that_no_node_has_are_one_line(job: Job, small_study: Path, tmp_path: Path) -> None:
-    done = job("tune", small_study, "--out", tmp_path / "run", "--gpus", 1)
+def test_gpus_that_no_node_has_are_one_line(tune: Job, small_study: Path, tmp_path: Path) -> None:
+    done = tune(small_study, "--out", tmp_path / "run", "--gpus", 2)
     assert done.returncode == 2
-    assert "a trial must fit on one node. Given: 1 CPUs, 1 GPUs" in done.stderr
+    assert "a trial must fit on one node. Given: 1 CPUs, 2 GPUs" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists()
 
