@@ -178,7 +178,8 @@ def test_a_wheel_runs_a_study_by_name_to_its_table(installed: Path, tmp_path: Pa
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    printed = run("tune", "digits", "--trials", "2", "--epochs", "4", "--out", "runs/mine")
+    short = ("--trials", "2", "--epochs", "4", "--concurrency", "1")
+    printed = run("tune", "digits", *short, "--out", "runs/mine")
     assert "2 trials" in printed
     assert len(rows_of(tmp_path / "runs" / "mine")) == 2
     assert run("table", "runs/mine").splitlines()[0].split()[:2] == ["trial", "status"]
