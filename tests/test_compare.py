@@ -289,9 +289,12 @@ def test_strange_runs_are_compared(tmp_path: Path, call: Job, status: str | None
     found = compare([RunFolder.at(tmp_path / name) for name in "ab"])
     done = call("compare", tmp_path / "a", tmp_path / "b")
     assert (done.returncode, done.stderr) == (0, "")
-    if status in ("failed", None):
+    if status in ("failed", "diverged", None):
         assert found.verdicts == []
-        assert "b has no figure yet" in done.stdout.splitlines()
+        assert (
+            "b has no trial that has reported and neither diverged nor failed"
+            in done.stdout.splitlines()
+        )
     else:
         assert len(found.verdicts) == 1
         assert ("b has not ended" in done.stdout) == (status == "running")

@@ -52,8 +52,8 @@ class _Run:
     sessions: list[Session]
 
     def best(self) -> tuple[Row, float] | None:
-        """The best trial's row, and the accuracy at its best report."""
-        row = ranking.best(self.rows, self.tuning)
+        """The row of the best trial that neither diverged nor failed, and its best accuracy."""
+        row = ranking.best(self._sound(), self.tuning)
         if row is None:
             return None
         at = row[f"best_{self.tuning.metric}_epoch"]

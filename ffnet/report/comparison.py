@@ -284,7 +284,7 @@ class Comparison:
         """What is missing, a line each."""
         for run in self.runs:
             if run.accuracy is None:
-                yield f"{run.name} has no figure yet"
+                yield f"{run.name} has no trial that has reported and neither diverged nor failed"
             elif run.runs:
                 yield f"{run.name} has not ended: its figures are those until now"
             if run.note:
