@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from conftest import command_line, rows_of, unpruned_study, wait_for
+from conftest import RunningRay, command_line, rows_of, unpruned_study, wait_for
 from ffnet.ray_cluster.private_ray import RAY_DIED
 from ffnet.run.folder import RunFolder
 from ffnet.run.hold import held
@@ -60,17 +60,20 @@ def long_study(tmp_path: Path, blobs: Path) -> Path:
     return unpruned_study(tmp_path / "long.toml", blobs, trials=50, epochs=2000)
 
 
-def start(study: Path, out: Path, **options: Any) -> Driver:
+def command_of(study: Path, out: Path, *flags: object) -> list[str]:
+    """Return the command of a study with one trial at a time: so one process needs TensorFlow."""
+    return command_line("tune", study, "--out", out, "--concurrency", 1, *flags)
+
+
+def start(study: Path, out: Path, *flags: object, **options: Any) -> Driver:
     """Start a study as a process."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
-    return subprocess.Popen(command_line("tune", study, "--out", out), **options)
+    return subprocess.Popen(command_of(study, out, *flags), **options)
 
 
 def shell(study: Path, out: Path, script: str) -> Driver:
     """Start a study by a line of shell that ends in `"$@"`."""
-    return subprocess.Popen(
-        ["sh", "-c", script, "sh", *command_line("tune", study, "--out", out)], text=True
-    )
+    return subprocess.Popen(["sh", "-c", script, "sh", *command_of(study, out)], text=True)
 
 
 def trains(out: Path) -> bool:
@@ -83,9 +86,11 @@ def trains(out: Path) -> bool:
 
 @pytest.mark.slow
 def test_a_reader_that_leaves_does_not_end_the_study(
-    place: Path, small_study: Path, tmp_path: Path
+    running_ray: RunningRay, small_study: Path, tmp_path: Path
 ) -> None:
-    driver = start(small_study, tmp_path / "run")
+    environment = os.environ | running_ray.environment
+    address = "--address", running_ray.address
+    driver = start(small_study, tmp_path / "run", *address, env=environment)
     assert driver.stdout
     assert driver.stderr
     assert driver.stdout.readline().startswith("blobs")

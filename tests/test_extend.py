@@ -313,14 +313,15 @@ def test_a_study_that_was_finished_takes_more_trials_and_epochs(
     tune: Job, blobs: Path, tmp_path: Path
 ) -> None:
     of = unpruned_study(tmp_path / "of.toml", blobs, trials=8, epochs=3)
-    run = [of, "--out", tmp_path / "run", "--resume"]
+    one_worker = ["--concurrency", 1]
+    run = [of, "--out", tmp_path / "run", "--resume", *one_worker]
     first = tune(*run, "--trials", 6, "--epochs", 2)
     assert first.returncode == 0, first.stderr
     again = tune(*run)
     assert again.returncode == 0, again.stderr
     assert "going on after 0 trials that have ended" in again.stdout
     assert "6 finished trials train on to 3 epochs; 1 of them begin again" in again.stdout
-    whole = tune(of, "--out", tmp_path / "whole")
+    whole = tune(of, "--out", tmp_path / "whole", *one_worker)
     assert whole.returncode == 0, whole.stderr
 
     def curves(place: Path) -> list[tuple[Any, ...]]:
