@@ -6,11 +6,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from ray._private import services
 
 from conftest import ROOT
-from ffnet.ray_cluster import ray_host
+from ffnet.ray_cluster import ray_host, ray_internals
 
 ONE_FILE = ROOT / "ffnet" / "ray_cluster" / "ray_internals.py"
 MODULES = ("ray.core", "ray.experimental", "ray.autoscaler", "ray.scripts", "unittest")
@@ -104,3 +106,31 @@ def test_the_host_of_a_private_ray_finds_ffnet_from_its_own_place(tmp_path: Path
     program = [sys.executable, "-S", "-P", ray_host.__file__, "clear", str(folder)]
     subprocess.run(program, cwd=tmp_path, env=environment, check=True)
     assert not folder.exists()
+
+
+def test_a_node_may_start_later_than_ray_waits_and_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each answer that the node is not there takes 20 s of a clock that nobody waits for."""
+    now, asked = [0.0], [0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += 20
+
+    def ask(address: str, node: str) -> str:
+        asked[0] += 1
+        if now[0] < starts_at:
+            raise RuntimeError("not there")
+        return f"{node} at {address}"
+
+    monkeypatch.setattr(services, "get_node", ask)
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=sleep)
+    monkeypatch.setattr(ray_internals, "time", clock)
+    starts_at = 90.0
+    with ray_internals.patient():
+        assert services.get_node("gcs", "n") == "n at gcs"
+    assert asked == [6]
+    starts_at = 1000.0
+    with ray_internals.patient(), pytest.raises(RuntimeError, match="not there"):
+        services.get_node("gcs", "n")
+    assert services.get_node is ask

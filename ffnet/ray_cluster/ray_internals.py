@@ -11,12 +11,13 @@ quickly.
 """
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ray._private import ray_constants
+from ray._private import ray_constants, services
 from ray._private.node import Node
 from ray._private.parameter import RayParams
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
@@ -32,7 +33,10 @@ LOOPBACK_SWITCH = {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
 """With this environment variable, which Ray has for laptops, a process uses loopback."""
 
 
-# --- a private Ray: tests/test_private.py ------------------------------------------------------
+START_SECONDS = 120.0  # a private Ray that does not run after so long has failed to start
+
+
+# --- a private Ray: tests/test_private.py, tests/test_ray_internals.py -------------------------
 
 
 def start_head(folder: Path, cpus: int | None) -> Node:
@@ -48,22 +52,46 @@ def start_head(folder: Path, cpus: int | None) -> Node:
     Returns:
         Ray's object for the processes. Its `address` is HOST:PORT.
     """
-    return Node(
-        RayParams(
-            node_ip_address=LOOPBACK,  # then all of Ray's servers listen on loopback only
-            num_cpus=cpus,
-            include_dashboard=False,
-            dashboard_agent_listen_port=0,  # with the fixed port, a second Ray would wait 3 s
-            no_monitor=True,  # the monitor starts nodes, and a private Ray has one node only
-            temp_dir=str(folder / "ray"),  # inside our folder, because Ray opens its own to all
-            session_name="session",
-            # These paths are short, because the length of a socket's path is limited.
-            plasma_store_socket_name=str(folder / "ray" / "store"),
-            raylet_socket_name=str(folder / "ray" / "raylet"),
-        ),
-        head=True,
-        shutdown_at_exit=False,
+    parameters = RayParams(
+        node_ip_address=LOOPBACK,  # then all of Ray's servers listen on loopback only
+        num_cpus=cpus,
+        include_dashboard=False,
+        dashboard_agent_listen_port=0,  # with the fixed port, a second Ray would wait 3 s
+        no_monitor=True,  # the monitor starts nodes, and a private Ray has one node only
+        temp_dir=str(folder / "ray"),  # inside our folder, because Ray opens its own to all
+        session_name="session",
+        # These paths are short, because the length of a socket's path is limited.
+        plasma_store_socket_name=str(folder / "ray" / "store"),
+        raylet_socket_name=str(folder / "ray" / "raylet"),
     )
+    with patient():
+        return Node(parameters, head=True, shutdown_at_exit=False)
+
+
+@contextmanager
+def patient() -> Iterator[None]:
+    """In the block, a new node of Ray may take START_SECONDS to start.
+
+    Ray gives up after 30 s, for which it has no setting. Beside much other work a node needs
+    longer: two private Rays did not start on two cores with a load of 20. Ray asks for the node
+    again and again, and looks at the clock only when there is no answer, so the answer waits here.
+    """
+    ask, end = services.get_node, time.monotonic() + START_SECONDS
+
+    def get_node(*arguments: Any) -> Any:
+        while True:
+            try:
+                return ask(*arguments)
+            except RuntimeError:  # the node is not there yet
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
+
+    services.get_node = get_node
+    try:
+        yield
+    finally:
+        services.get_node = ask
 
 
 def is_dead(node: Node) -> bool:
