@@ -54,7 +54,7 @@ def running(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     folder = tmp_path_factory.mktemp("private")
     study = unpruned_study(folder / "long.toml", blobs, trials=50, epochs=2000)
     driver = subprocess.Popen(
-        command_line("tune", study, "--out", folder / "run"),
+        command_line("tune", study, "--out", folder / "run", "--concurrency", 1),
         env=os.environ | HOSTILE,
         umask=0,
         stdout=subprocess.PIPE,
@@ -70,7 +70,7 @@ def running(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
 
 @pytest.mark.slow
 def test_every_socket_of_a_study_listens_on_loopback(running: Running) -> None:
-    # Sockets of the head, the raylet, the agents, the driver and two workers.
+    # Sockets of the head, the raylet, the agents, the driver and a worker.
     assert len(listening(running.processes())) > 8
     assert in_reach_of_others(running.processes()) == []
 
