@@ -18,7 +18,8 @@ from ffnet.data.load import load
 from ffnet.spec.sections import Data
 
 SPACE = {"learning_rate": {"log_uniform": [0.05, 1.0]}}
-STUDY = {"space": SPACE, "net": {"hidden_sizes": 16}, "budget": {"trials": 3, "epochs": 2}}
+BUDGET = {"trials": 3, "epochs": 2, "concurrency": 1}
+STUDY = {"space": SPACE, "net": {"hidden_sizes": 16}, "budget": BUDGET}
 
 TINY = ffnet.Study(net={"dropout": 1e-60, "hidden_sizes": 8}, space=SPACE)
 
