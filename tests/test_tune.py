@@ -11,6 +11,7 @@ import subprocess
 import zipfile
 from collections import Counter
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -343,43 +344,46 @@ def test_wall_time_stops_the_study(tune: Job, long_study: Path, tmp_path: Path) 
     assert set(statuses(tmp_path / "run")) == {"stopped"}
 
 
-@pytest.mark.slow
-def test_a_terminal_shows_one_live_line_and_nothing_of_ray(
-    small_study: Path, tmp_path: Path
-) -> None:
-    terminal, inside = pty.openpty()
-    driver = subprocess.Popen(
-        command_line("tune", small_study, "--out", tmp_path / "run"), stdout=inside, stderr=inside
-    )
-    os.close(inside)
-    shown = b""
-    with contextlib.suppress(OSError):  # how a terminal ends
-        while chunk := os.read(terminal, 4096):
-            shown += chunk
-    os.close(terminal)
-    assert driver.wait(timeout=60) == 0
-    printed = shown.decode()
-    assert "\x1b[2K" in printed  # the line is drawn over
-    assert "0/6 trials (" in printed
-    assert "6 trials:" in printed
-    for word in ("Configuration for experiment", "Trial pid", "oneDNN", "WARNING"):
-        assert word not in printed
-
-
 # --- where it runs -----------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_two_studies_at_once_in_folders_with_spaces_and_letters(
-    small_study: Path, tmp_path: Path
-) -> None:
+def test_two_studies_at_once_one_of_them_in_a_terminal(small_study: Path, tmp_path: Path) -> None:
+    """Their folders have spaces and letters. Neither study leaves a token or a process."""
+    default = Path.home() / ".ray" / "auth_token"  # Ray's own place for a token
+    had_token = default.exists()
     outs = [tmp_path / name for name in ("erster Lauf – größer", "第二 'run'")]
-    drivers = [start(small_study, "--out", out) for out in outs]
-    for driver, out in zip(drivers, outs, strict=True):
-        printed, errors = driver.communicate(timeout=200)
-        assert driver.returncode == 0, errors
-        assert str(out) in printed
+    terminal, inside = pty.openpty()
+    shown, piped = (
+        subprocess.Popen(
+            command_line("tune", small_study, "--out", out, *ONE_WORKER),
+            stdout=stream, stderr=stream,
+        )
+        for out, stream in zip(outs, (inside, subprocess.PIPE), strict=True)
+    )  # fmt: skip
+    os.close(inside)
+    tokens = [wait_for(partial(token_of, driver.pid)) for driver in (shown, piped)]
+    for token in tokens:
+        assert token.stat().st_mode & 0o777 == 0o600
+        wait_for(partial(processes_with, str(token)))
+    screen = b""
+    with contextlib.suppress(OSError):  # how a terminal ends
+        while chunk := os.read(terminal, 4096):
+            screen += chunk
+    os.close(terminal)
+    printed, errors = piped.communicate(timeout=200)
+    assert (shown.wait(timeout=60), piped.returncode, errors) == (0, 0, b"")
+    for out, text in zip(outs, (screen.decode(), printed.decode()), strict=True):
         assert statuses(out).total() == 6
+        assert "6 trials:" in text
+        assert f"results: {out}" in text
+        for word in ("Configuration for experiment", "Trial pid", "oneDNN", "WARNING"):
+            assert word not in text
+    assert b"\x1b[2K" in screen  # the line is drawn over
+    assert b"0/6 trials (" in screen
+    assert not any(token.exists() for token in tokens)
+    wait_for(lambda: not any(processes_with(str(token)) for token in tokens), seconds=20)
+    assert default.exists() == had_token
 
 
 @pytest.mark.slow
@@ -394,23 +398,6 @@ def test_a_gpu_that_tensorflow_does_not_see_fails_each_trial(
     assert {row["status"] for row in rows} == {"failed"}
     assert len(rows) == 2
     assert all("gpus = 0.5 needs a TensorFlow that sees a GPU" in row["reason"] for row in rows)
-
-
-@pytest.mark.slow
-def test_a_private_ray_leaves_no_token_and_no_process(
-    digits: tuple[Path, str], small_study: Path, tmp_path: Path
-) -> None:
-    default = Path.home() / ".ray" / "auth_token"
-    had_token = default.exists()
-    driver = start(small_study, "--out", tmp_path / "run")
-    token = wait_for(lambda: token_of(driver.pid))
-    assert token.stat().st_mode & 0o777 == 0o600
-    wait_for(lambda: processes_with(str(token)))
-    driver.communicate(timeout=120)
-    assert driver.returncode == 0
-    assert not token.exists()
-    wait_for(lambda: not processes_with(str(token)), seconds=20)
-    assert default.exists() == had_token  # Ray's default place for a token
 
 
 # --- refusals ----------------------------------------------------------------------------------
