@@ -112,6 +112,7 @@ def run(nodes: RayNodes, *arguments: object) -> list[int]:
             count = len(nodes.nodes()) - 1
             if count != seen[-1]:
                 seen.append(count)
+            time.sleep(0.1)
     finally:
         driver.kill()
         driver.wait()

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -95,6 +96,7 @@ def lived(study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             while {report["worker"] for report in reports} <= workers[1]:
                 before, reports = reports, of(lost, reports_of(out))
                 assert driver.poll() is None
+                time.sleep(0.1)
             printed, errors = driver.communicate(timeout=200)
         finally:
             driver.kill()

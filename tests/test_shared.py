@@ -63,7 +63,7 @@ def test_it_is_refused_before_the_first_trial(
 def test_a_folder_that_both_see_is_not(
     cluster: RayNodes, tmp_path: Path, small_study: Path, job: Job
 ) -> None:
-    flags = ["--address", cluster.address, "--out", tmp_path / "run"]
+    flags = ["--address", cluster.address, "--out", tmp_path / "run", "--trials", 1]
     done = job("tune", small_study, *flags, env=os.environ | cluster.environment)
     assert done.returncode == 0, done.stderr
 
