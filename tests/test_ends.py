@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import termios
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,12 @@ def trains(out: Path) -> bool:
     return any(row["epochs"] for row in rows_of(out))
 
 
+def reach(moment: Callable[[Path], bool], driver: Driver, out: Path) -> None:
+    """Wait for a moment of a study; fail with its errors if it ends before."""
+    wait_for(lambda: moment(out) or driver.poll() is not None)
+    assert moment(out), driver.communicate()
+
+
 # --- output --------------------------------------------------------------------------------------
 
 
@@ -106,7 +112,7 @@ def test_a_study_needs_no_output_and_an_ignored_signal_stays_ignored(
     place: Path, small_study: Path, tmp_path: Path
 ) -> None:
     driver = shell(small_study, tmp_path / "run", 'trap "" HUP; exec "$@" <&- >&- 2>&-')  # nohup
-    wait_for(lambda: trains(tmp_path / "run"))
+    reach(trains, driver, tmp_path / "run")
     driver.send_signal(signal.SIGHUP)
     assert driver.wait(timeout=120) == 0
     assert {row["status"] for row in rows_of(tmp_path / "run")} <= {"done", "pruned"}
@@ -123,7 +129,7 @@ def test_a_terminal_that_goes_away_stops_the_study_in_order(
         start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )  # fmt: skip
     os.close(inside)
-    wait_for(lambda: trains(tmp_path / "run"))
+    reach(trains, driver, tmp_path / "run")
     os.close(terminal)
     assert driver.wait(timeout=60) == os.EX_TEMPFAIL
     rows = rows_of(tmp_path / "run")
@@ -178,7 +184,7 @@ def test_signals_at_any_moment(
 ) -> None:
     out = tmp_path / "run"
     driver = start(long_study, out)
-    wait_for(lambda: moment(out))
+    reach(moment, driver, out)
     for _ in range(times):
         driver.send_signal(sign)
     _, errors = driver.communicate(timeout=60)
@@ -214,7 +220,7 @@ def test_when_a_process_of_ray_is_killed_the_rows_are_written_and_a_line_says_so
     name: str, place: Path, long_study: Path, tmp_path: Path
 ) -> None:
     driver = start(long_study, tmp_path / "run")
-    wait_for(lambda: trains(tmp_path / "run"))
+    reach(trains, driver, tmp_path / "run")
     os.kill(child(name), signal.SIGKILL)
     _, errors = driver.communicate(timeout=30)
     assert driver.returncode == 1
