@@ -31,6 +31,8 @@ from ffnet.run.tables import Row, Status
 from ffnet.spec.sections import Data
 from s3_server import s3_server
 
+pytestmark = pytest.mark.slow
+
 RESULTS = ("trial", "seed", "fold", "best_epoch", "val_accuracy", "val_loss", "status", "chosen")
 
 
@@ -198,7 +200,6 @@ def test_an_interrupted_confirmation_leaves_the_run_as_it_was(
     assert "not looked at" in output
 
 
-@pytest.mark.slow
 def test_folds_hold_each_example_once_for_each_seed_also_in_a_bucket(
     run: Path, again: Job, call: Job
 ) -> None:

@@ -156,6 +156,7 @@ def test_a_net_that_diverges_is_an_error_that_keeps_its_reports(tmp_path: Path) 
     assert ffnet.Run(tmp_path / "run").trials().column("status").to_pylist() == ["diverged"]
 
 
+@pytest.mark.slow
 def test_a_ray_that_the_script_has_initialised_is_used_and_left(
     running_ray: RunningRay, tmp_path: Path
 ) -> None:

@@ -271,6 +271,7 @@ def with_the_secret(driver: int) -> tuple[list[str], int]:
     return names, rays
 
 
+@pytest.mark.slow
 def test_a_study_tells_the_webhook_and_neither_its_workers_nor_its_files_know_the_url(
     small_study: Path, tmp_path: Path
 ) -> None:
@@ -299,6 +300,7 @@ def test_a_study_tells_the_webhook_and_neither_its_workers_nor_its_files_know_th
     assert body["text"].startswith("The study `run` has ended.\n\n- **What was searched**: ")
 
 
+@pytest.mark.slow
 def test_a_study_ends_as_without_a_webhook_when_the_webhook_does_not_answer(
     tmp_path: Path, call: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:

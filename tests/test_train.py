@@ -260,6 +260,7 @@ def test_a_trial_that_cannot_be_trained_again_is_refused(
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_run_whose_data_moved_is_trained_again_where_they_lie_now(
     call_tensorflow: Job, call: Job, blobs: Path, tmp_path: Path
 ) -> None:
