@@ -87,7 +87,7 @@ def lived(study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         )  # fmt: skip
         try:
             workers: list[set[int]] = [set() for _ in ids]
-            wait_for(lambda: all_train(out, ids, workers), seconds=120)
+            wait_for(lambda: all_train(out, ids, workers), seconds=240)
             threads = [tensorflow_threads(pid) for pid in sorted(set().union(*workers))]
             stored = [cluster.nodes()[node]["stored"] for node in ids]
             cluster.kill(ids[1])
@@ -97,7 +97,7 @@ def lived(study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
                 before, reports = reports, of(lost, reports_of(out))
                 assert driver.poll() is None
                 time.sleep(0.1)
-            printed, errors = driver.communicate(timeout=200)
+            printed, errors = driver.communicate(timeout=300)
         finally:
             driver.kill()
             driver.communicate()
