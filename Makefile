@@ -37,7 +37,7 @@ types: setup
 	$(BIN)/mypy
 
 check: lint types  ## lint, types and all tests, with their coverage: what CI runs
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --cov
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --cov
 
 format: setup  ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
