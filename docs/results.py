@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sklearn.datasets import load_breast_cancer
+
 import ffnet
 from ffnet.report.page import words
 from ffnet.run import audit, confirm, ended, ranking
@@ -52,8 +54,6 @@ class Work:
         """The data for `ffnet.tune`; None if the study names them."""
         if isinstance(self.study, str):
             return None
-        from sklearn.datasets import load_breast_cancer
-
         return load_breast_cancer(return_X_y=True)
 
 

@@ -308,7 +308,7 @@ def test_a_net_that_was_trained_alone_is_compared_with_a_study(tmp_path: Path, c
     of = OneNet(epochs=2).model_dump(mode="json")
     path.write_text(json.dumps(study | {"study": of | {"data": study["study"]["data"]}}))
     lines = call("compare", tmp_path / "study", alone.place).stdout.splitlines()
-    words = "the cost of alone is not known: the training of one net does not record it"
+    words = "the cost of alone is not known: an earlier version of ffnet did not record it"
     assert words in lines
     assert any("the best net of study is better" in line for line in lines)
 

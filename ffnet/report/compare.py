@@ -25,7 +25,6 @@ from ffnet.errors import InputError
 from ffnet.report.comparison import Better, Compared, Comparison, Pair, Pairs, Verdict
 from ffnet.run import intervals, ledger, ranking, recorded, tables
 from ffnet.run.folder import RunFolder
-from ffnet.run.ledger import Ledger
 from ffnet.run.listing import labels
 from ffnet.run.sessions import Session, of_metadata
 from ffnet.run.tables import Row, Status
@@ -194,14 +193,9 @@ def _compared(
         core_seconds=cost.total,
         reached={level: _reached(run, level) for level in levels},
         progress=_progress(run),
-        note=_why_unknown(run, cost) if cost.total is None else None,
+        note=cost.note if cost.total is None else None,
         runs=Status.RUNNING in statuses,
     )
-
-
-def _why_unknown(run: _Run, cost: Ledger) -> str | None:
-    single = "budget" not in run.document["study"]
-    return "the training of one net does not record it" if single else cost.note
 
 
 def _reached(run: _Run, level: float) -> tuple[float | None, float | None] | None:

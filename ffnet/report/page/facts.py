@@ -152,7 +152,7 @@ class Facts:
         return ledger.read(self.folder)
 
     def wall_seconds(self) -> float | None:
-        """Seconds from the study's start to its end, or to now while it runs.
+        """Seconds from the study's start to the last write of its tables.
 
         Where that was not recorded, they begin with the first trial.
         """

@@ -82,7 +82,7 @@ def sentences(lines: Sequence[str]) -> list[str]:
 
 
 def _ledger(facts: Facts) -> Iterator[Part]:
-    if not facts.rows or facts.study is None:
+    if not facts.rows:
         return
     found = facts.ledger
     line = found.line()
