@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import math
 import re
 import warnings
@@ -33,6 +34,7 @@ from ffnet.report.page.sure import error_of_difference
 from ffnet.run import confirm, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.sessions import Session
+from ffnet.spec.study import OneNet
 from pages import Parsed
 
 FIGURES = (
@@ -114,14 +116,29 @@ def test_the_tiles_and_the_headline_are_sums_and_counts_of_the_tables(
     assert f"after {best['best_val_accuracy_epoch']:.4g} of 10 epochs" in text
 
 
-def test_the_time_from_start_to_end_has_the_start_of_ray(tmp_path: Path) -> None:
-    run = made(tmp_path / "run", ["done", "pruned"])
+def in_five_minutes(run: RunFolder) -> RunFolder:
+    """Let the tables say that one session wrote them, 30 s of which were the start of Ray."""
     session = Session(
         begun_at=made_runs.BEGAN - timedelta(seconds=30), trials_at=made_runs.BEGAN, slots=2,
         written_at=made_runs.BEGAN + timedelta(seconds=270),
     )  # fmt: skip
     tables.write(run.trials, tables.read(run.trials), tables.TRIALS, [session])
+    return run
+
+
+def test_the_page_of_one_net_says_where_its_core_time_went(tmp_path: Path) -> None:
+    run = in_five_minutes(made(tmp_path / "run", ["done"]))
+    path = Path(run.study.place)
+    document = json.loads(path.read_text())
+    alone = OneNet(epochs=10).model_dump(mode="json") | {"data": document["study"]["data"]}
+    path.write_text(json.dumps(document | {"study": alone}))
     seen = written(run).words()
+    assert "One net" in seen
+    assert "of core time was training" in seen
+
+
+def test_the_time_from_start_to_end_has_the_start_of_ray(tmp_path: Path) -> None:
+    seen = written(in_five_minutes(made(tmp_path / "run", ["done", "pruned"]))).words()
     assert "5 min 0 s from start to end" in seen
     assert "2 trials (1 done, 1 pruned) in 5 min 0 s on" in seen
 

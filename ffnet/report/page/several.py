@@ -117,7 +117,7 @@ def _accuracies(found: Comparison) -> tuple[go.Figure, str]:
             bar = _bar(run.accuracy, run.low, run.high)
             figure.add_trace(_point(at, run.accuracy, _plain(run.name), bar))
     if not figure.data:
-        raise NothingError("No run has a figure yet.")
+        raise NothingError("No run has a trial that has reported and neither diverged nor failed.")
     _name_rows(figure, [run.name for run in found.runs])
     figure.update_xaxes(title="validation accuracy")
     return figure, (
