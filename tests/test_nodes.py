@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import time
 from collections import Counter
@@ -75,7 +76,11 @@ def study_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def lived(study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
-    """Run the study by its command line, and kill a node when all four workers train."""
+    """Run the study by its command line, and kill a node when all four workers have trained.
+
+    A worker that has trained is stopped until all have, as a busy machine may start one long after
+    another, and a trial takes only two seconds.
+    """
     folder = tmp_path_factory.mktemp("lived")
     out = folder / "run"
     with ray_nodes(folder, **QUICK) as cluster:
@@ -87,7 +92,8 @@ def lived(study_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         )  # fmt: skip
         try:
             workers: list[set[int]] = [set() for _ in ids]
-            wait_for(lambda: all_train(out, ids, workers), seconds=240)
+            wait_for(lambda: all_have_trained(out, ids, workers, driver), seconds=240)
+            send(signal.SIGCONT, set().union(*workers))
             threads = [tensorflow_threads(pid) for pid in sorted(set().union(*workers))]
             stored = [cluster.nodes()[node]["stored"] for node in ids]
             cluster.kill(ids[1])
@@ -112,16 +118,25 @@ def training(out: Path) -> list[Row]:
     return [row for row in rows_of(out) if row["status"] == "running" and row["node"]]
 
 
-def all_train(out: Path, nodes: list[str], workers: list[set[int]]) -> bool:
-    """Whether the workers of all nodes have trained, and the second's are far from a trial's end.
+def all_have_trained(
+    out: Path, nodes: list[str], workers: list[set[int]], driver: subprocess.Popen[str]
+) -> bool:
+    """Whether the workers of all nodes have trained. They are stopped, and added to `workers`.
 
-    The workers seen are added to `workers`.
+    Only a worker in the first third of a trial is stopped, so that the trial is not about to end.
     """
-    running = training(out)
+    assert driver.poll() is None, driver.communicate()
+    begun = [row for row in training(out) if row["epochs"] <= EPOCHS / 3]
     for node, seen in zip(nodes, workers, strict=True):
-        seen.update(row["worker"] for row in running if is_on(row, node))
-    begun = [row for row in running if is_on(row, nodes[1]) and row["epochs"] <= EPOCHS / 2]
-    return [len(seen) for seen in workers] == list(CPUS) and len(begun) == CPUS[1]
+        new = {row["worker"] for row in begun if is_on(row, node)} - seen
+        send(signal.SIGSTOP, new)
+        seen |= new
+    return [len(seen) for seen in workers] == list(CPUS)
+
+
+def send(number: signal.Signals, workers: set[int]) -> None:
+    for worker in workers:
+        os.kill(worker, number)
 
 
 def tensorflow_threads(process: int) -> int:
