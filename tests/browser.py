@@ -100,6 +100,8 @@ class Browser:
             "Emulation.setDeviceMetricsOverride",
             width=width, height=height, deviceScaleFactor=1, mobile=width < 500,
         )  # fmt: skip
+        self.send("Page.navigate", url="about:blank")  # the page before asks for nothing more
+        self.wait("location.href === 'about:blank'")
         self.requests.clear()
         self.errors.clear()
         self._url = url

@@ -161,6 +161,7 @@ def test_train_answers_a_file_that_is_not_there(word: str, answer: str, call: Jo
     assert answer in done.stderr
 
 
+@pytest.mark.slow
 def test_the_file_trains_to_the_reports_of_the_trial_and_ends_where_its_patience_ends(
     run: RunFolder, call: Job, job: Job, tmp_path: Path
 ) -> None:

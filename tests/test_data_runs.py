@@ -60,6 +60,7 @@ def test_a_run_that_lost_differences_does_not_go_on(tmp_path: Path) -> None:
     provenance.check_data(by_the_version_before(data), data, "RUN")  # a constant has none
 
 
+@pytest.mark.slow
 def test_a_failed_download_prints_one_line(job: Job, tmp_path: Path) -> None:
     environment = {n: v for n, v in os.environ.items() if not n.startswith(("FFNET_DATA", "TF_"))}
     environment |= {"KERAS_HOME": str(tmp_path), "https_proxy": "http://127.0.0.1:9"}

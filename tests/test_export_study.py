@@ -357,6 +357,7 @@ def wandb_history(folder: Path) -> list[Any]:
     return [one["history"]["item"] for one in records if one["type"] == "history"]
 
 
+@pytest.mark.slow
 def test_wandb_reads_an_offline_run_for_each_trial_of_the_table(
     run: RunFolder, tmp_path: Path, call: Job
 ) -> None:

@@ -171,6 +171,7 @@ def test_a_driver_on_another_machine_that_still_writes_its_mark_lives(folder: Ru
         other.join()
 
 
+@pytest.mark.slow
 def test_a_driver_on_another_machine_that_is_silent_is_taken_for_dead(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

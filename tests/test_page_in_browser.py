@@ -74,6 +74,7 @@ def test_a_figure_is_drawn_when_the_reader_comes_to_it(browser: Browser, report:
     browser.wait(f"{last}.dataset.drawn === 'yes'")
 
 
+@pytest.mark.slow
 def test_on_paper_every_figure_is_as_wide_as_the_paper(browser: Browser, report: Path) -> None:
     browser.open(report.as_uri(), dark=True)
     widths = "[...document.querySelectorAll('.plot')].map((plot) => plot._fullLayout?.width)"
@@ -190,6 +191,7 @@ def test_a_strange_run_has_a_page_without_errors(
     assert len(rows(browser)) == len(statuses)
 
 
+@pytest.mark.slow
 def test_a_thousand_trials_open_in_a_page_of_at_most_eight_megabytes(
     browser: Browser, tmp_path: Path
 ) -> None:

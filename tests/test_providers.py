@@ -288,7 +288,7 @@ def unknown() -> Iterator[str]:
     yield "nowhere.invalid"
 
 
-@pytest.mark.parametrize("kind", [silent, closed, unknown])
+@pytest.mark.parametrize("kind", [pytest.param(silent, marks=pytest.mark.slow), closed, unknown])
 @pytest.mark.parametrize("scheme", ["s3", "gs"])
 def test_a_store_that_does_not_answer_is_said_soon(
     kind: "type[contextlib.AbstractContextManager[str]]", scheme: str, small_study: Path, call: Job,

@@ -73,10 +73,8 @@ def assert_the_same_net(run: str | Path, call: Job, out: Path) -> None:
     assert (net.probabilities(x) == given["probabilities"].numpy()).all()
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["asha", *(pytest.param(k, marks=pytest.mark.slow) for k in ("pbt", "hyperband", "extended"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["asha", "pbt", "hyperband", "extended"])
 def test_the_exported_net_is_the_first_of_the_table(
     kind: str, tune: Job, call: Job, tmp_path: Path
 ) -> None:

@@ -152,6 +152,7 @@ def test_no_secret_is_written_into_a_run(remote: str) -> None:
     assert all(SECRET.encode() not in there.open_input_file(file).read() for file in files)
 
 
+@pytest.mark.slow
 def test_a_table_is_read_while_it_is_replaced(server: Server) -> None:
     file = RunFolder.at(server.uri("replaced")).trials
     tables.write(file, [], tables.TRIALS)

@@ -363,6 +363,7 @@ def test_only_the_event_files_when_asked(call: Job, run: RunFolder) -> None:
     assert len(event_files(run.tensorboard)) == 1 + len(tables.Status)
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_line(call: Job, run: RunFolder, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

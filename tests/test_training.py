@@ -256,6 +256,7 @@ def test_batches_larger_than_the_set_are_one_batch(trainer: Trainer) -> None:
     assert run[-1].train_loss < 0.8 * run[0].train_loss
 
 
+@pytest.mark.slow
 def test_thread_and_device_settings_reach_tensorflow(tmp_path: Path) -> None:
     """This runs in another process, because TensorFlow takes these settings only once."""
     import subprocess
