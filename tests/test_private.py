@@ -71,7 +71,7 @@ def running(blobs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
 @pytest.mark.slow
 def test_every_socket_of_a_study_listens_on_loopback(running: Running) -> None:
     # Sockets of the head, the raylet, the agents, the driver and a worker.
-    assert len(listening(running.processes())) > 8
+    wait_for(lambda: len(listening(running.processes())) > 8, seconds=30)
     assert in_reach_of_others(running.processes()) == []
 
 
