@@ -63,12 +63,16 @@ def test_equal_configurations_are_trained_once() -> None:
 @pytest.mark.parametrize(
     ("rows", "top", "words"),
     [
-        ([], None, "needs a trial with a val_accuracy"),
-        ([trial(0, None)], None, "needs a trial with a val_accuracy"),
-        ([trial(0, 0.9, status=Status.DIVERGED)], None, "needs a trial with a val_accuracy"),
+        ([], None, "needs a trial that has reported val_accuracy"),
+        ([trial(0, None)], None, "needs a trial that has reported val_accuracy"),
+        (
+            [trial(0, 0.9, status=Status.DIVERGED)],
+            None,
+            "needs a trial that has reported val_accuracy",
+        ),
         ([trial(0, 0.9), trial(1, 0.8)], 3, "from 1 to .* 2. Given: 3"),
         ([trial(0, 0.9)], 0, "Given: 0"),
-        ([trial(0, 0.9, parent=3)], None, "took over weights of trial 3"),
+        ([trial(0, 0.9, parent=3)], None, "took over weights of trial 3 .*another scheduler"),
     ],
 )
 def test_configurations_that_cannot_be_confirmed_are_refused(

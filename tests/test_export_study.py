@@ -361,10 +361,12 @@ def wandb_history(folder: Path) -> list[Any]:
 def test_wandb_reads_an_offline_run_for_each_trial_of_the_table(
     run: RunFolder, tmp_path: Path, call: Job
 ) -> None:
-    done = call("export-study", run, "--to-wandb", tmp_path)
+    done = call("export-study", run, "--to-wandb", tmp_path / "new/folder")
     assert done.returncode == 0, done.stderr
     assert f"group {ODD}" in done.stdout
-    folders = sorted((tmp_path / "wandb").glob("offline-run-*"), key=lambda path: path.name[-5:])
+    folders = sorted(
+        (tmp_path / "new/folder/wandb").glob("offline-run-*"), key=lambda path: path.name[-5:]
+    )
     rows, reports = tables.read(run.trials), tables.read(run.epochs)
     assert len(folders) == len(rows)
     best, statuses = [], Counter[str]()
@@ -387,18 +389,18 @@ def test_wandb_reads_an_offline_run_for_each_trial_of_the_table(
         assert [(h["_step"], h["val_accuracy"]) for h in wandb_history(folder)] == [
             (r["step"], r["val_accuracy"]) for r in reports if r["trial"] == row["trial"]
         ]
-    said = b"".join(path.read_bytes() for path in (tmp_path / "wandb").rglob("*.wandb"))
+    said = b"".join(path.read_bytes() for path in (tmp_path / "new/folder/wandb").rglob("*.wandb"))
     assert b"Ran on" not in said
-    assert not list((tmp_path / "wandb").rglob("requirements.txt"))
+    assert not list((tmp_path / "new/folder/wandb").rglob("requirements.txt"))
 
 
 def test_a_folder_that_wandb_could_not_write_is_refused_not_replaced_by_another(
     run: RunFolder, tmp_path: Path, call: Job
 ) -> None:
-    done = call("export-study", run, "--to-wandb", tmp_path / "absent")
+    (tmp_path / "file").touch()
+    done = call("export-study", run, "--to-wandb", tmp_path / "file/runs")
     assert done.returncode == 2
     assert "--to-wandb must be a folder that can be written" in done.stderr
-    assert not (tmp_path / "absent").exists()
     (tmp_path / "wandb").write_text("a file where W&B wants a folder")
     done = call("export-study", run, "--to-wandb", tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)

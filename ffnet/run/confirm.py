@@ -191,8 +191,8 @@ def best_configurations(rows: Iterable[Row], tuning: Tuning, top: int | None) ->
             found.setdefault(repr([row[name] for name in TUNABLE if name in row]), row)
     if not found:
         raise InputError(
-            f"a confirmation needs a trial with a {tuning.metric}. Given: a run in which no trial "
-            f"has one and did not diverge or fail"
+            f"a confirmation needs a trial that has reported {tuning.metric} and did not diverge "
+            f"or fail. Given: a run without one"
         )
     if top is not None and not 1 <= top <= len(found):
         raise InputError(
@@ -201,7 +201,7 @@ def best_configurations(rows: Iterable[Row], tuning: Tuning, top: int | None) ->
         )
     best = list(found.values())[: top or 3]
     for row in best:
-        recorded.refuse_follower(row)
+        recorded.refuse_follower(row, "tune with another scheduler to confirm what it finds")
     return best
 
 

@@ -157,8 +157,12 @@ def trial(rows: Sequence[Row], number: str) -> Row:
     raise InputError(f"the trial must be one of the run's {len(rows)} trials. Given: {number}")
 
 
-def refuse_follower(row: Row) -> None:
+def refuse_follower(row: Row, remedy: str = "name a trial without a parent") -> None:
     """Refuse a trial that took over the weights of another (pbt): it cannot be trained alone.
+
+    Args:
+        row: the trial's row.
+        remedy: what the user can do instead.
 
     Raises:
         InputError: names both trials.
@@ -166,7 +170,7 @@ def refuse_follower(row: Row) -> None:
     if row["parent"] is not None:
         raise InputError(
             f"trial {row['trial']} took over weights of trial {row['parent']} (pbt), and cannot "
-            f"be trained alone; name a trial without a parent"
+            f"be trained alone; {remedy}"
         )
 
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shlex
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def to_wandb(run: Tracked, folder: Path, name: str, progress: Progress) -> str:
 
     Args:
         run: the run.
-        folder: an existing folder.
+        folder: the folder. It is made if it does not exist.
         name: the name of the group.
         progress: is called after each trial.
 
@@ -42,6 +43,8 @@ def to_wandb(run: Tracked, folder: Path, name: str, progress: Progress) -> str:
         import wandb
     if not run.trials:
         raise InputError(f"{run.name} has no trials yet, so W&B would have no run to show")
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
     if not (folder.is_dir() and os.access(folder, os.W_OK)):  # W&B would choose another folder
         raise InputError(f"--to-wandb must be a folder that can be written. Given: {folder}")
     key = hashlib.sha256(f"{run.tags['data.sha256']} {run.begun} {name}".encode()).hexdigest()[:8]
