@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from ffnet.data.encoding import Column
 from ffnet.data.raw import listed, refuse_uneven
 from ffnet.data.scaling import standardized
 from ffnet.errors import InputError
@@ -51,7 +52,7 @@ class DataSet:
         classes: the class names; a net gives a score for each of them.
         mean, std: mean and standard deviation of the training part, for each channel [C] of
             images or each feature [D]. float32 for pixels; float64 for features, measured before
-            they were standardised.
+            they were standardised. 0 and 1 for a column of categories.
         source: where the data were read.
         digest: SHA-256 of the contents of the files.
         dtype: dtype of the examples in the file: "uint8", "float32", or "float64" if float32
@@ -60,6 +61,10 @@ class DataSet:
         target: the name of the column or array of labels, if it has a name.
         unused: the columns or arrays of the files that are not used.
         unlabelled: {part: number of rows left out because they have no label}.
+        encoding: what each column of a table with categories, dates or gaps is, and what the
+            numbers of the parts mean; see `Column`. None for images, vectors, and tables of
+            complete numbers.
+        notes: sentences about the columns: which were left out and why, and warnings.
     """
 
     name: str
@@ -76,6 +81,8 @@ class DataSet:
     target: str | None = None
     unused: tuple[str, ...] = ()
     unlabelled: Mapping[str, int] = field(default_factory=dict)
+    encoding: tuple[Column, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def example_shape(self) -> tuple[int, ...]:

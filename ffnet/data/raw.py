@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +38,10 @@ class Raw:
         unused: columns or arrays of the files that are not used.
         unlabelled: {part: number of rows left out because they have no label}.
         given: "arrays" or "a table" for data from Python, empty for files.
+        categories: {index of a column of categories: its categories in all files}. The numbers of
+            such a column are positions in its categories. A gap is NaN in every column.
+        dates: the indices of the columns of dates, which hold days since 1970-01-01 in UTC.
+        notes: sentences about the columns: which were left out, and why.
     """
 
     parts: dict[str, tuple[Array, Array]]
@@ -48,6 +52,9 @@ class Raw:
     unused: tuple[str, ...] = ()
     unlabelled: dict[str, int] = field(default_factory=dict)
     given: str = ""
+    categories: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    dates: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def where(self) -> str:
@@ -59,6 +66,11 @@ class Raw:
         """Where the data come from, for study.json."""
         return f"given from Python: {self.given}" if self.given else ", ".join(map(str, self.files))
 
+    @property
+    def is_mixed(self) -> bool:
+        """Whether some columns are categories or dates."""
+        return bool(self.categories or self.dates)
+
     def digest(self) -> str:
         """Return the SHA-256 of the contents of the files, or of the data from Python."""
         if self.given:
@@ -68,11 +80,17 @@ class Raw:
     def _content_digest(self) -> str:
         """Return the SHA-256 of data from Python.
 
-        It covers names (features, target, classes), the counts of rows left out, and for each part
-        dtype, shape, numbers in C order and labels. Strides, byte order, chunks, dictionaries, and
-        whether text is stored as objects or characters have no effect.
+        It covers names (features, target, classes, categories), the counts of rows left out, and
+        for each part dtype, shape, numbers in C order and labels. Strides, byte order, chunks,
+        dictionaries, and whether text is stored as objects or characters have no effect.
         """
-        names = [self.columns, self.target, self.classes, sorted(self.unlabelled.items())]
+        names: list[Any] = [
+            self.columns,
+            self.target,
+            self.classes,
+            sorted(self.unlabelled.items()),
+        ]
+        names += [sorted(self.categories.items()), self.dates] if self.is_mixed else []
         digest = hashlib.sha256(json.dumps(names).encode())
         for part in sorted(self.parts):
             x, y = self.parts[part]

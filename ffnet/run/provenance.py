@@ -60,6 +60,8 @@ def about(data: DataSet) -> dict[str, Any]:
         "target": data.target,
         "unused": data.unused,
         "unlabelled": data.unlabelled,
+        "encoding": data.encoding and [column.as_values() for column in data.encoding],
+        "notes": data.notes,
         "normalized_in": data.mean.dtype.name,
         "mean": data.mean.tolist(),
         "std": data.std.tolist(),
@@ -84,7 +86,15 @@ def check_data(before: dict[str, Any], data: DataSet, run: str) -> None:
             f"{data.source}"
         )
     now = json.loads(json.dumps(about(data)))
-    for name in ("sizes", "example_shape", "classes", "columns", "target", "unlabelled"):
+    for name in (
+        "sizes",
+        "example_shape",
+        "classes",
+        "columns",
+        "target",
+        "unlabelled",
+        "encoding",
+    ):
         if name in before and before[name] != now[name]:
             raise InputError(
                 f"{run} read its data in another way: {name} {listed([before[name]])}. Given: "

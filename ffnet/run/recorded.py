@@ -19,6 +19,8 @@ from ffnet.spec.study import OneNet, Study
 from ffnet.spec.trial import TrialConfig
 from ffnet.spec.validation import explain, shown, validated
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
 
 class Document(BaseModel):
     """The fields of study.json. It may have others, and old files lack newer fields."""
@@ -35,6 +37,20 @@ class Document(BaseModel):
     test_looks: list[dict[str, Any]] = []  # of `ffnet confirm`
 
 
+class ColumnSection(BaseModel):
+    """A column of the data in study.json: see `ffnet.data.encoding.Column`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    name: str
+    kind: Literal["number", "category", "date"]
+    categories: list[str]
+    gaps: bool
+    fill: Finite
+    scaling: Literal["standard", "robust", "quantile"]
+    knots: list[Finite]
+
+
 class DataSection(BaseModel):
     """The section of study.json about the data."""
 
@@ -49,8 +65,10 @@ class DataSection(BaseModel):
     )
     dtype: Literal["uint8", "float32", "float64"] = "uint8"
     normalized_in: Literal["float32", "float64"] = "float32"
-    mean: list[Annotated[float, Field(allow_inf_nan=False)]] = []
+    mean: list[Finite] = []
     std: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = []
+    encoding: list[ColumnSection] | None = None
+    notes: list[str] = []
 
     @field_validator("classes")
     @classmethod
@@ -96,6 +114,11 @@ def _wrong_statistics(data: DataSection, scaling: str) -> str | None:
         return wrong
     if not data.example_shape:
         return "example_shape: must be present if data.mean and data.std are. Given: none"
+    if data.encoding is not None and [len(data.encoding)] != data.example_shape:
+        return (
+            f"encoding: must have a column for each feature, {data.example_shape}. Given: "
+            f"{len(data.encoding)}"
+        )
     grey = len(data.example_shape) == 2
     needed = 1 if grey or scaling == "unit" else data.example_shape[-1]
     for name, numbers in (("mean", data.mean), ("std", data.std)):

@@ -28,6 +28,14 @@ def _is_name(name: str) -> str:
 Text = Annotated[str, BeforeValidator(_as_text)]
 Name = Annotated[Text, Field(max_length=100), AfterValidator(_is_name)]
 
+
+def _as_list(value: Any) -> Any:
+    """A single name as a list: `drop = "id"`."""
+    return value if isinstance(value, list | tuple) else [value]
+
+
+Names = Annotated[tuple[Text, ...], BeforeValidator(_as_list)]
+
 GIVEN = "given"
 """The value of `dataset` in a study whose data were passed as Python objects."""
 
@@ -70,6 +78,23 @@ class Data(Spec):
     )
     drop_unlabelled: bool = Field(
         False, description="leave out rows without a label; otherwise they are refused"
+    )
+    drop: Names = Field((), description="columns of a table to leave out: --drop '[\"id\"]'")
+    categorical: Names = Field(
+        (), description="columns of a table that are categories although they hold numbers or dates"
+    )
+    numeric: Names = Field(
+        (), description="columns of a table that are numbers although they hold text or booleans"
+    )
+    imputation: Literal["mean", "median"] = Field(
+        "mean",
+        description="what stands for a gap in a column of numbers: its mean or its median in the "
+        "training part; an indicator tells the net of the gap",
+    )
+    max_categories: Count = Field(
+        100,
+        description="categories of a column that each get a neuron of the input, the most frequent "
+        "ones; rarer ones share one",
     )
     validation: float | None = Field(
         None,
