@@ -1,4 +1,5 @@
-"""Reads data files: npz, IDX, Parquet and CIFAR-10's Python batches. `read` finds out the format.
+"""Reads data files: CSV, Parquet, Arrow, npz, IDX and CIFAR-10's Python batches. `read` finds out the
+format.
 
 The readers return the parts that the files have; `ffnet.data.load` splits them later. A damaged
 file, or a file of another kind, raises an InputError that names the file.
@@ -7,66 +8,102 @@ file, or a file of another kind, raises an InputError that names the file.
 import re
 from pathlib import Path
 
-from ffnet.data import cache, cifar_batches, idx, npz, parquet
+from ffnet.data import arrow_table, cache, cifar_batches, csv_table, idx, npz, parquet
 from ffnet.data.raw import PARTS, Raw, listed, matching, reading
 from ffnet.errors import InputError
 from ffnet.spec.sections import Data
 
-UNREAD = ("csv", "tsv", "jsonl", "arrow", "feather", "orc", "npy", "pkl", "pickle", "xlsx", "pq")
-"""Endings of table files that ffnet does not read."""
-HUBS_FOLDER = "data"  # where the Hugging Face hub keeps a set's Parquet files
+TABLES = {
+    "Parquet": ((".parquet",), parquet.read),
+    "CSV": (
+        tuple(f".{kind}{packed}" for kind in ("csv", "tsv") for packed in ("", ".gz", ".zst")),
+        csv_table.read,
+    ),
+    "Arrow": ((".arrow", ".feather"), arrow_table.read),
+}
+"""{kind of table files: (their endings, their reader)}."""
+UNREAD = (
+    "txt", "dat", "data", "csv.bz2", "csv.xz", "csv.zip", "json", "jsonl", "ndjson", "xls", "xlsx",
+    "ods", "orc", "pq", "ipc", "avro", "tfrecord", "h5", "hdf5", "mat", "pkl", "pickle", "pt",
+    "npy", "npz", "arff", "libsvm", "svm", "dta", "sav", "sas7bdat", "rds", "rda", "zip", "tar",
+)  # fmt: skip
+"""Endings of files that may be a part of a data set, but that no reader of tables reads."""
+HUBS_FOLDER = "data"  # where the Hugging Face hub keeps a set's files
 
 
 def read(path: Path, data: Data | None = None) -> Raw | None:
     """Return the data at `path`, or None when a folder holds nothing that ffnet can read.
 
     Args:
-        path: a .npz or .parquet file, a cifar-10-python.tar.gz, or a folder. The folder holds
-            either Parquet files (a single file, or files named after their part), or IDX files,
-            or CIFAR-10 batches, or a single npz file.
+        path: a table (an ending of `TABLES`), a .npz file, a cifar-10-python.tar.gz, or a folder.
+            The folder holds either tables of one kind (a single file, or files named after their
+            part), or IDX files, or CIFAR-10 batches, or a single npz file. CSV and Arrow files
+            beside data of another kind are ignored, unless their names name a part.
         data: the `[data]` section of the study. None stands for its defaults.
 
     Raises:
         InputError: a file's content does not match its name, or the format is unknown.
     """
     data = data or Data()
-    if path.is_dir():
-        return _read_folder(path, data)
+    raw = _read_folder(path, data) if path.is_dir() else _read_file(path, data)
+    if raw and not raw.files[0].name.lower().endswith(TABLES["CSV"][0]):
+        _refuse_fields(data, ("separator", "decimal", "missing"), raw.files[0], "CSV files")
+    return raw
+
+
+def _read_file(path: Path, data: Data) -> Raw:
     name = path.name.lower()
     if name.endswith(".npz"):
         return npz.read(path, data)
-    if name.endswith(".parquet"):
-        return parquet.read({"train": [path]}, data)
+    for endings, read_tables in TABLES.values():
+        if name.endswith(endings):
+            return read_tables({"train": [path]}, data)
     if name.endswith((".tar.gz", ".tgz")):
         return _without_names(_read_batches(path), data)
     raise InputError(
-        f"{path}: data must be .npz, .parquet, a CIFAR-10 .tar.gz or a folder of files"
+        f"{path}: data must be .csv or .tsv (also .gz or .zst), .parquet, .arrow, .feather, .npz, a "
+        f"CIFAR-10 .tar.gz, or a folder of files"
     )
 
 
 def _read_folder(folder: Path, data: Data) -> Raw | None:
     batches = [folder / name for name in cifar_batches.FILES if (folder / name).exists()]
     pairs = idx.find(folder)
-    tables = _parquet_files(folder)
-    archives = _ending(folder, ".npz")
-    kinds = {
-        "CIFAR-10 batches": batches, "IDX": pairs, "Parquet": tables, "npz": archives,
-    }  # fmt: skip
+    archives = _ending(folder, (".npz",))
+    tables = {"Parquet": _table_files(folder, "Parquet")}
+    kinds = {"CIFAR-10 batches": batches, "IDX": pairs, **tables, "npz": archives}
+    if not any(kinds.values()):
+        tables = {kind: _table_files(folder, kind) for kind in TABLES}
+        kinds = dict(tables)
     given = [kind for kind, files in kinds.items() if files]
     if len(given) > 1:
         raise InputError(
             f"{folder}: must hold data of one kind. Given: {' and '.join(given)} files"
         )
+    if not given:
+        return None
     if batches:
         return _without_names(_read_batches(folder), data)
     if pairs:
         return _without_names(idx.read(pairs), data)
-    if tables:
-        _refuse_unread(tables[0].parent)
-        return parquet.read(_parts(tables, folder), data)
+    if given[0] in TABLES:
+        files = tables[given[0]]
+        _refuse_unread(files[0].parent, given[0])
+        return TABLES[given[0]][1](_parts(files, folder, given[0]), data)
     if len(archives) > 1:
         raise InputError(f"{folder}: holds {len(archives)} npz files; give the path of one of them")
-    return npz.read(archives[0], data) if archives else None
+    return npz.read(archives[0], data)
+
+
+def _refuse_fields(data: Data, fields: tuple[str, ...], path: Path, only: str) -> None:
+    """Raise InputError if a field is set that has no effect on data of this format."""
+    for field in fields:
+        value = getattr(data, field)
+        if value != Data.model_fields[field].default:
+            raise InputError(
+                f"{field} has an effect only on {only}: leave it out. Given: {field} "
+                f"{listed([value])}, {path}"
+            )
 
 
 def _without_names(raw: Raw, data: Data) -> Raw:
@@ -85,27 +122,27 @@ def _read_batches(path: Path) -> Raw:
     return Raw(parts, files)
 
 
-def _ending(folder: Path, ending: str) -> list[Path]:
-    return [path for path in matching(folder, "*") if path.suffix.lower() == ending]
+def _ending(folder: Path, endings: tuple[str, ...]) -> list[Path]:
+    return [path for path in matching(folder, "*") if path.name.lower().endswith(endings)]
 
 
-# --- Parquet files of a folder -------------------------------------------------------------------
+# --- tables of a folder --------------------------------------------------------------------------
 
 
-def _parquet_files(folder: Path) -> list[Path]:
-    """Find Parquet files in a folder, or in its folder `data`, or in its folder for each part."""
+def _table_files(folder: Path, kind: str) -> list[Path]:
+    """Find tables in a folder, or in its folder `data`, or in its folder for each part."""
     found = {}
     below = sorted(p for p in folder.iterdir() if p.name in PARTS and p.is_dir())
     for places in ([folder], [folder / HUBS_FOLDER], below):
-        files = [file for place in places for file in _ending(place, ".parquet")]
+        files = [file for place in places for file in _ending(place, TABLES[kind][0])]
         if files:
             found[files[0].parent] = files
     if len(found) > 1:
-        raise InputError(f"{folder}: must hold Parquet files in one place. Given: {listed(found)}")
+        raise InputError(f"{folder}: must hold {kind} files in one place. Given: {listed(found)}")
     return next(iter(found.values()), [])
 
 
-def _parts(files: list[Path], folder: Path) -> dict[str, list[Path]]:
+def _parts(files: list[Path], folder: Path, kind: str) -> dict[str, list[Path]]:
     """Return {part: its files}, judged by the files' names. A single file may have any name."""
     parts: dict[str, list[Path]] = {"train": [], "validation": [], "test": []}
     nameless = []
@@ -120,32 +157,35 @@ def _parts(files: list[Path], folder: Path) -> dict[str, list[Path]]:
     if len(files) == len(nameless) == 1:
         return {"train": files}
     if nameless or not parts["train"]:
+        end = TABLES[kind][0][0]
         raise InputError(
-            f"{folder}: Parquet files must be named train*.parquet, validation*.parquet or "
-            f"test*.parquet, after their part. Given: {listed(nameless or [f.name for f in files])}"
+            f"{folder}: {kind} files must be named train*{end}, validation*{end} or test*{end}, "
+            f"after their part. Given: {listed(nameless or [f.name for f in files])}"
         )
-    _refuse_copies(files)
+    _refuse_copies(files, kind)
     for of_part in parts.values():
         _refuse_missing_shards(of_part)
     return {name: of_part for name, of_part in parts.items() if of_part}
 
 
-def _refuse_unread(folder: Path) -> None:
-    """Raise InputError for a file whose name names a part but which ffnet cannot read.
+def _refuse_unread(folder: Path, kind: str) -> None:
+    """Raise InputError for a file whose name names a part but which is not of this kind of tables.
 
     Without the error, that part would be missing in silence.
     """
+    others = [ending for other in TABLES if other != kind for ending in TABLES[other][0]]
+    others += [f".{ending}" for ending in UNREAD]
     for path in matching(folder, "*"):
-        stem = path.name.partition(".")[0].lower()
-        kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
-        if re.split("[^a-z]", stem)[0] in PARTS and kind in UNREAD:
+        name = path.name.lower().removesuffix(".gz")
+        ending = next((ending for ending in others if name.endswith(ending)), None)
+        if ending and re.split("[^a-z]", name)[0] in PARTS:
             raise InputError(
-                f"{path}: all parts must be Parquet files if one part is. Given: {kind}; convert "
-                f"or remove it"
+                f"{path}: all parts must be {kind} files if one part is. Given: {ending[1:]}; "
+                f"convert or remove it"
             )
 
 
-def _refuse_copies(files: list[Path]) -> None:
+def _refuse_copies(files: list[Path], kind: str) -> None:
     """Raise InputError if two files are equal.
 
     Examples would count twice, or a net would be tested on examples that it was trained on.
@@ -154,7 +194,7 @@ def _refuse_copies(files: list[Path]) -> None:
     sizes = [file.stat().st_size for file in files]
     for file, size in zip(files, sizes, strict=True):
         if sizes.count(size) > 1:
-            with reading(file, "Parquet"):
+            with reading(file, kind):
                 other = seen.setdefault((size, cache.file_digest(file)), file)
             if other is not file:
                 raise InputError(

@@ -26,19 +26,16 @@ def folder() -> Iterator[Path]:
         yield path
 
 
-@contextmanager
-def file() -> Iterator[IO[bytes]]:
-    """A file without a name, which is removed when the block ends.
+def file() -> IO[bytes]:
+    """Return a file without a name, which is gone once it is closed, or the process has ended.
 
     Raises:
         InputError: the file cannot be created.
     """
     try:
-        made = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+        return tempfile.TemporaryFile()
     except OSError as error:
         raise _no_room(error) from None
-    with made as opened:
-        yield opened
 
 
 def _no_room(error: OSError) -> InputError:

@@ -1,0 +1,206 @@
+"""Reads CSV and TSV files, plain or packed with gzip or Zstandard, as tables of typed columns.
+
+PyArrow's reader parses the text, and every cell is text at first. Then each column gets the type
+that all its cells have, in all files (see `text_columns`): it never depends on the first rows alone.
+
+A file may be larger than memory: of a large one, the cells go to a temporary file, from which each
+column is read on its own.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+
+from ffnet.data import csv_head, tables, text_columns
+from ffnet.data.columns import UNNAMED
+from ffnet.data.raw import Array, Raw, listed, reading, refuse_beyond_memory
+from ffnet.data.spool import Spool
+from ffnet.data.text_columns import GAPS, TYPES, Types
+from ffnet.errors import InputError
+from ffnet.spec.sections import Data
+
+IN_MEMORY = 256 << 20
+"""How many bytes of cells stay in memory for each file."""
+FIRST_ROW = 2
+"""PyArrow's number of the first row of data: it counts from 1, and the row of names too."""
+_ROW = re.compile(r"Row #(\d+)")
+
+
+class CsvTable(tables.Table):
+    """A CSV file.
+
+    Args:
+        path: the file.
+        data: `separator`, `decimal` and `missing` say how it is written.
+
+    Attributes:
+        types: for each column, the types that hold all its texts; `one_type` makes them the same in
+            all files of a data set.
+
+    Raises:
+        InputError: the file is no CSV file in UTF-8, its rows have different numbers of cells, or
+            memory cannot hold its numbers.
+    """
+
+    def __init__(self, path: Path, data: Data) -> None:
+        self.path, self.where, self.name = path, str(path), path.name
+        self._decimal = data.decimal
+        with self.reading():
+            separator, names = csv_head.look(path, data.separator)
+            self._names = _named(names, path)
+            self.types: dict[str, Types] = dict.fromkeys(self._names, TYPES)
+            self._texts = Spool(pa.schema((name, pa.string()) for name in self._names), IN_MEMORY)
+            rows, last = 0, ""
+            for batch in self._batches(separator, names, data.missing):
+                rows += len(batch)
+                refuse_beyond_memory(path, rows * len(names) * 4)
+                self._texts.add(pa.record_batch(batch.columns, self._names))
+                for name, column in zip(self._names, batch.columns, strict=True):
+                    kept = text_columns.types(column, self.types[name], self._decimal)
+                    self.types[name] = kept
+                last = (batch.column(-1)[-1].as_py() or "") if len(batch) else last
+            self._texts.close()
+            if "\n" in last or "\r" in last:
+                self._refuse_open_quote(rows - 1)
+
+    @property
+    def schema(self) -> pa.Schema:  # type: ignore[override]
+        """The names and types of the columns, without empty columns that have no name."""
+        kinds = {name: self._type(name) for name in self._names}
+        return pa.schema(
+            (name, kind)
+            for name, kind in kinds.items()
+            if not (kind == pa.null() and UNNAMED.fullmatch(name))
+        )
+
+    def read(self, columns: list[str]) -> pa.Table:
+        """Read the named columns, with the types that the schema says."""
+        texts = self._texts.read(columns)
+        return pa.table({name: self._typed(name, texts[name]) for name in columns})
+
+    def images(self, column: str) -> Array:
+        """No column of a CSV file is one of images, so this is never called."""
+        raise NotImplementedError
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Turn errors that a damaged file raises into an InputError."""
+        return reading(self.path, "CSV")
+
+    def _type(self, name: str) -> pa.DataType:
+        types = self.types[name]
+        if types == TYPES:  # as no text was there to rule a type out
+            return pa.null()
+        return types[0] if types else pa.string()
+
+    def _typed(self, name: str, texts: pa.ChunkedArray) -> pa.ChunkedArray:
+        kind = self._type(name)
+        if kind == pa.null():
+            return pa.chunked_array([pa.nulls(len(texts))])
+        if kind == pa.string():
+            if self._decimal == ".":
+                where = f"{self.where}, column {listed([name])}"
+                text_columns.refuse_decimal_comma(texts, where)
+            return texts
+        return text_columns.typed(texts, kind, self._decimal)
+
+    def _batches(
+        self, separator: str, names: list[str], missing: tuple[str, ...]
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows as texts. A gap is null, also with a blank before it."""
+        gaps = [*GAPS, *missing]
+        texts = pa.csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()),
+            null_values=[*gaps, *(f" {gap}" for gap in gaps)],
+            strings_can_be_null=True,
+        )
+        odd: list[pa.csv.InvalidRow] = []
+        rows = csv_head.options(separator)
+        rows.invalid_row_handler = lambda row: odd.append(row) or "error"
+        try:
+            yield from self._parsed(rows, texts, threads=True)
+        except pa.ArrowInvalid:
+            odd.clear()
+            try:  # once more: with one thread, PyArrow counts the rows
+                for _ in self._parsed(rows, texts, threads=False):
+                    pass
+            except pa.ArrowInvalid as error:
+                self._refuse(str(error), odd)
+            raise
+
+    def _parsed(
+        self, rows: pa.csv.ParseOptions, texts: pa.csv.ConvertOptions, threads: bool
+    ) -> Iterator[pa.RecordBatch]:
+        read = pa.csv.ReadOptions(block_size=csv_head.BLOCK, use_threads=threads)
+        with csv_head.opened(self.path) as file, pa.csv.open_csv(file, read, rows, texts) as reader:
+            yield from reader
+
+    def _refuse(self, reason: str, odd: list[pa.csv.InvalidRow]) -> None:
+        """Raise InputError for rows that PyArrow cannot parse, if the reason is known."""
+        if odd:
+            raise InputError(
+                f"{self.where}: each row must have as many cells as the first, "
+                f"{odd[0].expected_columns}. Given: {odd[0].actual_columns} cells in row "
+                f"{odd[0].number - FIRST_ROW} (counted from 0): {listed([odd[0].text])}; correct "
+                f"this row, and put texts with separators into quotes"
+            )
+        if "UTF8" in reason and (row := _ROW.search(reason)):
+            raise InputError(
+                f"{self.where}: must be text in UTF-8. Given: other bytes in row "
+                f"{int(row[1]) - FIRST_ROW} (counted from 0){csv_head.REMEDY}"
+            )
+        if "straddling" in reason:
+            raise InputError(
+                f"{self.where}: a row must be shorter than {csv_head.BLOCK >> 20} MiB. Given: a "
+                f"longer one; is there a quote without an end?"
+            )
+
+    def _refuse_open_quote(self, row: int) -> None:
+        """Raise InputError if the last cell, which has a line break, has a quote without an end."""
+        end = b""
+        with csv_head.opened(self.path) as file:
+            while block := file.read(1 << 20):
+                end = block.rstrip(b"\r\n") or end
+        if not end.endswith(b'"'):
+            raise InputError(
+                f"{self.where}: a quote must have an end. Given: none for the last cell of row "
+                f"{row} (counted from 0), which goes on to the end of the file"
+            )
+
+
+def read(files: Mapping[str, list[Path]], data: Data) -> Raw:
+    """Read the parts of a data set; see `parquet.read`."""
+    opened = {part: [CsvTable(path, data) for path in paths] for part, paths in files.items()}
+    one_type([table for of_part in opened.values() for table in of_part])
+    raw = tables.read(opened, data)
+    return replace(raw, files=tuple(path for paths in files.values() for path in paths))
+
+
+def one_type(files: list[CsvTable]) -> None:
+    """Give each column the type that holds its texts in all files."""
+    for name in {name for file in files for name in file.types}:
+        of_name = [file.types[name] for file in files if name in file.types]
+        common = tuple(kind for kind in TYPES if all(kind in types for types in of_name))
+        for file in files:
+            if name in file.types:
+                file.types[name] = common
+
+
+def _named(names: list[str], path: Path) -> list[str]:
+    """Return the columns' names without blanks around them; one without a name gets one of pandas'.
+
+    Raises:
+        InputError: two columns have the same name.
+    """
+    names = [name.strip() or f"Unnamed: {at}" for at, name in enumerate(names)]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise InputError(
+            f"{path}: columns must have different names. Given twice: {listed(twice)}; write a row "
+            f"of names above the data if the first row is data"
+        )
+    return names

@@ -1,0 +1,71 @@
+"""Finds the type of a column of texts, and turns the texts into values of that type.
+
+A column gets the first of `TYPES` that holds all its texts, and stays text otherwise. Blanks around
+numbers and dates do not count. Two kinds of digits are codes, not quantities, so text: whole numbers
+with leading zeros, such as 007, and whole numbers that are too long for 64 bits.
+"""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ffnet.data.raw import listed
+from ffnet.errors import InputError
+
+Column = pa.Array | pa.ChunkedArray
+Types = tuple[pa.DataType, ...]
+
+WHOLE, NUMBER, DATE, ZONED = pa.int64(), pa.float64(), pa.timestamp("us"), pa.timestamp("us", "UTC")
+TYPES: Types = (WHOLE, NUMBER, DATE, ZONED)
+"""Dates are of ISO 8601, for example 2024-01-31 or 2024-01-31T12:00:00Z."""
+
+GAPS = (
+    "", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NaN", "nan", "-NaN", "-nan", "NaT",
+    "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN", "None", "NULL", "null",
+)  # fmt: skip
+"""The texts that stand for a missing value: those of pandas' readers, and NaT."""
+
+_CODES = {WHOLE: "^-?0[0-9]", NUMBER: "^-?(0[0-9]|[0-9]{18})"}
+_COMMA = r"^\s*[-+]?[0-9]+,[0-9]+\s*$"
+
+
+def types(column: Column, among: Types, decimal: str) -> Types:
+    """Return those types of `among` that hold all texts of a column, or of a part of a column.
+
+    A column without any text keeps all types. No type means that the column is text.
+    """
+    if not among or column.null_count == len(column):
+        return among
+    for kind in among:
+        if typed(column, kind, decimal) is not None:
+            code = _CODES.get(kind)
+            if code and pc.any(pc.match_substring_regex(column, code)).as_py():
+                return ()
+            wider = (NUMBER,) if kind == WHOLE else ()
+            return tuple(each for each in among if each in (kind, *wider))
+    return ()
+
+
+def typed(column: Column, kind: pa.DataType, decimal: str) -> Column | None:
+    """Return the values of a column of texts, or None if a text is no value of this type."""
+    if kind == NUMBER and decimal != ".":
+        if pc.any(pc.match_substring(column, ".")).as_py():
+            return None
+        column = pc.replace_substring(column, decimal, ".")
+    try:
+        return column.cast(kind)
+    except pa.ArrowInvalid:
+        pass
+    try:
+        return pc.utf8_trim_whitespace(column).cast(kind)
+    except pa.ArrowInvalid:
+        return None
+
+
+def refuse_decimal_comma(column: Column, where: str) -> None:
+    """Raise InputError if each text of a column is a number with a comma, such as 3,14."""
+    if len(column) > column.null_count and pc.all(pc.match_substring_regex(column, _COMMA)).as_py():
+        raise InputError(
+            f"{where}: must be numbers with a decimal point. Given: "
+            f"{listed([column.drop_null()[0]])}; set decimal = \",\" if this is a decimal comma, or "
+            f"remove commas that only group digits"
+        )
