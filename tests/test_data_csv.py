@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data_files import LABELS, N, loaded, original, refusal
-from ffnet.data import csv_table
+from data_files import LABELS, N, loaded, refusal, write
+from ffnet.data import csv_head, csv_table, formats
 from ffnet.data.csv_table import CsvTable
 from ffnet.spec.sections import Data
 
@@ -66,13 +66,13 @@ WAYS = {
 def test_one_table_written_in_many_ways_is_read_as_the_same(tmp_path: Path, name: str) -> None:
     content, fields = WAYS[name]
     (tmp_path / name).write_bytes(content)
-    data = loaded(tmp_path / name, split="last", **fields)
-    assert data.columns == ("a", "b")
-    assert [each.strip() for each in data.classes] == ["cat", "dog", "eel"]
-    assert original(data).tolist() == np.stack([A, B], axis=1).tolist()
-    assert np.concatenate([p.y for p in (data.train, data.validation)]).tolist() == [
-        *LABELS[: N - 9]
-    ]
+    raw = formats.read(tmp_path / name, Data(**fields))
+    assert raw
+    x, y = raw.parts["train"]
+    assert raw.columns == ("a", "b")
+    assert x.tolist() == np.stack([A, B], axis=1).tolist()
+    assert [each.strip() for each in y] == NAMES.tolist()
+    assert loaded(tmp_path / name, **fields).classes[0].strip() == "cat"
 
 
 @pytest.mark.parametrize(
@@ -105,6 +105,99 @@ def test_a_column_has_the_type_of_all_its_cells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: list[str], fields: Any, expected: str
 ) -> None:
     assert types(tmp_path, *cells, **fields) == expected
-    monkeypatch.setattr(csv_table.csv_head, "BLOCK", 40)  # a few cells at a time
+    monkeypatch.setattr(csv_head, "BLOCK", 40)  # a few cells at a time
     assert types(tmp_path, *cells, **fields) == expected
     assert types(tmp_path, *reversed(cells), **fields) == expected
+
+
+def test_a_column_has_one_type_in_all_files(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("a,label\n" + "1,7\n2,8\n" * N)
+    (tmp_path / "test.tsv").write_text("label\ta\n7.0\t1\n8.0\t2.5\n")
+    data = loaded(tmp_path)
+    assert data.test
+    assert (data.classes, data.test.y.tolist()) == (("7", "8"), [0, 1])
+    files = [CsvTable(tmp_path / name, Data()) for name in ("train.csv", "test.tsv")]
+    assert [str(f.schema.field("a").type) for f in files] == ["int64", "double"]
+    csv_table.one_type(files)
+    assert [str(f.schema.field("a").type) for f in files] == ["double", "double"]
+
+
+def test_a_large_file_lies_on_disk_and_is_read_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = text() * 1 + "".join(f"{i / 7},{i},cat\n" for i in range(9000))
+    small = table(tmp_path, content)
+    monkeypatch.setattr(csv_table, "IN_MEMORY", 30_000)
+    monkeypatch.setattr(csv_head, "BLOCK", 20_000)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    large = table(tmp_path, content)
+    assert large._texts._file
+    assert large._texts._batches == []
+    assert large.schema == small.schema
+    for columns in (["label"], ["b", "a"], ["a", "b", "label"]):
+        assert large.read(columns).equals(small.read(columns))
+    assert [path.name for path in tmp_path.iterdir()] == ["own.csv"]
+
+
+# --- damage --------------------------------------------------------------------------------------
+
+REFUSED: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
+    "empty": ("", {}, "Given: an empty file"),
+    "blank": ("\n \n", {}, "Given: an empty file"),
+    "packed nothing": (gzip.compress(b""), {}, "Given: an empty file"),
+    "only names": ("a,b,label\n", {}, "no example has a label"),
+    "one column": ("label\n1\n2\n", {}, "must name two columns or more, separated by commas,"),
+    "another separator": (text("^"), {}, "name another separator with separator"),
+    "a wrong separator": (text(), {"separator": ";"}, "separated by ';'"),
+    "a cell too many": (text() + "1,2,cat,9\n", {}, "Given: 4 cells in row 60 (counted from 0)"),
+    "a cell too few": (text().replace("5.0,39", "5.0"), {}, "2 cells in row 20 (counted from 0)"),
+    "an open quote": (text() + '1,2,"cat\n3,4,dog\n', {}, "last cell of row 60 (counted from 0)"),
+    "an open quote inside": (text().replace("5.0,39", '"5.0,39'), {}, "cells in row 20"),
+    "Latin-1": (text().replace("eel", "Bär").encode("latin1"), {}, "the byte 0xe4 in line 4"),
+    "Latin-1 later": (
+        (text() + "1,2,cat\n" * 200_000 + "1,2,Bär").encode("latin1"), {}, "bytes in row 200060",
+    ),
+    "UTF-16": (text().encode("utf-16"), {}, "Given: text in UTF-16; save it as CSV in UTF-8"),
+    "UTF-16 without BOM": (text().encode("utf-16-le"), {}, "NUL at byte 1, as in UTF-16"),
+    "Excel": (b"PK\x03\x04" + b"x" * 99, {}, "Given: zip or Excel; save it as CSV"),
+    "cut gzip": (gzip.compress(text().encode())[:-9], {}, "is the file complete?"),
+    "damaged gzip": (gzip.compress(text().encode())[:-8] + bytes(8), {}, "is the file complete?"),
+    "cut zst": (zst(text().encode())[:-9], {}, "is the file complete?"),
+    "no names": ("5.1,3.5,7,cat\n4.9,3.0,1,dog\n", {}, "the columns. Given: 5.1, 3.5, 7, cat;"),
+    "no names of pixels": ("5,0,0,7\n4,0,1,0\n", {}, "must name the columns. Given: 5, 0, 0, 7"),
+    "names twice": ("a,b,a,label\n1,2,3,x\n", {}, "Given twice: a; write a row of names above"),
+    "a decimal comma": (text(";", ","), {}, "Given: numbers with a comma in column a; set"),
+    "infinity": (text().replace("5.0,39", "inf,39"), {}, "Given: inf in column a at row 20"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_read_rightly_is_refused_in_a_line(tmp_path: Path, name: str) -> None:
+    content, fields, words = REFUSED[name]
+    path = tmp_path / "own.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    message = refusal(path, **fields)
+    assert message.startswith(f"{path}")
+    assert words in message
+
+
+@pytest.mark.parametrize("names", ["0,1,label", "400.5,401,label", "3,2.5,label", "12,7,30,label"])
+def test_numbers_may_be_names(tmp_path: Path, names: str) -> None:
+    row = ",".join("1" for _ in names.split(",")[1:])
+    assert loaded(table(tmp_path, f"{names}\n" + f"{row},x\n{row},y\n" * N).path).columns
+
+
+def test_an_empty_last_column_without_name_is_none(tmp_path: Path) -> None:
+    rows = text(end=",\n")
+    assert table(tmp_path, rows).schema.names == ["a", "b", "label"]
+    assert table(tmp_path, rows.replace("cat,", "cat,7")).schema.names[3] == "Unnamed: 3"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("separator", ";"), ("decimal", ","), ("missing", ["?"])]
+)
+def test_fields_of_csv_files_are_refused_for_other_files(
+    tmp_path: Path, field: str, value: Any
+) -> None:
+    path = write(tmp_path / "own.parquet")
+    assert f"{field} has an effect only on CSV files" in refusal(path, **{field: value})

@@ -2,6 +2,7 @@
 
 import codecs
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -39,12 +40,27 @@ def options(separator: str) -> pa.csv.ParseOptions:
     return pa.csv.ParseOptions(delimiter=separator, newlines_in_values=True)
 
 
-def look(path: Path, separator: str | None) -> tuple[str, list[str]]:
+def into(odd: list[pa.csv.InvalidRow], then: str) -> Callable[[pa.csv.InvalidRow], str]:
+    """Return what PyArrow calls for a row with too many or too few cells: it keeps the row.
+
+    Args:
+        odd: gets the row.
+        then: what PyArrow does next, "skip" or "error".
+    """
+
+    def keep(row: pa.csv.InvalidRow) -> str:
+        odd.append(row)
+        return then
+
+    return keep
+
+
+def look(path: Path, wanted: str | None) -> tuple[str, list[str]]:
     """Return the separator, and the columns' names as the first row has them.
 
     Args:
         path: the file.
-        separator: the separator if it is known. With None, it is the one of `SEPARATORS` with
+        wanted: the separator if it is known. With None, it is the one of `SEPARATORS` with
             which the fewest rows have more or fewer cells than the first, and the first has most.
 
     Raises:
@@ -62,15 +78,15 @@ def look(path: Path, separator: str | None) -> tuple[str, list[str]]:
             f"{path}: its rows must be shorter than {BLOCK >> 20} MiB. Given: a first row without "
             f"an end{REMEDY}"
         )
-    odd, names, separator = min(
-        (_parsed(rows, each) for each in ([separator] if separator else SEPARATORS)),
+    _, names, separator = min(
+        (_parsed(rows, each) for each in ([wanted] if wanted else SEPARATORS)),
         key=lambda found: (found[0], -len(found[1])),
     )
     if len(names) < 2:
-        known = f"the separator {separator!r}" if odd < 2 and separator else ""
+        known = ", ".join(SEPARATORS.values()) if wanted is None else repr(wanted)
         raise InputError(
             f"{path}: the first row must name two columns or more, separated by "
-            f"{known or ', '.join(SEPARATORS.values())}. Given: {listed(names)}; name another "
+            f"{known}. Given: {listed(names)}; name another "
             f"separator with separator"
         )
     _refuse_data(names, path)
@@ -90,9 +106,9 @@ def _parsed(rows: bytes, separator: str) -> tuple[float, list[str], str]:
 
     A single name counts as no name: then all rows are odd.
     """
-    odd = []
+    odd: list[pa.csv.InvalidRow] = []
     way = options(separator)
-    way.invalid_row_handler = lambda row: odd.append(row.number) or "skip"
+    way.invalid_row_handler = into(odd, "skip")
     table = pa.csv.read_csv(
         pa.BufferReader(rows), pa.csv.ReadOptions(use_threads=False, block_size=len(rows) + 1), way,
         pa.csv.ConvertOptions(check_utf8=False),
@@ -110,16 +126,16 @@ def _refuse_no_text(head: bytes, path: Path) -> None:
         raise InputError(f"{path}: must have a row of names and rows of data. Given: an empty file")
     if b"\0" in head:
         raise InputError(
-            f"{path}: must be text in UTF-8. Given: NUL at byte {head.index(0)}, as in UTF-16 or in "
-            f"a binary file{REMEDY}"
+            f"{path}: must be text in UTF-8. Given: NUL at byte {head.index(0)}, as in UTF-16 or "
+            f"in a binary file{REMEDY}"
         )
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError as error:
         line = head[: error.start].count(b"\n") + 1
         raise InputError(
-            f"{path}: must be text in UTF-8. Given: the byte {head[error.start]:#x} in line {line}, "
-            f"as in Latin-1 or Windows-1252{REMEDY}"
+            f"{path}: must be text in UTF-8. Given: the byte {head[error.start]:#x} in line "
+            f"{line}, as in Latin-1 or Windows-1252{REMEDY}"
         ) from None
 
 

@@ -1,7 +1,7 @@
 """Reads CSV and TSV files, plain or packed with gzip or Zstandard, as tables of typed columns.
 
 PyArrow's reader parses the text, and every cell is text at first. Then each column gets the type
-that all its cells have, in all files (see `text_columns`): it never depends on the first rows alone.
+that all its cells have, in all files (see `text_columns`), so it does not depend on the first rows.
 
 A file may be larger than memory: of a large one, the cells go to a temporary file, from which each
 column is read on its own.
@@ -41,6 +41,7 @@ class CsvTable(tables.Table):
     Attributes:
         types: for each column, the types that hold all its texts; `one_type` makes them the same in
             all files of a data set.
+        commas: the columns whose texts are all numbers with a comma, although `decimal` is a point.
 
     Raises:
         InputError: the file is no CSV file in UTF-8, its rows have different numbers of cells, or
@@ -55,6 +56,7 @@ class CsvTable(tables.Table):
             self._names = _named(names, path)
             self.types: dict[str, Types] = dict.fromkeys(self._names, TYPES)
             self._texts = Spool(pa.schema((name, pa.string()) for name in self._names), IN_MEMORY)
+            maybe = set(self._names) if data.decimal == "." else set()
             rows, last = 0, ""
             for batch in self._batches(separator, names, data.missing):
                 rows += len(batch)
@@ -63,13 +65,16 @@ class CsvTable(tables.Table):
                 for name, column in zip(self._names, batch.columns, strict=True):
                     kept = text_columns.types(column, self.types[name], self._decimal)
                     self.types[name] = kept
+                    if not kept and name in maybe and not text_columns.has_commas(column):
+                        maybe.discard(name)
                 last = (batch.column(-1)[-1].as_py() or "") if len(batch) else last
             self._texts.close()
+            self.commas = {name for name in maybe if not self.types[name]}
             if "\n" in last or "\r" in last:
                 self._refuse_open_quote(rows - 1)
 
     @property
-    def schema(self) -> pa.Schema:  # type: ignore[override]
+    def schema(self) -> pa.Schema:
         """The names and types of the columns, without empty columns that have no name."""
         kinds = {name: self._type(name) for name in self._names}
         return pa.schema(
@@ -102,9 +107,6 @@ class CsvTable(tables.Table):
         if kind == pa.null():
             return pa.chunked_array([pa.nulls(len(texts))])
         if kind == pa.string():
-            if self._decimal == ".":
-                where = f"{self.where}, column {listed([name])}"
-                text_columns.refuse_decimal_comma(texts, where)
             return texts
         return text_columns.typed(texts, kind, self._decimal)
 
@@ -120,7 +122,7 @@ class CsvTable(tables.Table):
         )
         odd: list[pa.csv.InvalidRow] = []
         rows = csv_head.options(separator)
-        rows.invalid_row_handler = lambda row: odd.append(row) or "error"
+        rows.invalid_row_handler = csv_head.into(odd, "error")
         try:
             yield from self._parsed(rows, texts, threads=True)
         except pa.ArrowInvalid:
@@ -175,7 +177,10 @@ class CsvTable(tables.Table):
 def read(files: Mapping[str, list[Path]], data: Data) -> Raw:
     """Read the parts of a data set; see `parquet.read`."""
     opened = {part: [CsvTable(path, data) for path in paths] for part, paths in files.items()}
-    one_type([table for of_part in opened.values() for table in of_part])
+    every = [table for of_part in opened.values() for table in of_part]
+    one_type(every)
+    for table in every:
+        _refuse_commas(table, {*data.drop, *data.categorical, data.target})
     raw = tables.read(opened, data)
     return replace(raw, files=tuple(path for paths in files.values() for path in paths))
 
@@ -188,6 +193,15 @@ def one_type(files: list[CsvTable]) -> None:
         for file in files:
             if name in file.types:
                 file.types[name] = common
+
+
+def _refuse_commas(table: CsvTable, allowed: set[str | None]) -> None:
+    if wrong := sorted(table.commas - allowed):
+        raise InputError(
+            f"{table.where}: numbers must have a decimal point. Given: numbers with a comma in "
+            f'column {listed(wrong)}; set decimal = "," if it stands before decimals, remove it '
+            f"if it groups digits, or name the column in categorical"
+        )
 
 
 def _named(names: list[str], path: Path) -> list[str]:

@@ -1,5 +1,4 @@
-"""Reads data files: CSV, Parquet, Arrow, npz, IDX and CIFAR-10's Python batches. `read` finds out the
-format.
+"""Reads data files: CSV, Parquet, Arrow, npz, IDX, CIFAR-10's batches. `read` finds out the format.
 
 The readers return the parts that the files have; `ffnet.data.load` splits them later. A damaged
 file, or a file of another kind, raises an InputError that names the file.
@@ -61,8 +60,8 @@ def _read_file(path: Path, data: Data) -> Raw:
     if name.endswith((".tar.gz", ".tgz")):
         return _without_names(_read_batches(path), data)
     raise InputError(
-        f"{path}: data must be .csv or .tsv (also .gz or .zst), .parquet, .arrow, .feather, .npz, a "
-        f"CIFAR-10 .tar.gz, or a folder of files"
+        f"{path}: data must be .csv or .tsv (also .gz or .zst), .parquet, .arrow, .feather, .npz, "
+        f"a CIFAR-10 .tar.gz, or a folder of files"
     )
 
 

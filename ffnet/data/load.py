@@ -210,7 +210,9 @@ def _own(data: Data) -> Raw:
         )
     raw = formats.read(found[0], data)
     if raw is None:
-        raise InputError(f"{found[0]}: holds no CSV, Parquet, Arrow, npz, IDX or CIFAR-10 batch files")
+        raise InputError(
+            f"{found[0]}: holds no CSV, Parquet, Arrow, npz, IDX or CIFAR-10 batch files"
+        )
     return raw
 
 

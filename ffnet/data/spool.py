@@ -1,5 +1,6 @@
 """Keeps the batches of a table: in memory while they are small, else in a temporary file."""
 
+import os
 import weakref
 from typing import IO
 
@@ -46,8 +47,9 @@ class Spool:
 
     def close(self) -> None:
         """End the temporary file: no batch follows."""
-        if self._writer is not None:
+        if self._writer is not None and self._file is not None:
             self._writer.close()
+            self._file.flush()
 
     def read(self, columns: list[str]) -> pa.Table:
         """Return columns of all batches."""
@@ -55,6 +57,5 @@ class Spool:
             return pa.Table.from_batches(self._batches, self.schema).select(columns)
         at = [self.schema.get_field_index(name) for name in columns]
         options = pa.ipc.IpcReadOptions(included_fields=at)
-        self._file.seek(0)
-        with pa.PythonFile(self._file, "r") as file, pa.ipc.open_file(file, options=options) as ipc:
-            return ipc.read_all().select(columns)
+        with os.fdopen(os.dup(self._file.fileno()), "rb") as file:
+            return pa.ipc.open_file(file, options=options).read_all().select(columns)

@@ -1,17 +1,13 @@
 """Finds the type of a column of texts, and turns the texts into values of that type.
 
 A column gets the first of `TYPES` that holds all its texts, and stays text otherwise. Blanks around
-numbers and dates do not count. Two kinds of digits are codes, not quantities, so text: whole numbers
-with leading zeros, such as 007, and whole numbers that are too long for 64 bits.
+numbers and dates do not count. Whole numbers with leading zeros, such as 007, and those too
+long for 64 bits are codes, not quantities: text.
 """
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ffnet.data.raw import listed
-from ffnet.errors import InputError
-
-Column = pa.Array | pa.ChunkedArray
 Types = tuple[pa.DataType, ...]
 
 WHOLE, NUMBER, DATE, ZONED = pa.int64(), pa.float64(), pa.timestamp("us"), pa.timestamp("us", "UTC")
@@ -25,10 +21,10 @@ GAPS = (
 """The texts that stand for a missing value: those of pandas' readers, and NaT."""
 
 _CODES = {WHOLE: "^-?0[0-9]", NUMBER: "^-?(0[0-9]|[0-9]{18})"}
-_COMMA = r"^\s*[-+]?[0-9]+,[0-9]+\s*$"
+_COMMA = r"^\s*[-+]?[0-9]+(,[0-9]+)?\s*$"
 
 
-def types(column: Column, among: Types, decimal: str) -> Types:
+def types(column: pa.ChunkedArray, among: Types, decimal: str) -> Types:
     """Return those types of `among` that hold all texts of a column, or of a part of a column.
 
     A column without any text keeps all types. No type means that the column is text.
@@ -45,7 +41,7 @@ def types(column: Column, among: Types, decimal: str) -> Types:
     return ()
 
 
-def typed(column: Column, kind: pa.DataType, decimal: str) -> Column | None:
+def typed(column: pa.ChunkedArray, kind: pa.DataType, decimal: str) -> pa.ChunkedArray | None:
     """Return the values of a column of texts, or None if a text is no value of this type."""
     if kind == NUMBER and decimal != ".":
         if pc.any(pc.match_substring(column, ".")).as_py():
@@ -61,11 +57,6 @@ def typed(column: Column, kind: pa.DataType, decimal: str) -> Column | None:
         return None
 
 
-def refuse_decimal_comma(column: Column, where: str) -> None:
-    """Raise InputError if each text of a column is a number with a comma, such as 3,14."""
-    if len(column) > column.null_count and pc.all(pc.match_substring_regex(column, _COMMA)).as_py():
-        raise InputError(
-            f"{where}: must be numbers with a decimal point. Given: "
-            f"{listed([column.drop_null()[0]])}; set decimal = \",\" if this is a decimal comma, or "
-            f"remove commas that only group digits"
-        )
+def has_commas(column: pa.ChunkedArray) -> bool:
+    """Whether each text of a column is a number with a comma, such as 3,14, or a whole number."""
+    return bool(pc.all(pc.match_substring_regex(column, _COMMA)).as_py())

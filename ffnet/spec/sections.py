@@ -76,17 +76,17 @@ class Data(Spec):
         description="column of a table or array (npz) that holds the labels [the one named label, "
         "labels, y, target or class]",
     )
-    separator: Annotated[str, Field(pattern="^[^\r\n\"]$")] | None = Field(
+    separator: Annotated[str, Field(pattern='^[^\r\n"]$')] | None = Field(
         None,
         description="CSV: the character between two cells [found out: comma, semicolon, tab or |]",
     )
     decimal: Literal[".", ","] = Field(
         ".", description='CSV: the character before the decimals of a number, "." or ","'
     )
-    missing: tuple[Text, ...] = Field(
+    missing: Names = Field(
         (),
         description="CSV: texts that stand for a missing value, besides empty cells, NA, NaN, null "
-        "and other usual ones [[]]",
+        "and other usual ones",
     )
     drop_unlabelled: bool = Field(
         False, description="leave out rows without a label; otherwise they are refused"
