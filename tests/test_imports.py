@@ -12,7 +12,7 @@ ROOMS = {
     "system": "errors",
     "spec": "errors",
     "data": "errors system spec",
-    "nets": "spec",
+    "nets": "errors spec data",
     "run": "errors system spec data",
     "report": "errors spec run",
     "training": "errors spec data nets",

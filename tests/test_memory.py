@@ -11,6 +11,7 @@ from conftest import Job
 from ffnet.data.dataset import DataSet
 from ffnet.data.load import load
 from ffnet.errors import InputError
+from ffnet.nets.inputs import Inputs
 from ffnet.spec.net import NetSpec, Training
 from ffnet.spec.sections import Data
 from ffnet.spec.trial import TrialConfig
@@ -113,7 +114,7 @@ def test_the_estimate_is_within_a_quarter_of_what_was_measured(
 ) -> None:
     """Peak resident MB of a worker: 3,072 features, 10 classes, 2 cores of an AMD EPYC."""
     of = config({"hidden_sizes": sizes, **net}, **training)
-    estimate = memory.WORKER + memory.trial_bytes(of, 3072, 10, 5734)
+    estimate = memory.WORKER + memory.trial_bytes(of, Inputs(3072), 10, 5734)
     assert estimate / 1e6 == pytest.approx(measured, rel=0.25)
 
 
@@ -128,7 +129,7 @@ def test_data_and_slots_count(digits: DataSet) -> None:
     assert adam - momentum == pytest.approx(weights)
     part: Any = SimpleNamespace(x=SimpleNamespace(nbytes=10**12), y=SimpleNamespace(nbytes=0))
     larger: Any = SimpleNamespace(
-        train=digits.train, validation=part, features=64, classes=digits.classes
+        train=digits.train, validation=part, features=64, classes=digits.classes, encoding=None
     )
     assert memory.worker_bytes(config(wide), larger) > 10**12
 

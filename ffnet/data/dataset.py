@@ -64,6 +64,7 @@ class DataSet:
         encoding: what each column of a table with categories, dates or gaps is, and what the
             numbers of the parts mean; see `Column`. None for images, vectors, and tables of
             complete numbers.
+        max_categories: the study's field: the numbers that a column of categories gives a net.
         notes: sentences about the columns: which were left out and why, and warnings.
     """
 
@@ -82,6 +83,7 @@ class DataSet:
     unused: tuple[str, ...] = ()
     unlabelled: Mapping[str, int] = field(default_factory=dict)
     encoding: tuple[Column, ...] | None = None
+    max_categories: int = 100
     notes: tuple[str, ...] = ()
 
     @property

@@ -138,6 +138,7 @@ def _load(data: Data, given: Any, download: bool = True) -> tuple[DataSet, Part]
         target=raw.target,
         unused=raw.unused,
         unlabelled=raw.unlabelled,
+        max_categories=data.max_categories,
     )
     return whole, as_in_files
 

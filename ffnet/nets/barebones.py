@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from ffnet.nets.net import NORM_EPSILON, NORM_MOMENTUM, Dropout, flatten
+from ffnet.nets.inputs import Inputs, as_inputs
+from ffnet.nets.net import NORM_EPSILON, NORM_MOMENTUM, Dropout, flatten, with_vectors
 from ffnet.spec.net import NetSpec
 
 
@@ -17,27 +18,28 @@ class BarebonesNet:
     """A fully connected net. Its widths may change without a new trace. Attributes as in `Net`."""
 
     def __init__(
-        self, features: int, classes: int, spec: NetSpec, dtype: tf.DType = tf.float32
+        self, features: int | Inputs, classes: int, spec: NetSpec, dtype: tf.DType = tf.float32
     ) -> None:
         """Make the variables; `initialize` gives them widths and values.
 
         Args:
-            features: numbers in an example, D.
+            features: numbers in an example, D; or the inputs, some of which may be codes.
             classes: number of classes, C.
             spec: the net. Its widths and dropout rates may change later, all else may not.
             dtype: dtype of the variables.
         """
+        inputs = as_inputs(features)
         self._activation = keras.activations.get(spec.activation)
         self._drops = any(spec.dropout_rates)
         self.dropout = Dropout(len(spec.hidden_sizes))
         self.weights: list[tf.Variable] = []
         self.state: list[tf.Variable] = []
         self._layers: list[_Layer] = []
-        inputs: int | None = features
+        rows: int | None = inputs.width
         for width in (*[None] * len(spec.hidden_sizes), classes):
             hidden = width is None
             parts = {
-                "kernel": (inputs, width),
+                "kernel": (rows, width),
                 "bias": (width,) if spec.bias else None,
                 "gamma": (width,) if spec.batch_norm and hidden else None,
                 "beta": (width,) if spec.batch_norm and hidden else None,
@@ -47,11 +49,14 @@ class BarebonesNet:
             self.weights += made.values()
             self.state += moved
             self._layers.append(_Layer(made, moved))
-            inputs = width
+            rows = width
+        self._tables = [_open((each.rows, each.size), "vectors", dtype) for each in inputs.vectors]
+        self.weights += self._tables
 
     def scores(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return class scores (logits) [N, C] of examples [N, …]; dropout acts only in training."""
-        return self.head(tf.matmul(flatten(x), self.weights[0]), training)
+        x = with_vectors(flatten(x), self._tables)
+        return self.head(tf.matmul(x, self.weights[0]), training)
 
     def head(self, z: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return class scores [N, C] from the first layer's products z = x·w1, [N, H]."""

@@ -41,6 +41,16 @@ def initial(name: str, shape: Sequence[int], seed: Sequence[int]) -> tf.Tensor:
     )
 
 
+def vectors(rows: int, trained: int, size: int, seed: Sequence[int]) -> tf.Tensor:
+    """Return random vectors [rows, size], float32, whose length is about 1, as of one-hot vectors.
+
+    Only the first `trained` rows are random. The others are 0, and training does not change them.
+    """
+    arguments = [trained, size], seed, size**-0.5
+    drawn = _normal(*(tf.constant(argument) for argument in arguments))
+    return tf.pad(drawn, [[0, rows - trained], [0, 0]])
+
+
 # Compiled functions scale in place. Eagerly TensorFlow would hold four copies for a moment.
 @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
 def _normal(shape: tf.Tensor, seed: tf.Tensor, deviation: tf.Tensor) -> tf.Tensor:

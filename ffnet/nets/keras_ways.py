@@ -8,7 +8,8 @@ same net, and the same compiled loop trains it.
 import keras
 import tensorflow as tf
 
-from ffnet.nets.net import NORM_EPSILON, NORM_MOMENTUM, Dropout, flatten
+from ffnet.nets.inputs import Inputs, Vectors, as_inputs
+from ffnet.nets.net import NORM_EPSILON, NORM_MOMENTUM, Dropout, flatten, with_vectors
 from ffnet.spec.net import NetSpec
 
 
@@ -22,6 +23,25 @@ class SeededDropout(keras.layers.Layer):  # type: ignore[misc]
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return `x` [N, H]; in training some of its numbers are dropped."""
         return self._dropout.drop(x, self._layer) if training else x
+
+
+class LearnedVectors(keras.layers.Layer):  # type: ignore[misc]
+    """A Keras layer that replaces codes of categories by learned vectors."""
+
+    def __init__(self, vectors: tuple[Vectors, ...], **options: object) -> None:
+        super().__init__(**options)
+        self._tables = [
+            self.add_weight(shape=(each.rows, each.size), initializer="zeros") for each in vectors
+        ]
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Return the numbers of `x` [N, D + T] and the vectors of its codes."""
+        return with_vectors(x, [table.value for table in self._tables])
+
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """The shape of the output for a shape of `x`."""
+        width = shape[-1] or 0
+        return (shape[0], width + sum(table.shape[1] - 1 for table in self._tables))
 
 
 def layers(classes: int, spec: NetSpec, dropout: Dropout, dtype: str) -> list[keras.layers.Layer]:
@@ -75,18 +95,24 @@ class KerasNet:
     """A Keras model behind the interface `Net`, which the training loop uses."""
 
     def __init__(
-        self, features: int, classes: int, spec: NetSpec, dtype: tf.DType = tf.float32
+        self, features: int | Inputs, classes: int, spec: NetSpec, dtype: tf.DType = tf.float32
     ) -> None:
         """Build the model. The arguments are those of `make_net`."""
+        inputs = as_inputs(features)
         self.dropout = Dropout(len(spec.hidden_sizes))
         parts = layers(classes, spec, self.dropout, dtype.name)
+        if inputs.vectors:
+            parts.insert(0, LearnedVectors(inputs.vectors, dtype=dtype.name))
+        columns = inputs.dense + len(inputs.vectors)
         if spec.api == "model":
             self.model = FeedForward(parts, dtype.name)
-            self.model(tf.zeros([1, features], dtype))  # makes the variables
+            self.model(tf.zeros([1, columns], dtype))  # makes the variables
         else:
             join = functional if spec.api == "functional" else sequential
-            self.model = join(features, parts, dtype.name)
-        self.weights = [v.value for v in self.model.trainable_variables]
+            self.model = join(columns, parts, dtype.name)
+        tables = len(inputs.vectors)  # Keras has these variables first
+        weights = [v.value for v in self.model.trainable_variables]
+        self.weights = weights[tables:] + weights[:tables]
         self.state = [v.value for v in self.model.non_trainable_variables]
 
     def scores(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:

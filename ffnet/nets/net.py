@@ -1,12 +1,13 @@
 """The interface `Net`, which the training loop uses, and `make_net`, which builds such a net."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import tensorflow as tf
 
-from ffnet.nets.initializers import initial
+from ffnet.nets.initializers import initial, vectors
+from ffnet.nets.inputs import Inputs, as_inputs
 from ffnet.spec.net import NetSpec
 
 NORM_EPSILON, NORM_MOMENTUM = 1e-3, 0.99  # of batch normalisation, as in Keras
@@ -55,7 +56,8 @@ class Net(Protocol):
         dropout: rates and seed of dropout.
         weights: the variables that gradients update. Each layer has a kernel [inputs, outputs]
             and, if the spec asks for them, a bias [outputs], and a gamma and a beta [outputs] of
-            batch normalisation, in this order.
+            batch normalisation, in this order. After the layers come the tables of learned vectors
+            [rows, size].
         state: moving mean and moving variance [outputs] of each batch-normalised layer.
     """
 
@@ -67,11 +69,13 @@ class Net(Protocol):
         """Return class scores (logits) [N, C] of examples [N, …]; dropout acts only in training."""
 
 
-def make_net(features: int, classes: int, spec: NetSpec, dtype: tf.DType = tf.float32) -> Net:
+def make_net(
+    features: int | Inputs, classes: int, spec: NetSpec, dtype: tf.DType = tf.float32
+) -> Net:
     """Build the net that a spec describes. Call `initialize` before you use it.
 
     Args:
-        features: numbers in an example, D.
+        features: numbers in an example, D; or the inputs, some of which may be codes.
         classes: number of classes, C.
         spec: the net; its `api` decides how the net is written.
         dtype: dtype of the variables.
@@ -85,13 +89,13 @@ def make_net(features: int, classes: int, spec: NetSpec, dtype: tf.DType = tf.fl
     return KerasNet(features, classes, spec, dtype)
 
 
-def initialize(net: Net, features: int, classes: int, spec: NetSpec, seed: int) -> None:
+def initialize(net: Net, features: int | Inputs, classes: int, spec: NetSpec, seed: int) -> None:
     """Give a net's variables their values before training.
 
     The same spec and seed give the same values, whatever the spec's `api`.
     """
     for variable, value in zip(
-        net.weights, _first_weights(features, classes, spec, seed), strict=True
+        net.weights, _first_weights(as_inputs(features), classes, spec, seed), strict=True
     ):
         variable.assign(tf.cast(value, variable.dtype))
     for i, size in enumerate(spec.hidden_sizes * spec.batch_norm):
@@ -99,9 +103,9 @@ def initialize(net: Net, features: int, classes: int, spec: NetSpec, seed: int) 
         net.state[2 * i + 1].assign(tf.ones([size], net.state[0].dtype))
 
 
-def _first_weights(features: int, classes: int, spec: NetSpec, seed: int) -> Iterator[tf.Tensor]:
+def _first_weights(inputs: Inputs, classes: int, spec: NetSpec, seed: int) -> Iterator[tf.Tensor]:
     """Yield each initial value in turn, so that memory never holds a second copy of the net."""
-    sizes = (features, *spec.hidden_sizes, classes)
+    sizes = (inputs.width, *spec.hidden_sizes, classes)
     for i, shape in enumerate(itertools.pairwise(sizes)):
         yield initial(spec.initializer, shape, seed=(seed, -1 - i))
         if spec.bias:
@@ -109,6 +113,25 @@ def _first_weights(features: int, classes: int, spec: NetSpec, seed: int) -> Ite
         if spec.batch_norm and i < len(spec.hidden_sizes):
             yield tf.ones(shape[1:])
             yield tf.zeros(shape[1:])
+    for i, each in enumerate(inputs.vectors):
+        yield vectors(*each, seed=(seed, -1 - MOST_LAYERS - i))
+
+
+def with_vectors(x: tf.Tensor, tables: Sequence[tf.Variable]) -> tf.Tensor:
+    """Replace the codes of examples by learned vectors.
+
+    Args:
+        x: [N, D + T]: numbers, then a code for each of the T tables.
+        tables: the learned vectors, [rows, size] each.
+
+    Returns:
+        [N, D + the sizes of all vectors].
+    """
+    if not tables:
+        return x
+    codes = tf.cast(x[:, -len(tables) :], tf.int32)
+    found = [tf.gather(table, codes[:, i]) for i, table in enumerate(tables)]
+    return tf.concat([x[:, : -len(tables)], *found], axis=1)
 
 
 def flatten(x: tf.Tensor) -> tf.Tensor:

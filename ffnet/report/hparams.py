@@ -9,6 +9,7 @@ from typing import Any
 
 from ffnet.run import tables
 from ffnet.run.tables import Row
+from ffnet.spec.outcomes import OF_LAYERS
 from ffnet.spec.space import Domain, as_sizes
 from ffnet.spec.study import Study
 from ffnet.spec.validation import validated
@@ -59,9 +60,10 @@ class HParams:
 
     def _of_list(self, name: str, value: Sequence[float]) -> dict[str, Value]:
         domains = self._domains.get(name, ())
-        if not self._one_layer and any(domain.each or domain.layers for domain in domains):
+        one_layer = self._one_layer and name in OF_LAYERS
+        if not one_layer and any(domain.each or domain.layers for domain in domains):
             return _by_layer(name, value, domains)
-        if self._one_layer or _is_number(name, value, domains):
+        if one_layer or _is_number(name, value, domains):
             return {name: value[0]} if value else {}
         return {name: as_text(name, value)}
 

@@ -26,7 +26,13 @@ FIRST_COLUMNS = {
     "worker_memory", "started_at", "ended_at", "epoch", "step", "train_loss", "val_loss",
     "val_accuracy", "reported_at",
 }  # fmt: skip
-"""Columns of ffnet's first version. A table has all of the later columns or none of them."""
+"""Columns of ffnet's first version. A table of a later version has all of them."""
+
+LATEST_COLUMNS = {"embedding_sizes"}
+"""Columns that came last. Columns that are in neither set came between the two.
+
+A table has all columns of a version and of the versions before it.
+"""
 
 Rule = Callable[[Any], Any]  # a column → a boolean column that says which values are right
 
@@ -98,8 +104,11 @@ def check_file(name: str, table: pq.ParquetFile, schema: pa.Schema) -> None:
     if twice := sorted({column for column in have if have.count(column) > 1}):
         given = one_line(twice[0], SHOWN)
         raise InputError(f"{name}: each column must have a different name. Given: {given}, twice")
-    later = [column for column in schema.names if column not in FIRST_COLUMNS]
-    needed = schema.names if set(later) & set(have) else FIRST_COLUMNS & set(schema.names)
+    needed = {*schema.names}
+    for latest in (LATEST_COLUMNS, needed - FIRST_COLUMNS - LATEST_COLUMNS):
+        if latest & {*have}:
+            break
+        needed -= latest
     if lacking := [column for column in schema.names if column in needed and column not in have]:
         given = one_line(", ".join(have), LISTED)
         raise InputError(f"{name}: needs a column {lacking[0]!r}. Given: {given}")

@@ -47,6 +47,7 @@ HYPERPARAMETERS = {
     "batch_norm": pa.bool_(),
     "bias": pa.bool_(),
     "initializer": pa.string(),
+    "embedding_sizes": pa.list_(pa.int64()),  # one number, or one for each column of categories
     "optimizer": pa.string(),
     "nesterov": pa.bool_(),
     "schedule": pa.string(),

@@ -80,7 +80,7 @@ def _meant(label: str, choice: Any, depth: int) -> Any:
     name = whole.partition("/")[0]
     if part:
         return choice
-    if name == "hidden_sizes":
+    if name == "hidden_sizes" or (name == "embedding_sizes" and choice is not None):
         return tuple(as_sizes(choice))
     if name == "dropout":
         return tuple(choice) if isinstance(choice, list | tuple) else (choice,) * depth

@@ -53,6 +53,11 @@ def _is_share_in_float32(value: float, info: ValidationInfo) -> float:
 HiddenSizes = Annotated[
     tuple[PositiveInt, ...], BeforeValidator(_sizes), Field(max_length=MOST_LAYERS)
 ]
+EmbeddingSizes = Annotated[
+    tuple[Annotated[int, Field(ge=0, lt=2**31, strict=True)], ...],
+    BeforeValidator(_sizes),
+    Field(min_length=1),
+]
 NotNegative = Annotated[float, Field(ge=0), AfterValidator(_fits_float32)]
 Positive = Annotated[float, Field(gt=0), AfterValidator(_fits_float32)]
 Share = Annotated[Positive, Field(lt=1), AfterValidator(_is_share_in_float32)]
@@ -123,12 +128,24 @@ class NetSpec(Spec):
         description="how the initial weights are drawn (kaiming: variance 2 / inputs)",
     )
 
+    embedding_sizes: EmbeddingSizes | None = Field(
+        None,
+        description="learned vectors instead of one-hot vectors for columns of categories: with a "
+        "number, each column with more categories than this gets a vector of so many numbers; a "
+        "list has a number for each column of categories; 0 means one-hot [all one-hot]",
+    )
+
     @property
     def dropout_rates(self) -> tuple[float, ...]:
         """The dropout rate of each hidden layer."""
         if isinstance(self.dropout, tuple):
             return self.dropout
         return (self.dropout,) * len(self.hidden_sizes)
+
+    @property
+    def learns_vectors(self) -> bool:
+        """Whether the net may learn vectors for categories; that depends on the data, too."""
+        return any(self.embedding_sizes or ())
 
 
 class Training(Spec):

@@ -95,6 +95,8 @@ def check(net: NetSpec, training: Training, epochs: int) -> None:
         f"{training.weight_decay:g}": (
             training.precision == "bfloat16" and not (plain and not training.weight_decay)
         ),
+        f"precision bfloat16 needs inputs without learned vectors. Given: embedding_sizes "
+        f"{net.embedding_sizes}": training.precision == "bfloat16" and net.learns_vectors,
     }
     for refusal, given in refusals.items():
         if given:

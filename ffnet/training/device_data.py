@@ -1,5 +1,6 @@
 """A data set on the device. Pixels stay bytes there; each batch is normalised when it is used."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ import tensorflow as tf
 
 from ffnet.data.dataset import DataSet, Part
 from ffnet.nets.normalization import normalized, per_feature
+from ffnet.nets.preparation import Preparation
+from ffnet.spec.net import NetSpec
 
 ALIGNMENT = 64  # bytes; TensorFlow aborts if shared memory starts at another multiple
 
@@ -19,10 +22,12 @@ class DeviceData:
         train, validation: (examples [N, D] uint8 or float32, labels [N] int32).
         test: the same pair for the test part, or None if the data set came without one.
         features, classes: numbers in an example (D), and number of classes.
+        encoding, max_categories: those of the data set.
     """
 
     def __init__(self, data: DataSet) -> None:
         self.features, self.classes = data.features, len(data.classes)
+        self.encoding, self.max_categories = data.encoding, data.max_categories
         self.train = _tensors(data.train)
         self.validation = _tensors(data.validation)
         self.test = _tensors(data.test) if data.test else None
@@ -33,11 +38,22 @@ class DeviceData:
     def normalize(self, x: tf.Tensor) -> tf.Tensor:
         """Return examples [N, D] as float32, scaled so that the training part has mean 0 and std 1.
 
-        float32 examples are returned unchanged: they were standardised when they were loaded.
+        float32 examples are returned unchanged: they were standardised when they were loaded. Those
+        of a data set with an encoding also need `preparation`.
         """
         if x.dtype == tf.float32:
             return x
         return normalized(x, self._mean, self._scale)
+
+    def preparation(self, net: NetSpec) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Return a function: examples [N, D] → what a net gets.
+
+        Raises:
+            InputError: the net's `embedding_sizes` do not fit the data.
+        """
+        if self.encoding is None:
+            return self.normalize
+        return Preparation(self.encoding, self.max_categories, net.embedding_sizes)
 
 
 def _tensors(part: Part) -> tuple[tf.Tensor, tf.Tensor]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError
+from ffnet.nets.inputs import Inputs, of_net
 from ffnet.spec.net import Training
 from ffnet.spec.trial import TrialConfig
 
@@ -43,25 +44,34 @@ def worker_bytes(config: TrialConfig, data: DataSet) -> int:
     """Estimate the peak resident memory of a worker that runs a trial, in bytes, with the data."""
     parts = [part for part in (data.train, data.validation) if part]
     held = sum(part.x.nbytes + part.y.nbytes for part in parts)
-    return WORKER + held + trial_bytes(config, data.features, len(data.classes), len(data.train))
+    inputs = of_net(data, config.net)
+    if data.encoding is not None:  # a batch before it is prepared, while it is, and after
+        held += 3 * FLOAT * _rows(config, len(data.train)) * inputs.width
+    return WORKER + held + trial_bytes(config, inputs, len(data.classes), len(data.train))
 
 
-def trial_bytes(config: TrialConfig, features: int, classes: int, examples: int) -> int:
+def trial_bytes(config: TrialConfig, inputs: Inputs, classes: int, examples: int) -> int:
     """Estimate the bytes that a trial adds to a worker's memory at its peak.
 
     They hold weights, the optimiser's slots, gradients, reordered copies of all kernels but the
     first, and the outputs of the layers.
     """
     net, training = config.net, config.training
-    sizes = (features, *net.hidden_sizes, classes)
+    sizes = (inputs.width, *net.hidden_sizes, classes)
     kernels = [FLOAT * inputs * outputs for inputs, outputs in pairwise(sizes)]
-    rows = max(EVALUATED, min(training.batch_size, examples))
+    rows = _rows(config, examples)
     each = 3.5 if net.activation in SEVERAL_STEPS else 1.5
     widths = each * sum(sizes[1:]) + max(sizes[1:])
-    held = sum(kernels) * (1 + _slots(training) + 1) + sum(kernels[1:])
+    vectors = sum(FLOAT * of.rows * of.size for of in inputs.vectors)
+    held = (sum(kernels) + vectors) * (1 + _slots(training) + 1) + sum(kernels[1:])
     if training.precision == "bfloat16":  # copies of the first kernel and its change, 2 bytes each
         held += kernels[0]
     return held + int(FLOAT * rows * widths)
+
+
+def _rows(config: TrialConfig, examples: int) -> int:
+    """How many examples the net computes at a time."""
+    return max(EVALUATED, min(config.training.batch_size, examples))
 
 
 def _slots(training: Training) -> int:

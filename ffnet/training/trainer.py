@@ -11,6 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from ffnet.errors import InputError
+from ffnet.nets import inputs
 from ffnet.nets.barebones import BarebonesNet
 from ffnet.nets.net import initialize, make_net
 from ffnet.spec.net import Training
@@ -55,6 +56,7 @@ def structure(config: TrialConfig) -> Hashable:
         net.activation,
         net.bias,
         net.batch_norm,
+        net.embedding_sizes if net.learns_vectors else None,
         any(net.dropout_rates),
         training.optimizer,
         training.momentum is not None,
@@ -86,11 +88,13 @@ class Trainer:
             config: any trial of the structure.
         """
         self.data = data
-        self.net = make_net(data.features, data.classes, config.net)
+        self._inputs, self._prepare = inputs.of_net(data, config.net), data.preparation(config.net)
+        self.net = make_net(self._inputs, data.classes, config.net)
         self._optimizer = Optimizer(config.training, self.net.weights)
         self._products = tf.as_dtype(config.training.precision)
         self._drops = any(config.net.dropout_rates)
         plain = not (self._optimizer.slots or config.training.weight_decay)
+        plain = plain and not self._inputs.vectors  # the first layer's inputs would change
         self._blocked = self.net if plain and isinstance(self.net, BarebonesNet) else None
         self.variables = [*self.net.weights, *self.net.state, *self._optimizer.slots]
         self.examples = int(data.train[0].shape[0])
@@ -114,7 +118,7 @@ class Trainer:
                 f"batch_norm needs batches of two or more. Given: {self.examples} examples in "
                 f"batches of {size}, so the last batch has one example; choose another batch_size"
             )
-        initialize(self.net, self.data.features, self.data.classes, config.net, config.seed)
+        initialize(self.net, self._inputs, self.data.classes, config.net, config.seed)
         self._optimizer.reset()
         self._steps_at_once = FIRST_STEPS
 
@@ -261,7 +265,7 @@ class Trainer:
 
     @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
     def _predict(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.argmax(self.net.scores(self.data.normalize(x)), axis=1, output_type=tf.int32)
+        return tf.argmax(self.net.scores(self._prepare(x)), axis=1, output_type=tf.int32)
 
     def _order(self, seed: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
         """Return a permutation of the training examples; each epoch has a different one."""
@@ -271,13 +275,13 @@ class Trainer:
 
     def _gather(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         x, y = self.data.train
-        return self.data.normalize(tf.gather(x, index)), tf.gather(y, index)
+        return self._prepare(tf.gather(x, index)), tf.gather(y, index)
 
     @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
     def _evaluate(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         def evaluate(start: tf.Tensor, correct: tf.Tensor, total: tf.Tensor) -> Losses:
             labels = y[start : start + EVALUATE_AT_ONCE]
-            scores = self.net.scores(self.data.normalize(x[start : start + EVALUATE_AT_ONCE]))
+            scores = self.net.scores(self._prepare(x[start : start + EVALUATE_AT_ONCE]))
             hits = tf.equal(tf.argmax(scores, axis=1, output_type=tf.int32), labels)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=scores)
             correct += tf.reduce_sum(tf.cast(hits, tf.int32))
