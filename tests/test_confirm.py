@@ -253,13 +253,50 @@ def test_pixels_keep_their_values_and_get_the_statistics_of_the_fold(digits: Dat
     assert folded(digits, Fold(0, 3, seed=0), "unit").mean == digits.mean
 
 
-@pytest.mark.parametrize("folds", [1, 4])
-def test_too_many_folds_for_the_rarest_class_are_refused(digits: DataSet, folds: int) -> None:
-    rare = np.flatnonzero(digits.train.y == 7)[3:]
-    keep = np.setdiff1d(np.arange(len(digits.train)), rare)
-    part = digits.train.take(keep)
-    empty = Part(digits.validation.x[:0], digits.validation.y[:0])
-    few = DataSet(**{**vars(digits), "train": part, "validation": empty})
-    check(few, 3)
-    with pytest.raises(InputError, match=f"3 of 7. Given: {folds}"):
-        check(few, folds)
+def pool(digits: DataSet, y: Any, group: Any = None) -> DataSet:
+    """Return a data set with these classes, and groups, in its training and validation parts."""
+    y, half = np.asarray(y, np.int32), len(y) // 2
+    part = Part(np.arange(len(y), dtype=np.float32)[:, None], y, group)
+    parts = {"train": part.take(slice(0, half)), "validation": part.take(slice(half, None))}
+    scale = {"mean": np.zeros(1), "std": np.ones(1), "test": None}
+    return DataSet(**{**vars(digits), **parts, **scale})
+
+
+def test_a_class_may_have_fewer_examples_than_there_are_folds(digits: DataSet) -> None:
+    y = [0, 1, 1, *[2] * 3, *[3] * 20]
+    data = pool(digits, y)
+    check(data, 10, [1, 2])
+    for seed in (1, 2):
+        folds = [folded(data, Fold(n, 10, seed), "standard") for n in range(10)]
+        assert all(set(fold.train.y) == {0, 1, 2, 3} for fold in folds)
+        held = np.concatenate([fold.validation.y for fold in folds])
+        assert sorted(held) == y[1:]  # a single example is always trained on
+
+
+def test_folds_keep_groups_together(digits: DataSet) -> None:
+    random = np.random.default_rng(0)
+    group = random.integers(0, 40, 600).astype(np.int32)
+    y = (group % 2 + random.integers(0, 2, 600)) % 3
+    data = pool(digits, y, group)
+    check(data, 5, [7])
+    folds = [folded(data, Fold(n, 5, 7), "standard") for n in range(5)]
+    for fold in folds:
+        assert fold.train.group is not None
+        assert fold.validation.group is not None
+        assert not set(fold.train.group) & set(fold.validation.group)
+        assert len(fold.train) + len(fold.validation) == 600
+        share = np.bincount(fold.validation.y, minlength=3) / np.bincount(y)
+        assert share == pytest.approx([0.2] * 3, abs=0.06)
+    assert sum(len(fold.validation) for fold in folds) == 600
+
+
+@pytest.mark.parametrize(("folds", "groups"), [(1, 3), (31, 3), (4, 3), (31, None)])
+def test_folds_that_would_be_empty_are_refused(
+    digits: DataSet, folds: int, groups: int | None
+) -> None:
+    group = None if groups is None else np.arange(30, dtype=np.int32) % groups
+    data = pool(digits, np.arange(30) // 3 % 2, group)
+    check(data, 3, [0])
+    words = f"{folds}, for 30 examples{'' if groups is None else ' in 3 groups'} in"
+    with pytest.raises(InputError, match=f"--folds must be from 2 .*Given: {words}"):
+        check(data, folds, [0])

@@ -11,7 +11,8 @@ nets are evaluated on the test part, with the weights of their best epochs. The 
 at once: study.json records it, and a second look needs --again.
 
 With --folds K, training and validation part together are divided into K stratified folds, for each
-seed in another way. Each fold is the validation part of one net. The test part stays as it is.
+seed in another way; examples of one group stay in one fold. Each fold is the validation part of
+one net. The test part stays as it is.
 
 RUN/confirm.parquet has a row for each net. Ctrl-C leaves the run as it was. Exit status: 0; 1 when
 each configuration has a net that diverged or failed; 2 for bad input; 130 after a signal.

@@ -27,17 +27,21 @@ class Part:
         x: images [N, height, width] or [N, height, width, channels], or features [N, columns];
             uint8 for pixels with the file's values, else floats.
         y: class of each example, int32 [N], 0 <= y < number of classes.
+        group: group of each example, int32 [N], if the study's `group` names a column. Examples of
+            one group have the same number, and are all in one part.
     """
 
     x: npt.NDArray[Any]
     y: IntArray
+    group: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.y)
 
     def take(self, index: slice | npt.NDArray[np.intp]) -> "Part":
         """Return the examples at `index`: a view for a slice, a copy for an array of indices."""
-        return Part(self.x[index], self.y[index])
+        group = None if self.group is None else self.group[index]
+        return Part(self.x[index], self.y[index], group)
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ class DataSet:
             numbers of the parts mean; see `Column`. None for images, vectors, and tables of
             complete numbers.
         max_categories: the study's field: the numbers that a column of categories gives a net.
-        notes: sentences about the columns: which were left out and why, and warnings.
+        notes: sentences about the columns, the classes and the parts: what was left out and why,
+            and warnings.
     """
 
     name: str

@@ -1,10 +1,12 @@
-"""Cross-validation: training and validation part together, divided into folds of equal size."""
+"""Cross-validation: training and validation part together, divided into folds of similar size."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ffnet.data.dataset import DataSet, Part
+from ffnet.data.groups import Ints, dealt, spare_classes
 from ffnet.data.scaling import standardized, statistics
 from ffnet.errors import InputError
 
@@ -24,26 +26,34 @@ class Fold:
     seed: int
 
 
-def check(data: DataSet, folds: int) -> None:
-    """Refuse a number of folds for which a fold would lack a class.
+def check(data: DataSet, folds: int, seeds: Sequence[int]) -> None:
+    """Refuse a number of folds that leaves a fold without a validation part.
 
     Raises:
-        InputError: there are fewer than two folds, or a class has fewer examples than folds.
+        InputError: there are fewer than two folds, or too few examples or groups for so many.
     """
-    counts = np.bincount(np.concatenate([data.train.y, data.validation.y]))
-    least = int(counts[counts > 0].min())
-    if not 2 <= folds <= least:
-        rarest = data.classes[int(np.flatnonzero(counts == least)[0])]
+    pool = _pool(data)
+    if not 2 <= folds <= len(pool) or not all(
+        spare_classes(heaps == number, pool.y, pool.group).any()
+        for heaps in (_heaps(pool, folds, seed) for seed in seeds)
+        for number in range(folds)
+    ):
+        groups = "" if pool.group is None else f" in {len(np.unique(pool.group)):,} groups"
         raise InputError(
-            f"--folds must be from 2 to the number of examples of the rarest class in the training "
-            f"and validation parts, {least} of {rarest}. Given: {folds}"
+            f"--folds must be from 2 to a number for which each fold has examples to validate on, "
+            f"and each class one to train on. Given: {folds}, for {len(pool):,} examples{groups} "
+            f"in the training and validation parts"
         )
 
 
 def folded(data: DataSet, fold: Fold, scaling: str) -> DataSet:
     """The data set with a fold as its validation part, and the other folds as its training part.
 
-    The folds are stratified: each of them has the same share of each class, within one example.
+    The folds are stratified: each of them has the same share of each class, within one example. A
+    class with fewer examples than folds is in some validation parts only, and a single example of
+    a class is always in the training part. If the data set has groups, each group is in one fold,
+    and the shares are as even as `ffnet.data.groups.dealt` makes them.
+
     Each fold's examples are standardised by the training part that belongs to it, and so is the
     test part, which stays as it is otherwise.
 
@@ -52,14 +62,12 @@ def folded(data: DataSet, fold: Fold, scaling: str) -> DataSet:
         fold: the fold.
         scaling: the study's `scaling`.
     """
-    parts = data.train, data.validation
-    x = np.concatenate([part.x for part in parts])
-    y = np.concatenate([part.y for part in parts])
-    order = np.lexsort((np.random.default_rng(fold.seed).random(len(y)), y))
-    held = np.zeros(len(y), bool)
-    held[order[fold.number :: fold.of]] = True
-    new = replace(data, train=Part(x[~held], y[~held]), validation=Part(x[held], y[held]))
-    if x.dtype != np.uint8:
+    pool = _pool(data)
+    held = spare_classes(_heaps(pool, fold.of, fold.seed) == fold.number, pool.y, pool.group)
+    new = replace(
+        data, train=pool.take(np.flatnonzero(~held)), validation=pool.take(np.flatnonzero(held))
+    )
+    if pool.x.dtype != np.uint8:
         return _standardized(new)
     if scaling == "unit":
         return new
@@ -67,12 +75,33 @@ def folded(data: DataSet, fold: Fold, scaling: str) -> DataSet:
     return replace(new, mean=mean, std=std)
 
 
+def _pool(data: DataSet) -> Part:
+    """The examples of the training part, then those of the validation part."""
+    parts = data.train, data.validation
+    groups = [part.group for part in parts if part.group is not None]
+    return Part(
+        np.concatenate([part.x for part in parts]),
+        np.concatenate([part.y for part in parts]),
+        np.concatenate(groups) if groups else None,
+    )
+
+
+def _heaps(pool: Part, folds: int, seed: int) -> Ints:
+    """The fold that each example belongs to, int [N]."""
+    if pool.group is not None:
+        return dealt(pool.y, pool.group, [1 / folds] * folds, seed)
+    order = np.lexsort((np.random.default_rng(seed).random(len(pool)), pool.y))
+    heaps = np.empty(len(pool), np.intp)
+    heaps[order] = np.arange(len(pool)) % folds
+    return heaps
+
+
 def _standardized(data: DataSet) -> DataSet:
     """The features with mean 0 and deviation 1 in this training part."""
     mean, std = statistics(data.train.x)
 
     def of(part: Part) -> Part:
-        return Part(standardized(part.x, mean, std), part.y)
+        return replace(part, x=standardized(part.x, mean, std))
 
     return replace(
         data,

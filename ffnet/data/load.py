@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ffnet.data import features, formats, labels, parquet, split
+from ffnet.data import duplicates, features, formats, labels, parquet, split
 from ffnet.data import given as from_python
 from ffnet.data.dataset import DataSet, Part, refuse_odd
 from ffnet.data.features import fits_float32
@@ -104,12 +104,18 @@ def _load(data: Data, given: Any, download: bool = True) -> tuple[DataSet, Part]
     else:
         data = from_python.as_given(data)
         raw = from_python.read(given, data)
+    if data.group is not None and raw.groups is None:
+        raise InputError(
+            f"group names a column of a table; {raw.where} is no table. Given: {data.group}"
+        )
     known = KNOWN.get(data.dataset)
     parts, classes = _parts(raw, _class_names(data.dataset, raw.classes))
     train, validation, test = split.divide(
         parts, data, known.validation if known else None, (known and known.split) or "stratified"
     )
     _refuse_unseen({"validation": validation, "test": test}, train, classes, raw.where)
+    divided = {"train": train, "validation": validation, "test": test}
+    notes = (*raw.notes, *_few(divided, classes), *duplicates.notes(divided))
     as_in_files = validation
     dtype = train.x.dtype
     if dtype == np.uint8:
@@ -139,6 +145,7 @@ def _load(data: Data, given: Any, download: bool = True) -> tuple[DataSet, Part]
         unused=raw.unused,
         unlabelled=raw.unlabelled,
         max_categories=data.max_categories,
+        notes=notes,
     )
     return whole, as_in_files
 
@@ -280,13 +287,28 @@ def _parts(raw: Raw, names: tuple[str, ...] | None) -> tuple[dict[str, Part], tu
     numbered, classes = labels.numbered(found, names, where)
     pixels = all(x.dtype == np.uint8 for x, _ in raw.parts.values())
     parts = {
-        part: Part(x if pixels else features.as_floats(x, where), numbered[part])
+        part: Part(
+            x if pixels else features.as_floats(x, where),
+            numbered[part],
+            None if raw.groups is None else raw.groups[part],
+        )
         for part, (x, _) in raw.parts.items()
     }
     shapes = {part: p.x.shape[1:] for part, p in parts.items()}
     if len(set(shapes.values())) > 1:
         raise InputError(f"{where}: parts must have examples of one shape. Given: {shapes}")
     return parts, classes
+
+
+def _few(parts: dict[str, Part], classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a sentence about the classes of up to `split.FEW` examples, if there are any."""
+    y = np.concatenate([part.y for part in parts.values()])
+    counts = np.bincount(y, minlength=len(classes))
+    few = [f"{name} ({n})" for name, n in zip(classes, counts, strict=True) if 0 < n <= split.FEW]
+    if not few:
+        return ()
+    told = "at least one is in the training part, and no figure says how well a net knows them"
+    return (f"classes with only one or two examples: {listed(few)}; {told}",)
 
 
 def _refuse_unseen(

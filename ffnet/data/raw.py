@@ -42,6 +42,7 @@ class Raw:
             such a column are positions in its categories. A gap is NaN in every column.
         dates: the indices of the columns of dates, which hold days since 1970-01-01 in UTC.
         notes: sentences about the columns: which were left out, and why.
+        groups: {part: the number of each example's group, int32 [N]}; None without `group`.
     """
 
     parts: dict[str, tuple[Array, Array]]
@@ -55,6 +56,7 @@ class Raw:
     categories: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     dates: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    groups: Mapping[str, Array] | None = None
 
     @property
     def where(self) -> str:
@@ -100,6 +102,8 @@ class Raw:
             for rows in blocks(x):
                 digest.update(np.ascontiguousarray(x[rows]).data)
             digest.update(json.dumps(y.tolist()).encode() if text else y.tobytes())
+            if self.groups is not None:
+                digest.update(self.groups[part].tobytes())
         return digest.hexdigest()
 
 

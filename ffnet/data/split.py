@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ffnet.data.dataset import Part
+from ffnet.data.groups import dealt, spare_classes
 from ffnet.errors import InputError
 from ffnet.spec.sections import GIVEN, Data
 
@@ -15,6 +16,8 @@ Way = Literal["last", "stratified"]
 
 DEFAULT_FRACTION = {True: 0.1, False: 0.15}
 """{whether the files have a test part: default share of the training file for a new part}."""
+FEW = 2
+"""A class with so few examples is needed for training: no part can judge how well it is known."""
 
 
 def divide(
@@ -22,7 +25,8 @@ def divide(
 ) -> tuple[Part, Part, Part]:
     """Return the training, validation and test parts.
 
-    Parts that the files have are used as they are. Missing parts are taken from "train".
+    Parts that the files have are used as they are. Missing parts are taken from "train"; if it has
+    groups, whole groups are drawn.
 
     Args:
         parts: the parts of the files: "train", and perhaps "validation" and "test".
@@ -42,6 +46,8 @@ def divide(
         count = amount(wanted, len(part), field)
         if way == "last":
             return last(count, part)
+        if part.group is not None:
+            return by_group(count, part, data.split_seed)
         return stratified(count, part, data.split_seed)
 
     rest, held, test = parts["train"], parts.get("validation"), parts.get("test")
@@ -69,6 +75,11 @@ def _refuse_ignored(parts: Mapping[str, Part], data: Data, way: Way) -> None:
             f"split must be left out: {name} already has validation and test parts. "
             f"Given: {data.split}"
         )
+    if data.group is not None and way == "last":
+        raise InputError(
+            f"a split by group draws groups at random: leave group out, or set split = stratified. "
+            f"Given: split last, group {data.group}"
+        )
     if data.split_seed and (way == "last" or {"validation", "test"} <= parts.keys()):
         raise InputError(
             f"split_seed must be left out: no example of {name} is chosen at random. "
@@ -93,9 +104,43 @@ def amount(wanted: float, whole: int, field: str) -> int:
 
 
 def last(count: int, part: Part) -> tuple[Part, Part]:
-    """Return (the rest, the last `count` examples) as views."""
+    """Return (the rest, the last `count` examples), as views where that is possible.
+
+    A class of up to FEW examples that are all among the last ones stays in the rest: no net could
+    learn it otherwise.
+    """
     cut = len(part) - count
-    return part.take(slice(0, cut)), part.take(slice(cut, None))
+    few = np.flatnonzero(np.bincount(part.y) <= FEW)
+    back = np.isin(part.y[cut:], np.setdiff1d(few, part.y[:cut]))
+    if back.all() or not back.any():
+        return part.take(slice(0, cut)), part.take(slice(cut, None))
+    held = np.arange(len(part)) >= cut
+    held[cut:] &= ~back
+    return part.take(np.flatnonzero(~held)), part.take(np.flatnonzero(held))
+
+
+def by_group(count: int, part: Part, seed: int) -> tuple[Part, Part]:
+    """Draw whole groups at random with about `count` examples, and about their share of each class.
+
+    `ffnet.data.groups.dealt` has the rule. The rest keeps an example of each class.
+
+    Returns:
+        (the rest, the examples drawn), both in the file's order.
+
+    Raises:
+        InputError: there are too few groups.
+    """
+    assert part.group is not None
+    share = count / len(part)
+    held = dealt(part.y, part.group, (1 - share, share), seed) == 1
+    held = spare_classes(held, part.y, part.group)
+    if not held.any() or held.all():
+        raise InputError(
+            f"a split by group must leave whole groups on both sides, and an example of each class "
+            f"to train on. Given: {len(np.unique(part.group)):,} groups to draw about {count:,} of "
+            f"{len(part):,} examples from; leave group out, or give files for each part"
+        )
+    return part.take(np.flatnonzero(~held)), part.take(np.flatnonzero(held))
 
 
 def stratified(count: int, part: Part, seed: int) -> tuple[Part, Part]:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ffnet.data import features, images, labels
+from ffnet.data import features, groups, images, labels
 from ffnet.data.columns import (
     ROW_NUMBERS,
     Layout,
@@ -79,9 +79,10 @@ def read(tables: Mapping[str, Sequence[Table]], data: Data) -> Raw:
     first = tables["train"][0]
     for table in every:
         refuse_same_names(table.schema, table.where)
-    layout = find_layout(first.schema, first.where, data.target)
-    for table in every:
-        refuse_other_columns(layout, table.schema, table.where, first.name)
+    schemas = [groups.without(t.schema, data.group, data.target, t.where) for t in every]
+    layout = find_layout(schemas[0], first.where, data.target)
+    for table, schema in zip(every, schemas, strict=True):
+        refuse_other_columns(layout, schema, table.where, first.name)
     for name in filter(ROW_NUMBERS.fullmatch, layout.features):
         numbers = [_numbers(table, name) for table in every]
         refuse_row_numbers(name, numbers, every[0].where)
@@ -107,7 +108,21 @@ def read(tables: Mapping[str, Sequence[Table]], data: Data) -> Raw:
         target=layout.target,
         unused=layout.unused,
         unlabelled={part: count for part, count in unlabelled.items() if count},
+        groups=_groups(tables, data.group, found) if data.group else None,
     )
+
+
+def _groups(
+    tables: Mapping[str, Sequence[Table]], name: str, found: Mapping[str, tuple[Array, Labels]]
+) -> dict[str, Array]:
+    """Return the number of each example's group, by part."""
+    columns = []
+    for part, table in ((part, table) for part, of_part in tables.items() for table in of_part):
+        with table.reading():
+            column = table.read([name])[name]
+        where = f"{table.where}, column {listed([name])}"
+        columns.append((part, where, column, found[table.where][1].there))
+    return groups.numbered(columns)
 
 
 def encoded(batches: Iterable[pa.RecordBatch]) -> Iterator[bytes | None]:

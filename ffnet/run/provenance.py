@@ -53,6 +53,7 @@ def about(data: DataSet) -> dict[str, Any]:
             "validation": len(data.validation),
             "test": len(data.test) if data.test else None,
         },
+        "groups": _groups(data),
         "classes": data.classes,
         "example_shape": data.example_shape,
         "dtype": data.dtype,
@@ -65,6 +66,18 @@ def about(data: DataSet) -> dict[str, Any]:
         "normalized_in": data.mean.dtype.name,
         "mean": data.mean.tolist(),
         "std": data.std.tolist(),
+    }
+
+
+def _groups(data: DataSet) -> dict[str, int] | None:
+    """The number of groups in each part, or None without groups."""
+    parts = {"train": data.train, "validation": data.validation, "test": data.test}
+    if data.train.group is None:
+        return None
+    return {
+        name: len(np.unique(part.group))
+        for name, part in parts.items()
+        if part and part.group is not None
     }
 
 
@@ -93,6 +106,7 @@ def check_data(before: dict[str, Any], data: DataSet, run: str) -> None:
         "columns",
         "target",
         "unlabelled",
+        "groups",
         "encoding",
     ):
         if name in before and before[name] != now[name]:

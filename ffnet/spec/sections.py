@@ -127,6 +127,12 @@ class Data(Spec):
         "file, or some of each class, drawn at random [last for cifar10, else stratified]",
     )
     split_seed: int = Field(0, ge=0, description="seed of a stratified split, 0 or more")
+    group: Text | None = Field(
+        None,
+        min_length=1,
+        description="column of a table, for example patient: rows with the same value in it stay "
+        "in one part, also in the folds of ffnet confirm; it is no feature",
+    )
     scaling: Literal["standard", "unit"] = Field(
         "standard",
         description="standard: each feature or channel gets mean 0 and deviation 1 in the training "

@@ -52,14 +52,15 @@ def plan(run: Ended, data: DataSet, wish: Wish) -> list[Job]:
         raise InputError(
             f"--seeds must be from 2, for an interval, to {MOST_SEEDS}. Given: {wish.seeds}"
         )
-    if wish.folds is not None:
-        check(data, wish.folds)
     best = confirm.best_configurations(run.rows, run.study.tuning, wish.top)
     configs = [recorded.config(run.document["study"], row) for row in best]
     taken = [row["seed"] for row in run.rows if row["seed"] is not None]
+    seeds = confirm.fresh_seeds(run.study.seed, taken, wish.seeds)
+    if wish.folds is not None:
+        check(data, wish.folds, seeds)
     return [
         Job(_reseeded(config, seed), fold)
-        for seed in confirm.fresh_seeds(run.study.seed, taken, wish.seeds)
+        for seed in seeds
         for fold in _folds(wish.folds, seed)
         for config in configs
     ]
