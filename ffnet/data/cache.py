@@ -46,16 +46,27 @@ def file_digest(path: Path) -> str:
 
 
 def decoded(source: Path, column: str, decode: Callable[[], npt.NDArray[Any]]) -> Pixels:
-    """Return the images of a file, uint8 [N, ...].
-
-    Images in the cache are memory-mapped. Others are decoded and written to the cache.
+    """Return the images of a file, uint8 [N, ...]; see `kept`.
 
     Args:
         source: the file that `decode` reads.
         column: the column that `decode` reads.
         decode: returns the decoded images, uint8 [N, ...].
     """
-    name, of_column = file_digest(source), hashlib.sha256(column.encode(errors="replace"))
+    return kept(file_digest(source), column, decode)
+
+
+def kept(name: str, what: str, decode: Callable[[], npt.NDArray[Any]]) -> Pixels:
+    """Return decoded images, uint8 [N, ...].
+
+    Images in the cache are memory-mapped. Others are decoded and written to the cache.
+
+    Args:
+        name: SHA-256 of all content that `decode` reads, in hexadecimal.
+        what: what `decode` takes of this content, and how.
+        decode: returns the decoded images, uint8 [N, ...].
+    """
+    of_column = hashlib.sha256(what.encode(errors="replace"))
     path = folder() / f"{name}-{of_column.hexdigest()[:8]}-v{VERSION}.pixels"
     with contextlib.suppress(OSError, ValueError):  # absent, damaged or another user's
         return _read(path)

@@ -5,9 +5,20 @@ file, or a file of another kind, raises an InputError that names the file.
 """
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
-from ffnet.data import arrow_table, cache, cifar_batches, csv_table, idx, npz, parquet
+from ffnet.data import (
+    arrow_table,
+    cache,
+    cifar_batches,
+    csv_table,
+    idx,
+    image_folder,
+    npy,
+    npz,
+    parquet,
+)
 from ffnet.data.raw import PARTS, Raw, listed, matching, reading
 from ffnet.errors import InputError
 from ffnet.spec.sections import Data
@@ -44,16 +55,32 @@ def read(path: Path, data: Data | None = None) -> Raw | None:
         InputError: a file's content does not match its name, or the format is unknown.
     """
     data = data or Data()
-    raw = _read_folder(path, data) if path.is_dir() else _read_file(path, data)
-    if raw and not raw.files[0].name.lower().endswith(TABLES["CSV"][0]):
-        _refuse_fields(data, ("separator", "decimal", "missing"), raw.files[0], "CSV files")
-    return raw
+    return _read_folder(path, data) if path.is_dir() else _read_file(path, data)
+
+
+def refuse_unused_fields(raw: Raw, data: Data) -> None:
+    """Raise InputError if a field of `data` is set that has no effect on data of this format."""
+    first = raw.files[0] if raw.files else Path()
+    unused = {"image_size": "folders of images"} if not (raw.files and first.is_dir()) else {}
+    if not first.name.lower().endswith(TABLES["CSV"][0]):
+        unused |= dict.fromkeys(("separator", "decimal", "missing"), "CSV files")
+    for field, only in unused.items():
+        value = getattr(data, field)
+        if value != Data.model_fields[field].default:
+            raise InputError(
+                f"{field} has an effect only on {only}: leave it out. Given: {field} "
+                f"{listed(value if isinstance(value, tuple) else [value])} for {raw.where}"
+            )
 
 
 def _read_file(path: Path, data: Data) -> Raw:
     name = path.name.lower()
     if name.endswith(".npz"):
         return npz.read(path, data)
+    if name.endswith(".npy"):
+        raise InputError(
+            f"{path}: a single array is no data set; give the folder of x.npy and y.npy"
+        )
     for endings, read_tables in TABLES.values():
         if name.endswith(endings):
             return read_tables({"train": [path]}, data)
@@ -70,10 +97,17 @@ def _read_folder(folder: Path, data: Data) -> Raw | None:
     pairs = idx.find(folder)
     archives = _ending(folder, (".npz",))
     tables = {"Parquet": _table_files(folder, "Parquet")}
-    kinds = {"CIFAR-10 batches": batches, "IDX": pairs, **tables, "npz": archives}
+    kinds: dict[str, Collection[object]] = {
+        "CIFAR-10 batches": batches, "IDX": pairs, **tables, "npz": archives,
+    }  # fmt: skip
+    npys: dict[str, Path] = {}
+    pictures: image_folder.Images | None = None
     if not any(kinds.values()):
         tables = {kind: _table_files(folder, kind) for kind in TABLES}
-        kinds = dict(tables)
+        npys = npy.find(folder)
+        if not any(tables.values()) or any(place.name in PARTS for place in matching(folder, "*/")):
+            pictures = image_folder.find(folder)
+        kinds = {**tables, "npy": npys, "image": pictures or ()}
     given = [kind for kind, files in kinds.items() if files]
     if len(given) > 1:
         raise InputError(
@@ -89,26 +123,25 @@ def _read_folder(folder: Path, data: Data) -> Raw | None:
         files = tables[given[0]]
         _refuse_unread(files[0].parent, given[0])
         return TABLES[given[0]][1](_parts(files, folder, given[0]), data)
+    if npys:
+        return npy.read(npys, folder, data)
+    if pictures:
+        return _without_names(image_folder.read(folder, pictures, data), data)
     if len(archives) > 1:
-        raise InputError(f"{folder}: holds {len(archives)} npz files; give the path of one of them")
+        parts = {_part(path, folder): path for path in archives}
+        if "train" in parts and None not in parts and len(parts) == len(archives):
+            return npz.read_parts({part: path for part, path in parts.items() if part}, data)
+        raise InputError(
+            f"{folder}: holds {len(archives)} npz files; give the path of one of them, or name "
+            f"them train.npz, validation.npz and test.npz"
+        )
     return npz.read(archives[0], data)
-
-
-def _refuse_fields(data: Data, fields: tuple[str, ...], path: Path, only: str) -> None:
-    """Raise InputError if a field is set that has no effect on data of this format."""
-    for field in fields:
-        value = getattr(data, field)
-        if value != Data.model_fields[field].default:
-            raise InputError(
-                f"{field} has an effect only on {only}: leave it out. Given: {field} "
-                f"{listed([value])}, {path}"
-            )
 
 
 def _without_names(raw: Raw, data: Data) -> Raw:
     if data.target is not None:
         raise InputError(
-            f"target names a column of Parquet or an array of npz; {raw.files[0]} has neither. "
+            f"target names a column of a table or an array of npz; {raw.files[0]} has neither. "
             f"Given: {data.target}"
         )
     return raw
@@ -146,11 +179,8 @@ def _parts(files: list[Path], folder: Path, kind: str) -> dict[str, list[Path]]:
     parts: dict[str, list[Path]] = {"train": [], "validation": [], "test": []}
     nameless = []
     for file in files:
-        words = re.split("[^a-z]+", file.stem.lower())
-        words += [file.parent.name] if file.parent != folder else []
-        named = list({PARTS[word] for word in words if word in PARTS})
-        if len(named) == 1:
-            parts[named[0]].append(file)
+        if part := _part(file, folder):
+            parts[part].append(file)
         else:
             nameless.append(file.name)
     if len(files) == len(nameless) == 1:
@@ -165,6 +195,14 @@ def _parts(files: list[Path], folder: Path, kind: str) -> dict[str, list[Path]]:
     for of_part in parts.values():
         _refuse_missing_shards(of_part)
     return {name: of_part for name, of_part in parts.items() if of_part}
+
+
+def _part(file: Path, folder: Path) -> str | None:
+    """Return the part that a file's name, or its folder's name below `folder`, names alone."""
+    words = re.split("[^a-z]+", file.stem.lower())
+    words += [file.parent.name] if file.parent != folder else []
+    named = list({PARTS[word] for word in words if word in PARTS})
+    return named[0] if len(named) == 1 else None
 
 
 def _refuse_unread(folder: Path, kind: str) -> None:

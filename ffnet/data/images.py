@@ -8,7 +8,7 @@ because the background is unknown. Files with several pictures are refused, too.
 import io
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,17 @@ MOST_PIXELS = 1 << 24
 """Limit for an image. A hostile file of a few bytes can claim a billion pixels."""
 
 
-def decode(encoded: Iterable[bytes | None], count: int, where: str) -> Pixels:
+def _in_row(row: int) -> str:
+    return f"row {row}"
+
+
+def decode(
+    encoded: Iterable[bytes | None],
+    count: int,
+    where: str,
+    size: tuple[int, int] | None = None,
+    named: Callable[[int], str] = _in_row,
+) -> Pixels:
     """Decode images to uint8: [N, height, width] if all are grey, else [N, height, width, 3].
 
     If one image has colours, grey images get three equal channels. Images are turned as their
@@ -40,7 +50,10 @@ def decode(encoded: Iterable[bytes | None], count: int, where: str) -> Pixels:
     Args:
         encoded: the bytes of each image file.
         count: the number of images, N.
-        where: what messages call the table of the images.
+        where: what messages call the table or folder of the images.
+        size: the height and width that each image gets, whatever its shape, by Pillow's bilinear
+            filter. With None all images must have one size.
+        named: returns what messages call an image, given its position.
 
     Raises:
         InputError: there are no images, an image cannot be decoded exactly, images differ in
@@ -51,14 +64,14 @@ def decode(encoded: Iterable[bytes | None], count: int, where: str) -> Pixels:
     pixels = np.empty(0, np.uint8)
     with _strictly():
         for i, content in enumerate(encoded):  # threads were slower: see docs/log.md
-            image = _pixels(content, i, where)
+            image = _pixels(content, size, f"{where}: {named(i)}")
             if i == 0:
                 refuse_beyond_memory(where, count * image.size)
                 pixels = np.empty((count, *image.shape), np.uint8)
             if image.shape[:2] != pixels.shape[1:3]:
                 raise InputError(
                     f"{where}: images must have one size, {pixels.shape[1:3]} like the first. "
-                    f"Given: {image.shape[:2]} at row {i}; resize the images first"
+                    f"Given: {image.shape[:2]} at {named(i)}; resize the images first"
                 )
             if image.ndim == pixels.ndim:  # the first in colour after grey ones
                 refuse_beyond_memory(where, count * image.size)
@@ -89,19 +102,22 @@ def _silently(content: bytes) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def _pixels(content: bytes | None, row: int, where: str) -> Pixels:
+def _pixels(content: bytes | None, size: tuple[int, int] | None, where: str) -> Pixels:
     """Decode an image to [height, width] or [height, width, 3]."""
     try:
         if content is None:
             raise ValueError("it has no bytes; ffnet does not open a path in a table")
         with _silently(content), Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _check(image, content)
-            return np.asarray(_channels(ImageOps.exif_transpose(image)))
+            exact = _channels(ImageOps.exif_transpose(image))
+            if size is not None:
+                exact = exact.resize(size[::-1], Image.Resampling.BILINEAR)
+            return np.asarray(exact)
     except UnidentifiedImageError:
         reason = f"it is none of {', '.join(FORMATS)}"
     except Exception as error:  # a damaged image may raise anything in Pillow
         reason = one_line(str(error) or type(error).__name__, 200)
-    raise InputError(f"{where}: row {row} is not an image that can be decoded ({reason})")
+    raise InputError(f"{where} is not an image that can be decoded ({reason})")
 
 
 def _check(image: Image.Image, content: bytes) -> None:

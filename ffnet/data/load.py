@@ -108,6 +108,7 @@ def _load(data: Data, given: Any, download: bool = True) -> tuple[DataSet, Part]
         raise InputError(
             f"group names a column of a table; {raw.where} is no table. Given: {data.group}"
         )
+    formats.refuse_unused_fields(raw, data)
     known = KNOWN.get(data.dataset)
     parts, classes = _parts(raw, _class_names(data.dataset, raw.classes))
     train, validation, test = split.divide(

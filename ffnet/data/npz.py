@@ -1,8 +1,9 @@
 """Reads npz files, which hold arrays of examples and of labels under their usual names."""
 
+import math
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -34,9 +35,7 @@ def read(path: Path, data: Data) -> Raw:
             raise ValueError("a single array, not an archive of arrays")
         with zipfile.ZipFile(file) as archive:
             members = _members(archive, path)
-            examples = _named(members, EXAMPLES, path)
-            targets = _named(members, (data.target,) if data.target else LABELS, path)
-            _refuse_halves(examples, targets, members, path)
+            examples, targets = roles(members, path, data.target)
             refuse_beyond_memory(
                 path, sum(members[n].file_size for n in (*examples.values(), *targets.values()))
             )
@@ -51,6 +50,50 @@ def read(path: Path, data: Data) -> Raw:
     )
 
 
+def read_parts(files: Mapping[str, Path], data: Data) -> Raw:
+    """Read a file for each part, each with x and y.
+
+    Args:
+        files: {part: its file}; the part "train" must be among them.
+        data: as in `read`.
+
+    Raises:
+        InputError: as in `read`; or a file has parts itself, or the files do not match.
+    """
+    raws = {part: read(path, data) for part, path in files.items()}
+    pairs = []
+    for part, raw in raws.items():
+        if len(raw.parts) > 1:
+            raise InputError(
+                f"{raw.where}: the file of the {part} part must have x and y only. Given: parts "
+                f"{listed(raw.parts)}"
+            )
+        x, y = raw.parts["train"]
+        where = str(files[part])
+        pairs.append(arrays.Pair(part, where, where, x, where, labels.from_array(y, where)))
+    return replace(
+        arrays.read(pairs, data.drop_unlabelled),
+        files=tuple(files.values()),
+        target=raws["train"].target,
+        unused=tuple(dict.fromkeys(name for raw in raws.values() for name in raw.unused)),
+        unlabelled={p: raw.unlabelled["train"] for p, raw in raws.items() if raw.unlabelled},
+    )
+
+
+def roles(
+    names: Mapping[str, Any], path: Path, target: str | None
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return {part: name of its examples} and {part: name of its labels} for names of arrays.
+
+    Raises:
+        InputError: the names do not tell which arrays are the data.
+    """
+    examples = _named(names, EXAMPLES, path)
+    targets = _named(names, (target,) if target else LABELS, path)
+    _refuse_halves(examples, targets, names, path)
+    return examples, targets
+
+
 def _pairs(
     archive: zipfile.ZipFile,
     members: Mapping[str, zipfile.ZipInfo],
@@ -61,8 +104,8 @@ def _pairs(
     """Read the arrays of each part, one part at a time."""
     for part, name in examples.items():
         x, y = f"{path}, array {name}", f"{path}, array {targets[part]}"
-        values = _array(archive, members[name], path)
-        found = labels.from_array(_array(archive, members[targets[part]], path), y)
+        values = _member(archive, members[name], path)
+        found = labels.from_array(_member(archive, members[targets[part]], path), y)
         yield arrays.Pair(part, f"{path} ({part})", x, values, y, found)
 
 
@@ -121,28 +164,39 @@ def _refuse_halves(
         )
 
 
-def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Array:
-    """Read an array of numbers or text. Its header must match the number of bytes."""
-    with archive.open(info) as member:
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Array:
+    name = info.filename.removesuffix(".npy")
+    return array(lambda: archive.open(info), info.file_size, name, path)
+
+
+def array(opened: Callable[[], IO[bytes]], size: int, name: str, path: Path) -> Array:
+    """Read an array of numbers or text from a file of format npy.
+
+    Args:
+        opened: opens the file.
+        size: the number of its bytes; its header must match it.
+        name: what messages call the array.
+        path: what messages call its place.
+
+    Raises:
+        InputError: the array holds Python objects.
+        ValueError: the file is damaged.
+    """
+    with opened() as member:
         shape, dtype = _head(member)
         if dtype.hasobject:
-            name = listed([info.filename.removesuffix(".npy")])
             raise InputError(
-                f"{path}: array {name} must hold numbers or text. Given: Python objects, which "
-                f"only pickle could load; save np.array(values.tolist()) instead"
+                f"{path}: array {listed([name])} must hold numbers or text. Given: Python objects, "
+                f"which only pickle could load; save np.array(values.tolist()) instead"
             )
-        size = dtype.itemsize
-        for side in shape:
-            size *= side
-        if size != info.file_size - member.tell():
-            raise ValueError(
-                f"{info.filename} says {shape} {dtype}, but has {info.file_size} bytes"
-            )
-    with archive.open(info) as member:
-        array: Array = np.lib.format.read_array(member, allow_pickle=False)
+        expected = dtype.itemsize * math.prod(shape)
+        if expected != size - member.tell():
+            raise ValueError(f"{name}.npy says {shape} {dtype}, but has {size} bytes")
+    with opened() as member:
+        values: Array = np.lib.format.read_array(member, allow_pickle=False)
         if member.read(1):
-            raise ValueError(f"{info.filename} has bytes after its array")
-    return array
+            raise ValueError(f"{name}.npy has bytes after its array")
+    return values
 
 
 def _head(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -41,8 +41,9 @@ class Raw:
         categories: {index of a column of categories: its categories in all files}. The numbers of
             such a column are positions in its categories. A gap is NaN in every column.
         dates: the indices of the columns of dates, which hold days since 1970-01-01 in UTC.
-        notes: sentences about the columns: which were left out, and why.
         groups: {part: the number of each example's group, int32 [N]}; None without `group`.
+        notes: sentences about what was left out, and why: columns, files.
+        content: SHA-256 of the contents of a folder whose files are too many to be listed.
     """
 
     parts: dict[str, tuple[Array, Array]]
@@ -57,6 +58,7 @@ class Raw:
     dates: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
     groups: Mapping[str, Array] | None = None
+    content: str = ""
 
     @property
     def where(self) -> str:
@@ -77,6 +79,8 @@ class Raw:
         """Return the SHA-256 of the contents of the files, or of the data from Python."""
         if self.given:
             return self._content_digest()
+        if self.content:
+            return self.content
         return hashlib.sha256("".join(map(cache.file_digest, self.files)).encode()).hexdigest()
 
     def _content_digest(self) -> str:

@@ -34,6 +34,11 @@ def _as_list(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
+def _as_sides(value: Any) -> Any:
+    """The side of a square as height and width: `image_size = 32`."""
+    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 Names = Annotated[tuple[Text, ...], BeforeValidator(_as_list)]
 
 GIVEN = "given"
@@ -87,6 +92,11 @@ class Data(Spec):
         (),
         description="CSV: texts that stand for a missing value, besides empty cells, NA, NaN, null "
         "and other usual ones",
+    )
+    image_size: Annotated[tuple[Count, Count], BeforeValidator(_as_sides)] | None = Field(
+        None,
+        description="folders of images: the size that each image gets: 32, or [height, width] "
+        "[the size of the images, which must all have one]",
     )
     drop_unlabelled: bool = Field(
         False, description="leave out rows without a label; otherwise they are refused"
