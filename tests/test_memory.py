@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from conftest import Job
-from ffnet.data.dataset import DataSet
+from ffnet.data.dataset import DataSet, Part
 from ffnet.data.load import load
 from ffnet.errors import InputError
 from ffnet.nets.inputs import Inputs
@@ -127,7 +127,8 @@ def test_data_and_slots_count(digits: DataSet) -> None:
     weights = 4 * 60_000 * (64 + 10)
     assert momentum - sgd == pytest.approx(weights, rel=0.5)
     assert adam - momentum == pytest.approx(weights)
-    part: Any = SimpleNamespace(x=SimpleNamespace(nbytes=10**12), y=SimpleNamespace(nbytes=0))
+    huge: Any = SimpleNamespace(nbytes=10**12)
+    part = Part(huge, digits.validation.y)
     larger: Any = SimpleNamespace(
         train=digits.train, validation=part, features=64, classes=digits.classes, encoding=None
     )

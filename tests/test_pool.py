@@ -30,7 +30,7 @@ def job(number: int = 3) -> Job:
 
 
 def report(epoch: int, correct: int, diverged: bool = False) -> Report:
-    score = Score(correct, 100, 1 - correct / 100)
+    score = Score(correct, 100, 1 - correct / 100, correct / 100, correct / 100, None)
     return Report(epoch * 10, epoch, 0.5, 0.5, score, diverged, 2.0, 0.5, NOW, NOW)
 
 

@@ -79,7 +79,7 @@ def test_unknown_key_is_refused_with_the_valid_ones_and_the_nearest() -> None:
         ({"tuning": {"scheduler": "hyperband"}, "budget": {"epochs": 2}}, ["hyperband needs"]),
         ({"tuning": {"scheduler": "hyperband"}, "budget": {"concurrency": 2}},
          ["leave concurrency out. Given: 2"]),
-        ({"tuning": {"metric": "test_accuracy"}}, ["'val_accuracy' or 'val_loss'"]),
+        ({"tuning": {"metric": "test_accuracy"}}, ["'val_accuracy', 'val_loss'", "'val_auc'"]),
         ({"tuning": {"search": "grid"}}, ["grid search needs learning_rate as a choice"]),
         ({"tuning": {"search": "grid"}, "space": {"learning_rate": {"choice": [0.1, 1.0]}},
           "budget": {"trials": 3}}, ["grid has 2 points but budget.trials is 3"]),

@@ -21,7 +21,7 @@ from ffnet.report import tensorboard
 from ffnet.run import storage, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.tables import Row
-from ffnet.spec.sections import Tuning
+from ffnet.spec.sections import METRICS, Tuning
 from ffnet.spec.study import Study
 
 START = 1_700_000_000
@@ -185,13 +185,11 @@ def test_best_and_last_of_both_metrics_are_those_of_the_table(tmp_path: Path) ->
         assert (row[name], seen[tag]) == (value, pytest.approx(value, rel=1e-7))
 
 
-@pytest.mark.parametrize("metric", ["val_accuracy", "val_loss"])
+@pytest.mark.parametrize("metric", METRICS)
 def test_the_metric_that_the_study_judges_by_comes_first(metric: Any) -> None:
     names = [info.display_name for info in tensorboard._metric_infos(Tuning(metric=metric))]
     assert names[0] == f"best_{metric}"
-    assert sorted(names) == [
-        "best_val_accuracy", "best_val_loss", "last_val_accuracy", "last_val_loss",
-    ]  # fmt: skip
+    assert sorted(names) == sorted(p + name for p in ("best_", "last_") for name in METRICS)
 
 
 def test_a_single_run_needs_no_study(tmp_path: Path) -> None:
@@ -290,11 +288,10 @@ def test_the_program_shows_a_study_live_and_ends_with_the_job(run: RunFolder, bo
     tags = {"accuracy/validation", "best/val_accuracy", "loss/validation", "best/val_loss"}
     assert set(board.data("scalars/tags")["00001-done"]) == tags | {"loss/train"}
     experiment = board.data("hparams/experiment", {})
-    assert {m["displayName"]: m["name"]["tag"] for m in experiment["metricInfos"]} == {
-        "best_val_accuracy": "best/val_accuracy",
-        "best_val_loss": "best/val_loss",
-        "last_val_accuracy": "accuracy/validation",
-        "last_val_loss": "loss/validation",
+    shown = {m["displayName"]: m["name"]["tag"] for m in experiment["metricInfos"]}
+    assert shown == {
+        **{f"best_{metric}": f"best/{metric}" for metric in METRICS},
+        **{f"last_{metric}": f"{metric.removeprefix('val_')}/validation" for metric in METRICS},
     }
     infos = {info["name"]: info for info in experiment["hparamInfos"]}
     assert infos["learning_rate"]["type"] == "DATA_TYPE_FLOAT64"

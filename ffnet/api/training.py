@@ -62,10 +62,11 @@ def train(
         raise InputError(f"device must be cpu or gpu. Given: {device}")
     dataset, config = load(one.data, data), one.trial_config()
     with environment.restored():
-        from ffnet.training import devices, loop, memory
+        from ffnet.training import devices, loop, memory, metrics
         from ffnet.training.device_data import DeviceData
         from ffnet.training.trainer import Trainer
 
+    metrics.refuse_undefined(one.metric, dataset.classes, [dataset.validation.y])
     memory.check(config, dataset)
     with held(RunFolder.at(out or new_place(dataset.name))) as hold, devices.on(device):
         trainer = Trainer(DeviceData(dataset), config)

@@ -71,9 +71,10 @@ def _train_one(flags: argparse.Namespace) -> int:
     one = validated(OneNet, override(values, flags, OneNet), source, given(flags, OneNet))
 
     from ffnet.data.load import load
-    from ffnet.training import memory
+    from ffnet.training import memory, metrics
 
     data, config = load(one.data), one.trial_config()
+    metrics.refuse_undefined(one.metric, data.classes, [data.validation.y])
     memory.check(config, data)
     if not flags.out:
         return _train(flags, one, data, config, None)

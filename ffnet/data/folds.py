@@ -1,12 +1,12 @@
 """Cross-validation: training and validation part together, divided into folds of similar size."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ffnet.data.dataset import DataSet, Part
-from ffnet.data.groups import Ints, dealt, spare_classes
+from ffnet.data.groups import Bools, Ints, dealt, spare_classes
 from ffnet.data.scaling import standardized, statistics
 from ffnet.errors import InputError
 
@@ -33,17 +33,20 @@ def check(data: DataSet, folds: int, seeds: Sequence[int]) -> None:
         InputError: there are fewer than two folds, or too few examples or groups for so many.
     """
     pool = _pool(data)
-    if not 2 <= folds <= len(pool) or not all(
-        spare_classes(heaps == number, pool.y, pool.group).any()
-        for heaps in (_heaps(pool, folds, seed) for seed in seeds)
-        for number in range(folds)
-    ):
+    if not 2 <= folds <= len(pool) or not all(held.any() for held in _held(pool, folds, seeds)):
         groups = "" if pool.group is None else f" in {len(np.unique(pool.group)):,} groups"
         raise InputError(
             f"--folds must be from 2 to a number for which each fold has examples to validate on, "
             f"and each class one to train on. Given: {folds}, for {len(pool):,} examples{groups} "
             f"in the training and validation parts"
         )
+
+
+def validation_labels(data: DataSet, folds: int, seeds: Sequence[int]) -> Iterator[Ints]:
+    """Yield the labels of each fold's validation part, for each seed."""
+    pool = _pool(data)
+    for held in _held(pool, folds, seeds):
+        yield pool.y[held]
 
 
 def folded(data: DataSet, fold: Fold, scaling: str) -> DataSet:
@@ -94,6 +97,13 @@ def _heaps(pool: Part, folds: int, seed: int) -> Ints:
     heaps = np.empty(len(pool), np.intp)
     heaps[order] = np.arange(len(pool)) % folds
     return heaps
+
+
+def _held(pool: Part, folds: int, seeds: Sequence[int]) -> Iterator[Bools]:
+    """Yield which examples are the validation part, for each seed and each of its folds."""
+    for heaps in (_heaps(pool, folds, seed) for seed in seeds):
+        for number in range(folds):
+            yield spare_classes(heaps == number, pool.y, pool.group)
 
 
 def _standardized(data: DataSet) -> DataSet:

@@ -15,7 +15,7 @@ from ffnet.run.folder import RunFolder
 from ffnet.run.tables import Row, Status
 from ffnet.serving.rest import SIGNATURE
 from ffnet.spec.net import MUTABLE
-from ffnet.spec.sections import Tuning
+from ffnet.spec.sections import METRICS, Tuning
 from ffnet.spec.trial import TrialConfig
 
 NEEDED = {"name", "sizes", "classes", "example_shape", "dtype", "mean", "std"}
@@ -229,11 +229,10 @@ def card(choice: Choice) -> dict[str, Any]:
     return {
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "signature": _signature(data),
-        "val_accuracy": report["val_accuracy"],
-        "val_loss": report["val_loss"],
+        **{metric: report.get(metric) for metric in METRICS},
         "test_accuracy": row["test_accuracy"] if tested else None,
         "test_loss": row["test_loss"] if tested else None,
-        "measured": "all four figures belong to these weights; null: not measured",
+        "measured": "all these figures belong to these weights; null: not measured",
         "data": {n: v for n, v in data.items() if n not in ("source", "mean", "std")},
         "split": {n: v for n, v in asked.items() if n not in ("dataset", "data_dir")},
         "hyperparameters": choice.config.hyperparameters(),

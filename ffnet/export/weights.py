@@ -16,9 +16,9 @@ from ffnet.run.folder import RunFolder
 from ffnet.run.storage import File
 from ffnet.run.tables import Row
 from ffnet.spec.net import MUTABLE
-from ffnet.spec.sections import Tuning
+from ffnet.spec.sections import METRICS, Tuning
 
-FIGURES = ("trial", "step", "epoch", "val_accuracy", "val_loss")
+FIGURES = ("trial", "step", "epoch", *METRICS)
 COLUMNS = [*FIGURES, "parent", *MUTABLE]
 
 
@@ -112,7 +112,7 @@ class Finder:
     def _is_best(self, report: Row, row: Row) -> bool:
         best = f"best_{self._metric}"
         return (
-            report[self._metric] is not None
+            report.get(self._metric) is not None
             and report[self._metric] == row[best]
             and report["epoch"] == row[f"{best}_epoch"]
         )

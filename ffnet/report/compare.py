@@ -186,6 +186,8 @@ def _compared(
         accuracy=best[1] if best else None,
         low=low,
         high=high,
+        metric=run.tuning.metric,
+        value=best[0][f"best_{run.tuning.metric}"] if best else None,
         trial=best[0]["trial"] if best else None,
         counts=counts or "none",
         epochs=sum(row["epochs"] or 0.0 for row in run.rows),

@@ -38,6 +38,8 @@ class Compared:
         name: the run's name, or its place if names are not unique.
         accuracy: validation accuracy of its best net; None if no trial has reported.
         low, high: the accuracy's 95 % interval.
+        metric: the study's metric, by which its best net was chosen.
+        value: the best net's figure by this metric; None like `accuracy`.
         trial: number of its best trial.
         counts: number of trials by status, in words.
         epochs: epochs that all trials together have trained.
@@ -54,6 +56,8 @@ class Compared:
     accuracy: float | None
     low: float | None
     high: float | None
+    metric: str
+    value: float | None
     trial: int | None
     counts: str
     epochs: float
@@ -262,6 +266,7 @@ class Comparison:
         rows: list[Row] = [
             {"": "best val_accuracy"} | {run.name: _text(run.accuracy, 4) for run in self.runs},
             {"": "95 % interval"} | {run.name: _interval(run) for run in self.runs},
+            *self._other_metrics(),
             {"": "best trial"} | {run.name: _number(run.trial) for run in self.runs},
             {"": "trials"} | {run.name: run.counts for run in self.runs},
             {"": "epochs"} | {run.name: _text(run.epochs, 1) for run in self.runs},
@@ -274,6 +279,16 @@ class Comparison:
                 texts = {n: _text(v[at], 1) if v else "never" for n, v in reached.items()}
                 rows.append({"": f"{figure} to {level:g}"} | texts)
         return rows
+
+    def _other_metrics(self) -> Iterator[Row]:
+        """A row for each metric besides val_accuracy by which a run has chosen its best net."""
+        for metric in dict.fromkeys(run.metric for run in self.runs):
+            if metric != "val_accuracy":
+                texts = {
+                    run.name: _text(run.value if run.metric == metric else None, 4)
+                    for run in self.runs
+                }
+                yield {"": f"best {metric}"} | texts
 
     def lines(self) -> list[str]:
         """What the comparison shows, a line each."""

@@ -35,16 +35,19 @@ from ffnet.run.folder import RunFolder
 from ffnet.run.ranking import tuning_of
 from ffnet.run.study_files import read_study
 from ffnet.run.tables import Row
-from ffnet.spec.sections import Tuning
+from ffnet.spec.sections import LOWER_IS_BETTER, METRICS, Tuning
 
 SCALARS = {
     "val_accuracy": "accuracy/validation",
     "val_loss": "loss/validation",
+    "val_balanced_accuracy": "balanced_accuracy/validation",
+    "val_macro_f1": "macro_f1/validation",
+    "val_auc": "auc/validation",
     "train_loss": "loss/train",
 }
 """Column of epochs.parquet → TensorBoard's tag."""
 
-BEST = {"val_accuracy": ("best/val_accuracy", max), "val_loss": ("best/val_loss", min)}
+BEST = {metric: (f"best/{metric}", min if metric in LOWER_IS_BETTER else max) for metric in METRICS}
 """Metric → (tag of its best value so far, function that gives the better of two values)."""
 
 STATUS = {

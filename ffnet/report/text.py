@@ -91,7 +91,7 @@ def _rounded(column: str, value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        if column.endswith(("accuracy", "loss")):
+        if column.endswith(("accuracy", "loss", "f1", "auc")):
             return f"{value:.4f}"
         return f"{value:.4g}" if abs(value) < 1e4 or abs(value) >= 1e9 else f"{value:.0f}"
     if isinstance(value, list | tuple) and any(isinstance(part, float) for part in value):

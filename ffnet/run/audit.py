@@ -28,10 +28,7 @@ KIND = Kind(
             "seed": pa.int64(),
             "pruned_epoch": pa.float64(),  # where the study had pruned it
             "matches": pa.bool_(),  # whether the reports until then are the same, bit for bit
-            "best_val_accuracy": pa.float64(),
-            "best_val_accuracy_epoch": pa.float64(),
-            "best_val_loss": pa.float64(),
-            "best_val_loss_epoch": pa.float64(),
+            **tables.BEST,
             "winner": pa.int32(),  # the study's best trial
             "winner_figure": pa.float64(),  # its best figure by the study's metric
             "gain": pa.float64(),  # how much better than the winner; below 0 if it is worse

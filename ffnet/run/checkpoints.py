@@ -44,7 +44,7 @@ NEEDED = {
     "step", "epoch", "train_seconds", "evaluate_seconds", "node", "worker", "worker_memory",
     "started_at", "reported_at",
 }  # fmt: skip
-"""Fields of every report. Losses and accuracy are missing when the trial diverged."""
+"""Fields of every report. Losses and metrics are missing when the trial diverged."""
 MOST_STEPS = 2**40
 MOST_FRONT = 2**20  # bytes; the reports take less
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ffnet.errors import InputError, one_line
+from ffnet.spec.sections import LOWER_IS_BETTER, METRICS
 
 BYTES_OF_A_CELL = 32  # a cell needs at least so much memory as a Python object
 MOST_MEMORY = 0.5  # share of the machine's memory that a table may take
@@ -28,7 +29,12 @@ FIRST_COLUMNS = {
 }  # fmt: skip
 """Columns of ffnet's first version. A table of a later version has all of them."""
 
-LATEST_COLUMNS = {"embedding_sizes"}
+_NEW_METRICS = [metric for metric in METRICS if metric not in FIRST_COLUMNS]
+LATEST_COLUMNS = {"embedding_sizes", "class_weight", *_NEW_METRICS} | {
+    f"{prefix}_{metric}{suffix}"
+    for metric in _NEW_METRICS
+    for prefix, suffix in (("best", ""), ("best", "_epoch"), ("last", ""))
+}
 """Columns that came last. Columns that are in neither set came between the two.
 
 A table has all columns of a version and of the versions before it.
@@ -69,19 +75,21 @@ RULES: dict[str, tuple[str, Rule]] = {
     **dict.fromkeys(("trial", "seed", "parent", "worker", "worker_memory", "step"), COUNT),
     **dict.fromkeys(("look", "net", "fold", "winner"), COUNT),  # of confirm and audit
     "folds": ("2 or more", _between(2, 2**31)),
-    **dict.fromkeys(("epoch", "batch_size", "best_val_accuracy_epoch"), POSITIVE),
-    **dict.fromkeys(("best_epoch", "pruned_epoch"), POSITIVE),
-    "best_val_loss_epoch": POSITIVE,
+    **dict.fromkeys(("epoch", "batch_size", "best_epoch", "pruned_epoch"), POSITIVE),
+    **{f"best_{metric}_epoch": POSITIVE for metric in METRICS},
     "epochs": ("0 or more", _between(0, 2**53)),
     **dict.fromkeys(("started_at", "ended_at", "reported_at"), YEARS),
-    **dict.fromkeys(("val_accuracy", "best_val_accuracy", "last_val_accuracy"), SHARE),
+    **{
+        prefix + metric: FINITE if metric in LOWER_IS_BETTER else SHARE
+        for metric in METRICS
+        for prefix in ("", "best_", "last_")
+    },
     "test_accuracy": SHARE,
     **dict.fromkeys(
         (
             "learning_rate", "momentum", "weight_decay", "warmup_epochs", "step_epochs",
-            "step_factor", "train_loss", "val_loss", "best_val_loss", "last_val_loss",
-            "queue_seconds", "setup_seconds", "train_seconds", "evaluate_seconds",
-            "report_seconds", "winner_figure", "gain",
+            "step_factor", "train_loss", "queue_seconds", "setup_seconds", "train_seconds",
+            "evaluate_seconds", "report_seconds", "winner_figure", "gain",
         ),
         FINITE,
     ),

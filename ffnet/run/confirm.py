@@ -19,7 +19,7 @@ from ffnet.run.intervals import Estimate
 from ffnet.run.tables import Kind, Row, Status
 from ffnet.spec.base import Values
 from ffnet.spec.net import TUNABLE
-from ffnet.spec.sections import Tuning
+from ffnet.spec.sections import METRICS, Tuning
 
 KIND = Kind(
     pa.schema(
@@ -33,8 +33,7 @@ KIND = Kind(
             "status": pa.string(),
             "reason": pa.string(),
             "best_epoch": pa.float64(),  # the epoch that is best by the study's metric
-            "val_accuracy": pa.float64(),  # after the best epoch, as in the next three columns
-            "val_loss": pa.float64(),
+            **dict.fromkeys(METRICS, pa.float64()),  # after the best epoch, as the test figures
             "test_accuracy": pa.float64(),  # null unless the configuration was chosen
             "test_loss": pa.float64(),
             "chosen": pa.bool_(),

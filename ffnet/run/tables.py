@@ -18,6 +18,7 @@ from ffnet.run import checks
 from ffnet.run.sessions import Session, as_metadata
 from ffnet.run.storage import File
 from ffnet.spec.net import MUTABLE
+from ffnet.spec.sections import LOWER_IS_BETTER, METRICS
 from ffnet.spec.validation import did_you_mean
 
 Row = dict[str, Any]
@@ -55,11 +56,22 @@ HYPERPARAMETERS = {
     "step_epochs": pa.float64(),
     "step_factor": pa.float64(),
     "batch_size": pa.int64(),
+    "class_weight": pa.string(),
     "learning_rate": pa.float64(),
     "momentum": pa.float64(),
     "weight_decay": pa.float64(),
     "dropout": pa.list_(pa.float64()),  # a rate for each hidden layer
 }
+OF_OLDER = {"class_weight": "none"}
+"""Hyper-parameter that tables of earlier versions lack → the value that all their trials had."""
+
+BEST = {
+    column: pa.float64()
+    for metric in METRICS
+    for column in (f"best_{metric}", f"best_{metric}_epoch")
+}
+"""The columns of a trial's best figures. Each metric has its own best epoch."""
+
 TRIALS = pa.schema(
     {
         "trial": pa.int32(),
@@ -68,12 +80,8 @@ TRIALS = pa.schema(
         **HYPERPARAMETERS,
         "seed": pa.int64(),
         "parent": pa.int32(),  # the trial whose weights it took over (PBT)
-        "best_val_accuracy": pa.float64(),
-        "best_val_accuracy_epoch": pa.float64(),
-        "best_val_loss": pa.float64(),
-        "best_val_loss_epoch": pa.float64(),
-        "last_val_accuracy": pa.float64(),
-        "last_val_loss": pa.float64(),
+        **BEST,
+        **{f"last_{metric}": pa.float64() for metric in METRICS},
         "test_accuracy": pa.float64(),  # a study never computes it; `ffnet train` may
         "test_loss": pa.float64(),
         "epochs": pa.float64(),  # epochs trained; also the epoch of the last_ columns
@@ -95,8 +103,7 @@ EPOCHS = pa.schema(
         "epoch": pa.float64(),
         "step": pa.int32(),
         "train_loss": pa.float64(),
-        "val_loss": pa.float64(),
-        "val_accuracy": pa.float64(),
+        **dict.fromkeys(("val_loss", *METRICS), pa.float64()),
         **{name: HYPERPARAMETERS[name] for name in MUTABLE},
         "parent": pa.int32(),
         "train_seconds": pa.float64(),
@@ -154,7 +161,7 @@ def read_table(file: File, columns: list[str] | None = None, kind: Kind | None =
     Args:
         file: trials.parquet, epochs.parquet, or a table of the kind `kind`.
         columns: the names of the wanted columns. With None, all. Columns that are newer than the
-            table are null.
+            table are null, but hyper-parameters have the value that older trials had: OF_OLDER.
         kind: what the table must hold. With None, the file's name says it.
 
     Raises:
@@ -181,9 +188,8 @@ def read_table(file: File, columns: list[str] | None = None, kind: Kind | None =
             checks.check_values(str(file), "status", found.column("status"), tuple(Status))
         for name in wanted:
             if name not in have:
-                found = found.append_column(
-                    schema.field(name), pa.nulls(len(found), schema.field(name).type)
-                )
+                value = pa.scalar(OF_OLDER.get(name), schema.field(name).type)
+                found = found.append_column(schema.field(name), pa.repeat(value, len(found)))
         return found.select(wanted)
     except InputError:
         raise
@@ -196,9 +202,10 @@ def read_table(file: File, columns: list[str] | None = None, kind: Kind | None =
 
 def note_score(row: Row, report: Mapping[str, Any]) -> None:
     """Update a trial's best and last figures with a report. A diverged report has no figures."""
-    for metric, better in (("val_accuracy", max), ("val_loss", min)):
-        if metric not in report:
+    for metric in METRICS:
+        if report.get(metric) is None:
             continue
+        better = min if metric in LOWER_IS_BETTER else max
         value, best = report[metric], row.get(f"best_{metric}")
         row[f"last_{metric}"] = value
         if best is None or better(value, best) != best:

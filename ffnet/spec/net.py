@@ -151,6 +151,9 @@ class NetSpec(Spec):
 class Training(Spec):
     """How a net is trained. The loss is the mean softmax cross-entropy, in nats.
 
+    With class_weight "balanced", steps minimise a weighted mean of it. Reported losses are always
+    unweighted, so they can be compared between trials, and between training and validation.
+
     Raises:
         InputError: a field has a wrong value.
     """
@@ -187,6 +190,11 @@ class Training(Spec):
         "and below 1 [0.1]",
     )
     batch_size: PositiveInt = Field(64, description="examples in a minibatch, 1 or more")
+    class_weight: Literal["none", "balanced"] = Field(
+        "none",
+        description="how much an example counts in the loss; balanced: training examples / "
+        "(classes · examples of its class), so that all classes count the same",
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
         description="number type of the first layer's products; bfloat16 is faster on CPUs that "

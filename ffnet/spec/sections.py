@@ -5,7 +5,7 @@ A field's name is unique across all sections. Flags and columns of the tables ha
 
 import re
 from datetime import date, datetime, time
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -45,7 +45,13 @@ GIVEN = "given"
 """The value of `dataset` in a study whose data were passed as Python objects."""
 
 
-Metric = Literal["val_accuracy", "val_loss"]
+Metric = Literal["val_accuracy", "val_loss", "val_balanced_accuracy", "val_macro_f1", "val_auc"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+"""Figures of the validation part. Each has columns in the tables, and can be a study's metric."""
+
+LOWER_IS_BETTER: tuple[Metric, ...] = ("val_loss",)
+"""The metrics of which a lower value is better. All others are shares, from 0 to 1."""
+
 Patience = Annotated[
     float | None,
     Field(
@@ -181,7 +187,7 @@ class Tuning(Spec):
     @property
     def mode(self) -> Literal["max", "min"]:
         """Whether a higher ("max") or a lower ("min") metric is better."""
-        return "max" if self.metric == "val_accuracy" else "min"
+        return "min" if self.metric in LOWER_IS_BETTER else "max"
 
     def check_patience(self, epochs: int) -> None:
         """Refuse a patience that can end no trial, or that ends every trial.
@@ -205,9 +211,9 @@ class Tuning(Spec):
                 f"patience_epochs ends no training unless it is below epochs. Given: "
                 f"patience_epochs {patience:g}, epochs {epochs}; lower it, or leave it out"
             )
-        if self.metric == "val_accuracy" and delta >= 1:
+        if self.mode == "max" and delta >= 1:
             raise ValueError(
-                f"min_delta must be below 1 for val_accuracy, which is a share. Given: {delta:g}"
+                f"min_delta must be below 1 for {self.metric}, which is a share. Given: {delta:g}"
             )
         if self.scheduler == "pbt":
             raise ValueError(

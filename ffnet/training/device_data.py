@@ -35,6 +35,16 @@ class DeviceData:
             each = per_feature(data.mean, data.std, data.features)
             self._mean, self._scale = map(tf.constant, each)
 
+    def balanced_weights(self) -> tf.Tensor:
+        """Return a weight for each class, float32 [C]: examples / (classes · examples of it).
+
+        Classes without a training example do not count as classes, and have the weight 0. So the
+        mean weight of the training examples is 1.
+        """
+        counts = np.bincount(self.train[1].numpy(), minlength=self.classes)
+        present = np.maximum(counts, 1) * np.count_nonzero(counts)
+        return tf.constant(np.where(counts, counts.sum() / present, 0).astype(np.float32))
+
     def normalize(self, x: tf.Tensor) -> tf.Tensor:
         """Return examples [N, D] as float32, scaled so that the training part has mean 0 and std 1.
 

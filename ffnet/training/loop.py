@@ -18,9 +18,9 @@ class Report:
     Attributes:
         step: number of steps trained since the start.
         epoch: number of epochs trained since the start; 0.5 is half an epoch.
-        train_loss: mean cross-entropy of all training examples since the last report. Each loss
-            is measured before the step that learns from the example.
-        batch_loss: mean cross-entropy of the last batch.
+        train_loss: mean cross-entropy of all training examples since the last report, without
+            class weights. Each loss is measured before the step that learns from the example.
+        batch_loss: mean cross-entropy of the last batch, without class weights.
         validation: score on the validation part.
         diverged: whether a loss was NaN or infinite. Then this is the last report.
         train_seconds, evaluate_seconds: seconds of training and of evaluation since the last
@@ -43,7 +43,7 @@ class Report:
     def measured(self) -> dict[str, Any]:
         """Return the report's columns of epochs.parquet as JSON values.
 
-        A diverged report has no losses and no accuracy.
+        A diverged report has no losses and no metrics. A metric that is not defined is missing.
         """
         row: dict[str, Any] = {
             "step": self.step,
@@ -54,11 +54,7 @@ class Report:
             "reported_at": self.reported_at.isoformat(),
         }
         if not self.diverged:  # no scheduler ever judges a net whose loss is NaN
-            row |= {
-                "train_loss": self.train_loss,
-                "val_loss": self.validation.loss,
-                "val_accuracy": self.validation.accuracy,
-            }
+            row |= {"train_loss": self.train_loss, **self.validation.figures("val")}
         return row
 
 

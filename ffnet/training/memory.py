@@ -15,6 +15,7 @@ from ffnet.spec.trial import TrialConfig
 FLOAT = 4  # bytes
 WORKER = 700_000_000  # bytes of a worker with a tiny net: Python, Ray and TensorFlow
 SEVERAL_STEPS = ("gelu", "mish")  # activations whose gradient needs intermediate results
+SCORE, SCORED = 16, 50  # bytes of a score of an evaluated example, and of other numbers of it
 EVALUATED = 256  # examples evaluated at a time: `trainer.EVALUATE_AT_ONCE`
 
 
@@ -47,6 +48,7 @@ def worker_bytes(config: TrialConfig, data: DataSet) -> int:
     inputs = of_net(data, config.net)
     if data.encoding is not None:  # a batch before it is prepared, while it is, and after
         held += 3 * FLOAT * _rows(config, len(data.train)) * inputs.width
+    held += len(data.validation) * (SCORE * len(data.classes) + SCORED)
     return WORKER + held + trial_bytes(config, inputs, len(data.classes), len(data.train))
 
 

@@ -16,6 +16,7 @@ from ffnet.nets.barebones import BarebonesNet
 from ffnet.nets.net import initialize, make_net
 from ffnet.spec.net import Training
 from ffnet.spec.trial import TrialConfig, steps_per_epoch
+from ffnet.training import metrics
 from ffnet.training.blocked import STEPS, Loss, train_block
 from ffnet.training.device_data import DeviceData
 from ffnet.training.optimizers import Optimizer, Rates
@@ -35,16 +36,37 @@ Losses = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 @dataclass(frozen=True)
 class Score:
-    """A net's score on a part: correct predictions, number of examples, mean cross-entropy."""
+    """A net's score on a part of the data.
+
+    Attributes:
+        correct: number of correct predictions.
+        count: number of examples.
+        loss: mean cross-entropy, in nats.
+        balanced_accuracy, macro_f1, auc: see `metrics`. auc is None if it is not defined.
+    """
 
     correct: int
     count: int
     loss: float
+    balanced_accuracy: float
+    macro_f1: float
+    auc: float | None
 
     @property
     def accuracy(self) -> float:
         """The share of correct predictions, 0 to 1."""
         return self.correct / self.count
+
+    def figures(self, part: str) -> dict[str, float]:
+        """The figures that are defined, named as columns: val_accuracy, … for the part "val"."""
+        found = {
+            "loss": self.loss,
+            "accuracy": self.accuracy,
+            "balanced_accuracy": self.balanced_accuracy,
+            "macro_f1": self.macro_f1,
+            "auc": self.auc,
+        }
+        return {f"{part}_{name}": value for name, value in found.items() if value is not None}
 
 
 def structure(config: TrialConfig) -> Hashable:
@@ -63,6 +85,7 @@ def structure(config: TrialConfig) -> Hashable:
         training.nesterov,
         training.weight_decay > 0,
         training.precision,
+        training.class_weight,
     )
 
 
@@ -93,6 +116,8 @@ class Trainer:
         self._optimizer = Optimizer(config.training, self.net.weights)
         self._products = tf.as_dtype(config.training.precision)
         self._drops = any(config.net.dropout_rates)
+        balanced = config.training.class_weight == "balanced"
+        self._class_weights = data.balanced_weights() if balanced else None
         plain = not (self._optimizer.slots or config.training.weight_decay)
         plain = plain and not self._inputs.vectors  # the first layer's inputs would change
         self._blocked = self.net if plain and isinstance(self.net, BarebonesNet) else None
@@ -177,9 +202,17 @@ class Trainer:
         Args:
             part: (examples [N, D], labels [N]), as in `DeviceData`.
         """
-        correct, total = self._evaluate(*part)
-        count = int(part[1].shape[0])
-        return Score(int(correct), count, float(total) / count)
+        correct, total, each = self._evaluate(*part)
+        scores, labels = each.numpy(), part[1].numpy()
+        predicted = scores.argmax(axis=1)
+        return Score(
+            int(correct),
+            len(labels),
+            float(total) / len(labels),
+            metrics.balanced_accuracy(predicted, labels),
+            metrics.macro_f1(predicted, labels),
+            metrics.auc(scores, labels),
+        )
 
     def confusion(self, part: tuple[tf.Tensor, tf.Tensor]) -> npt.NDArray[np.int64]:
         """Return the number of examples by true class (row) and predicted class, [C, C]."""
@@ -221,7 +254,7 @@ class Trainer:
     ) -> Losses:  # fmt: skip
         """Train plain steps; the last batch of an epoch may be short."""
         order = self._order(seed, epoch)
-        loss = _loss(tf.minimum(batch_size, self.examples))
+        loss = _loss(tf.minimum(batch_size, self.examples), weights=self._class_weights)
 
         def train(step: tf.Tensor, total: tf.Tensor) -> Losses:
             x, y = self._gather(order[step * batch_size : (step + 1) * batch_size])
@@ -243,7 +276,8 @@ class Trainer:
     ) -> Losses:  # fmt: skip
         """Train blocks of STEPS full batches with SGD without momentum and weight decay."""
         assert self._blocked
-        net, order, loss = self._blocked, self._order(seed, epoch), _loss(batch_size)
+        net, order = self._blocked, self._order(seed, epoch)
+        loss = _loss(batch_size, weights=self._class_weights)
 
         def train(step: tf.Tensor, total: tf.Tensor) -> Losses:
             x, y = self._gather(order[step * batch_size : (step + STEPS) * batch_size])
@@ -278,18 +312,25 @@ class Trainer:
         return self._prepare(tf.gather(x, index)), tf.gather(y, index)
 
     @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
-    def _evaluate(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        def evaluate(start: tf.Tensor, correct: tf.Tensor, total: tf.Tensor) -> Losses:
+    def _evaluate(self, x: tf.Tensor, y: tf.Tensor) -> Losses:
+        """Return how many predictions are correct, the sum of the losses, the scores [N, C]."""
+
+        def evaluate(
+            start: tf.Tensor, correct: tf.Tensor, total: tf.Tensor, each: tf.TensorArray
+        ) -> Arguments:
             labels = y[start : start + EVALUATE_AT_ONCE]
             scores = self.net.scores(self._prepare(x[start : start + EVALUATE_AT_ONCE]))
             hits = tf.equal(tf.argmax(scores, axis=1, output_type=tf.int32), labels)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=scores)
             correct += tf.reduce_sum(tf.cast(hits, tf.int32))
-            return start + EVALUATE_AT_ONCE, correct, total + tf.reduce_sum(losses)
+            each = each.write(start // EVALUATE_AT_ONCE, scores)
+            return start + EVALUATE_AT_ONCE, correct, total + tf.reduce_sum(losses), each
 
-        before = tf.constant(0), tf.constant(0), tf.constant(0.0)
-        _, correct, total = tf.while_loop(lambda start, *_: start < tf.size(y), evaluate, before)
-        return correct, total
+        calls = (tf.size(y) + EVALUATE_AT_ONCE - 1) // EVALUATE_AT_ONCE
+        each = tf.TensorArray(tf.float32, calls, infer_shape=False, element_shape=[None, None])
+        before = tf.constant(0), tf.constant(0), tf.constant(0.0), each
+        found = tf.while_loop(lambda start, *_: start < tf.size(y), evaluate, before)
+        return found[1], found[2], found[3].concat()
 
 
 def _loop(
@@ -318,15 +359,24 @@ def _loop(
     return total, last, seen
 
 
-def _loss(batch_size: tf.Tensor, dtype: tf.DType = tf.float32) -> Loss:
+def _loss(
+    batch_size: tf.Tensor, dtype: tf.DType = tf.float32, weights: tf.Tensor | None = None
+) -> Loss:
     """Return a function: (labels, scores) → (softmax cross-entropies, their sum / batch size).
 
     If the last batch of an epoch is short, the sum is still divided by the full batch size. So
     every example has the same weight, and the short batch is not noisier than the others.
+
+    Args:
+        batch_size: size of a full batch.
+        dtype: dtype of the scores.
+        weights: a factor for each class [C], by which the losses are multiplied in the sum, but
+            not in the first result. With None, the sum is not weighted.
     """
 
     def loss(labels: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=scores)
-        return losses, tf.reduce_sum(losses) / tf.cast(batch_size, dtype)
+        counted = losses if weights is None else losses * tf.gather(weights, labels)
+        return losses, tf.reduce_sum(counted) / tf.cast(batch_size, dtype)
 
     return loss

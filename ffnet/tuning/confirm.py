@@ -6,16 +6,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ffnet.data.dataset import DataSet
-from ffnet.data.folds import Fold, check
+from ffnet.data.folds import Fold, check, validation_labels
 from ffnet.errors import InputError, RunError, StorageError
 from ffnet.run import confirm, provenance, recorded, storage, tables
 from ffnet.run.confirm import Confirmed
 from ffnet.run.ended import Ended
 from ffnet.run.hold import Hold
 from ffnet.run.tables import Row, Status
+from ffnet.spec.sections import METRICS
 from ffnet.spec.trial import TrialConfig
 from ffnet.system.live import LiveLine
 from ffnet.system.signals import held_back
+from ffnet.training.metrics import refuse_undefined
 from ffnet.tuning import again
 from ffnet.tuning.again import Job, Pool, Trained
 
@@ -58,6 +60,8 @@ def plan(run: Ended, data: DataSet, wish: Wish) -> list[Job]:
     seeds = confirm.fresh_seeds(run.study.seed, taken, wish.seeds)
     if wish.folds is not None:
         check(data, wish.folds, seeds)
+        parts = validation_labels(data, wish.folds, seeds)
+        refuse_undefined(run.study.tuning.metric, data.classes, parts)
     return [
         Job(_reseeded(config, seed), fold)
         for seed in seeds
@@ -141,13 +145,12 @@ def _trained(
 def _row(run: Ended, number: int, net: Trained) -> Row:
     """A net's row of confirm.parquet, with the figures after its best epoch."""
     best = net.best or {}
-    row = {name: net.row.get(name) for name in confirm.KIND.schema.names}
+    row: Row = {name: net.row.get(name) for name in confirm.KIND.schema.names}
+    row |= {metric: best.get(metric) for metric in METRICS}
     return row | {
         "look": len(run.document.get("test_looks", [])) + 1,
         "net": number,
         "best_epoch": best.get("epoch"),
-        "val_accuracy": best.get("val_accuracy"),
-        "val_loss": best.get("val_loss"),
         "chosen": False,
     }
 

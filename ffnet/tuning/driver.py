@@ -26,6 +26,7 @@ from ffnet.run.study_files import read_run_json
 from ffnet.spec.study import Study
 from ffnet.system.live import LiveLine
 from ffnet.system.signals import wanted
+from ffnet.training import metrics
 from ffnet.tuning import checks
 from ffnet.tuning.connection import connected
 from ffnet.tuning.losses import Losses
@@ -166,6 +167,7 @@ def run_study(
         checks.check_reports(study, len(data.train))
     if not address:  # on a cluster, each worker checks the memory of its node
         checks.check_memory(study, data)
+        metrics.refuse_undefined(study.tuning.metric, data.classes, [data.validation.y])
     with (
         Signals(live, guest) as signals,
         connected(

@@ -13,11 +13,17 @@ from ffnet.run.folder import RunFolder
 from ffnet.run.ledger import Ledger
 from ffnet.run.tables import Row, Status
 from ffnet.spec.base import Values
-from ffnet.spec.sections import Tuning
+from ffnet.spec.sections import Metric, Tuning
 from ffnet.spec.study import Study
 from ffnet.spec.validation import validated
 
-METRICS = {"val_accuracy": "validation accuracy", "val_loss": "validation loss"}
+METRICS: dict[Metric, str] = {
+    "val_accuracy": "validation accuracy",
+    "val_loss": "validation loss",
+    "val_balanced_accuracy": "balanced validation accuracy",
+    "val_macro_f1": "validation macro F1",
+    "val_auc": "validation AUC",
+}
 """A metric's column → its name on the page."""
 
 
@@ -67,8 +73,8 @@ class Facts:
         )
 
     @property
-    def metric(self) -> str:
-        """The column of the study's metric: val_accuracy or val_loss."""
+    def metric(self) -> Metric:
+        """The column of the study's metric in epochs.parquet."""
         return self.tuning.metric
 
     @property

@@ -103,7 +103,7 @@ def tied(facts: Facts) -> Row | None:
     """The second best trial, if the best cannot be told apart from it; otherwise None.
 
     It cannot if their validation accuracies differ by less than two binomial standard errors of
-    the difference. With the metric val_loss, nothing is said: the tables hold no deviation of it.
+    the difference. With another metric, nothing is said: the tables hold no deviation of it.
     """
     if len(facts.sound) < 2 or facts.metric != "val_accuracy" or not facts.validation_examples:
         return None

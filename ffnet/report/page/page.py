@@ -249,7 +249,7 @@ def _address(folder: RunFolder) -> str:
 
 
 def _figure(name: str, value: Any) -> str:
-    if name.endswith(("accuracy", "loss")):
+    if name.endswith(("accuracy", "loss", "f1", "auc")):
         return words.figure(value)
     return words.duration(value) if name.endswith("seconds") else words.value(value)
 

@@ -14,8 +14,9 @@ from ffnet.run.study_files import name_of
 from ffnet.run.tables import Row, Status
 from ffnet.spec.base import Values
 from ffnet.spec.net import MUTABLE
+from ffnet.spec.sections import METRICS
 
-CURVES = ("train_loss", "val_loss", "val_accuracy", "epoch")
+CURVES = ("train_loss", *METRICS, "epoch")
 """Columns of epochs.parquet that are metrics of a step."""
 
 IDENTITIES = ("trial", "seed", "parent", "worker")

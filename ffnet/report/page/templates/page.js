@@ -83,8 +83,8 @@
   function text(value, name) {
     if (value === null || value === undefined) return "";
     if (Array.isArray(value)) return value.every(Number.isInteger) ? value.join("-") || "none" : value.map((v) => text(v, "")).join(" ");
-    if (typeof value === "number" && !Number.isInteger(value) || /accuracy$|loss$/.test(name)) {
-      return /(accuracy|loss)$/.test(name) && Math.abs(value) < 1e4 ? value.toFixed(4) : String(Number(value.toPrecision(4)));
+    if (typeof value === "number" && !Number.isInteger(value) || /(accuracy|loss|f1|auc)$/.test(name)) {
+      return /(accuracy|loss|f1|auc)$/.test(name) && Math.abs(value) < 1e4 ? value.toFixed(4) : String(Number(value.toPrecision(4)));
     }
     return String(value);
   }
