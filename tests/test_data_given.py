@@ -381,9 +381,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a gap": ((HOLE, LABELS), "NaN, a missing value, in feature 2 at row 17 (counted from 0)"),
     "a gap in a part": (
         {"train": (X, LABELS), "test": (HOLE, LABELS)}, "x (test): features must be finite"),
-    "a gap in a frame": (
-        (pd.DataFrame({"age": HOLE[:, 2], "b": X[:, 0]}), LABELS),
-        "1 missing values in column age, the first in row 17 (counted from 0)"),
+    "an infinite number in a frame": (
+        (pd.DataFrame({"age": np.where(np.isnan(HOLE), np.inf, HOLE)[:, 2], "b": X[:, 0]}), LABELS),
+        "finite numbers. Given: inf in column age at row 17 (counted from 0)"),
     "masked": ((np.ma.masked_equal(LABELS[:, None], 2), LABELS), "x: must have no masked values"),
     "masked labels": ((X, np.ma.masked_equal(LABELS, 2)), "y: must have no masked"),
     "objects": ((X.astype(object), LABELS), "x: features must be numbers. Given: object"),
@@ -400,16 +400,17 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "two columns of one name": (pd.DataFrame(X[:, :2], columns=["a", "a"]), "data: cannot be read"),
     "a column of two kinds": (
         pd.DataFrame({"a": ["x", *X[1:, 0]], "y": LABELS}), "Conversion failed for column a"),
-    "words": (
-        (pd.DataFrame({"a": WORDS}), LABELS), "write categories as numbers or leave them out"),
+    "durations": (
+        (pd.DataFrame({"a": pd.to_timedelta(LABELS, "s")}), LABELS),
+        "numbers, text, booleans or dates only. Given: a (duration["),
     "labels among the features": (
         (frame(), frame()["kind"]), "x: must not have a column with the labels' name. Given: kind"),
     "another index": (
         (frame(), frame()["kind"].sample(frac=1, random_state=0).rename("y")),
         "x and y: must have the same index. Given: different ones"),
-    "row numbers": (
-        pd.DataFrame({"a": X[:, 0], "index": np.arange(N), "y": LABELS}),
-        "data: a feature must not be the number of the row. Given: column index"),
+    "row numbers alone": (
+        pd.DataFrame({"index": np.arange(N), "y": LABELS}),
+        "data: must have a feature beside the labels and the numbers of the rows. Given: y, index"),
     "a class of the test part alone": (
         {"train": (X[:, :2], LABELS % 2), "test": (X[:, 2:], LABELS)},
         "data (test): a label must be a class of the training part"),

@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ from ffnet.errors import InputError
 LABELS = ("label", "labels", "y", "target", "class")
 ENCODED = ("img", "image")
 MOST_CLASSES = 100_000
-UNNAMED = re.compile(r"Unnamed: \d+.*")
+UNNAMED = re.compile(r"(Unnamed: \d+.*)?", re.DOTALL)
+"""The names of columns without a name, such as the row numbers that a CSV file of pandas keeps."""
 ROW_NUMBERS = re.compile(r"index|level_\d+", re.I)
 """The names that pandas' `reset_index` gives to the column of an index without a name."""
 
@@ -30,7 +31,8 @@ class Layout:
         target: the column of labels.
         image: the column of encoded images.
         pixels: the column of lists of numbers.
-        features: the columns of numbers, in the order of the first table.
+        features: the other columns, in the order of the first table.
+        dropped: the columns that the study leaves out, and those without a name.
         unused: all other columns, without the indices of pandas.
     """
 
@@ -38,6 +40,7 @@ class Layout:
     image: str | None = None
     pixels: str | None = None
     features: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
 
 
@@ -59,8 +62,10 @@ def _indices(schema: pa.Schema, where: str) -> set[str]:
     return {n for n in schema.names if n in indices or n.startswith("__index_level_")}
 
 
-def find_layout(schema: pa.Schema, where: str, target: str | None) -> Layout:
-    """Return what each column is, judged by the first table.
+def find_layout(
+    schema: pa.Schema, where: str, target: str | None, drop: Collection[str] = ()
+) -> Layout:
+    """Return what each column is, judged by the first table. `drop` names columns to leave out.
 
     Raises:
         InputError: there is no such layout, or more than one.
@@ -69,27 +74,30 @@ def find_layout(schema: pa.Schema, where: str, target: str | None) -> Layout:
     names = [name for name in schema.names if name not in indices]
     target = _target(schema.names if target else names, where, target)
     rest = [name for name in names if name != target]
+    if wrong := set(drop) - set(rest):
+        raise InputError(
+            f"{where}: drop must name columns other than the labels: {listed(rest, 12)}. Given: "
+            f"{listed(sorted(wrong))}"
+        )
+    rest = [name for name in rest if name not in drop]
     encoded = [name for name in rest if _is_encoded(schema.field(name).type)]
-    lists = [name for name in rest if is_list(_value_type(schema.field(name).type))]
+    lists = [name for name in rest if is_list(value_type(schema.field(name).type))]
     image = _image(encoded, where)
     if image:
         return Layout(target, image=image, unused=tuple(n for n in rest if n != image))
     if len(lists) == 1:
         return Layout(target, pixels=lists[0], unused=tuple(n for n in rest if n != lists[0]))
-    unnamed = [name for name in rest if UNNAMED.fullmatch(name)]
-    if unnamed:
+    dropped = tuple(name for name in rest if UNNAMED.fullmatch(name))
+    rest = [name for name in rest if name not in dropped]
+    odd = [f"{n} ({t})" for n in rest if not base(t := schema.field(n).type)]
+    if odd or not rest:
         raise InputError(
-            f"{where}: a feature must have a name. Given: {listed(unnamed)}, as pandas calls the "
-            f"row numbers that a CSV file kept; drop this column or give it a name"
+            f"{where}: needs an image column ({' or '.join(ENCODED)}), one list column, or columns "
+            f"of numbers, text, booleans or dates only. Given: "
+            f"{listed(odd) if odd else 'only labels'}; write them as numbers or leave them out "
+            f"with drop; target names the label column"
         )
-    wrong = [f"{n} ({t})" for n in rest if not is_number(t := _value_type(schema.field(n).type))]
-    if wrong or not rest:
-        raise InputError(
-            f"{where}: needs an image column ({' or '.join(ENCODED)}), one list column, or numeric "
-            f"columns only. Given: {listed(wrong) if wrong else 'only labels'}; write categories "
-            f"as numbers or leave them out; target names the label column"
-        )
-    return Layout(target, features=tuple(rest))
+    return Layout(target, features=tuple(rest), dropped=(*drop, *dropped))
 
 
 def _target(names: list[str], where: str, wanted: str | None) -> str:
@@ -128,6 +136,7 @@ def refuse_other_columns(layout: Layout, schema: pa.Schema, where: str, first: s
     names = set(schema.names) - (_indices(schema, where) - {layout.target})
     used = [layout.target, *filter(None, [layout.image, layout.pixels]), *layout.features]
     missing = [name for name in used if name not in names]
+    names -= {name for name in names if name in layout.dropped or UNNAMED.fullmatch(name)}
     more = sorted(names - set(used)) if layout.features else []
     if missing or more:
         said = [f"without {listed(missing)}"] * bool(missing) + [f"with {listed(more)}"] * bool(
@@ -135,29 +144,25 @@ def refuse_other_columns(layout: Layout, schema: pa.Schema, where: str, first: s
         )
         raise InputError(f"{where}: needs the same columns as {first}. Given: {' and '.join(said)}")
     for name in layout.features:
-        kind = _value_type(schema.field(name).type)
-        if not is_number(kind):
-            raise InputError(f"{where}: column {listed([name])} must hold numbers. Given: {kind}")
+        kind = schema.field(name).type
+        if not base(kind):
+            raise InputError(
+                f"{where}: column {listed([name])} must hold numbers, text, booleans or dates. "
+                f"Given: {kind}"
+            )
 
 
-def refuse_row_numbers(name: str, numbers: Sequence[npt.NDArray[np.float64]], where: str) -> None:
-    """Raise InputError if a column that pandas made from an index only numbers the rows.
+def numbers_rows(numbers: Sequence[npt.NDArray[np.float64]]) -> bool:
+    """Whether a column that pandas made from an index only numbers the rows.
 
     Row numbers show the order before the rows were shuffled, and so may give the class away. Such
     a column has a name of `ROW_NUMBERS`, and its values are 0 to N - 1 or 1 to N, each once, in
     each table or in all tables together.
 
     Args:
-        name: the column's name.
         numbers: the column's values in each table.
-        where: what messages call the first table.
     """
-    if all(map(_is_numbering, numbers)) or _is_numbering(np.concatenate(numbers)):
-        raise InputError(
-            f"{where}: a feature must not be the number of the row. Given: column "
-            f"{listed([name])}, which counts the rows as an index of pandas does; drop this "
-            f"column, or rename it if it is a feature"
-        )
+    return all(map(_is_numbering, numbers)) or _is_numbering(np.concatenate(numbers))
 
 
 def as_float64(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
@@ -226,10 +231,10 @@ def same_classes(named: Mapping[str, tuple[str, ...] | None]) -> tuple[str, ...]
     return different[0] if different else None
 
 
-def _value_type(kind: pa.DataType) -> pa.DataType:
+def value_type(kind: pa.DataType) -> pa.DataType:
     """Return the type of a column's values, without the dictionary or extension around it."""
     if isinstance(kind, pa.BaseExtensionType):
-        return _value_type(kind.storage_type)
+        return value_type(kind.storage_type)
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
@@ -251,7 +256,7 @@ def stored(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _is_encoded(kind: pa.DataType) -> bool:
-    kind = _value_type(kind)
+    kind = value_type(kind)
     if pa.types.is_struct(kind):
         return any(field.name == "bytes" for field in kind)
     return bool(
@@ -264,6 +269,24 @@ def is_list(kind: pa.DataType) -> bool:
     return bool(
         pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     )
+
+
+def base(kind: pa.DataType) -> str | None:
+    """Return what the values of a type are, in words, or None if they can be no feature."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return base(kind.storage_type)
+    types = pa.types
+    if types.is_dictionary(kind):
+        return base(kind.value_type) and "a dictionary"
+    if types.is_null(kind):
+        return "nothing"
+    if types.is_boolean(kind):
+        return "booleans"
+    if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
+        return "numbers"
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return "text"
+    return "dates" if types.is_timestamp(kind) or types.is_date(kind) else None
 
 
 def is_number(kind: pa.DataType) -> bool:

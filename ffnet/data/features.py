@@ -12,13 +12,16 @@ from ffnet.errors import InputError
 Array = npt.NDArray[Any]
 
 
-def as_floats(x: Array, where: str, columns: Sequence[str] | None = None) -> Array:
+def as_floats(
+    x: Array, where: str, columns: Sequence[str] | None = None, rows: Array | None = None
+) -> Array:
     """Return features [N, ...] as float32 if every number of the dtype fits, else as float64.
 
     Args:
         x: numbers [N, ...].
         where: what messages call the file and the array or column.
         columns: names of the features.
+        rows: the numbers of the rows in the file, for messages; None if `x` has all rows.
 
     Raises:
         InputError: the values are not numbers, or a number is missing, infinite or one that
@@ -30,8 +33,8 @@ def as_floats(x: Array, where: str, columns: Sequence[str] | None = None) -> Arr
     with np.errstate(over="ignore", under="ignore"):  # only long doubles; refused below
         floats = x.astype(np.float32 if small else np.float64, copy=False)
     if x.dtype.kind == "f":
-        _refuse_gaps(x, where, columns)
-    _refuse_rounded(x, floats, where)
+        _refuse_gaps(x, where, columns, rows)
+    _refuse_rounded(x, floats, where, columns, rows)
     return floats
 
 
@@ -43,14 +46,18 @@ def fits_float32(x: Array) -> bool:
         return all((x[rows].astype(np.float32) == x[rows]).all() for rows in blocks(x))
 
 
-def _refuse_rounded(x: Array, floats: Array, where: str) -> None:
+def _refuse_rounded(
+    x: Array, floats: Array, where: str, columns: Sequence[str] | None, rows: Array | None
+) -> None:
     """Raise InputError if float64 rounds a number, because two numbers may become equal."""
     for at in _rounded(x, floats):
         whole = x.dtype.kind in "iu"
         way = "subtract a constant from the whole column" if whole else "save them as float64"
+        row, column = divmod(at, x.size // len(x))
+        name = f" of column {listed([columns[column]])}" if columns else ""
         raise InputError(
             f"{where}: features must be numbers that float64 holds. Given: {x.flat[at]!s} at row "
-            f"{at // (x.size // len(x))}; {way}"
+            f"{row if rows is None else rows[row]}{name}; {way}"
         )
 
 
@@ -66,7 +73,9 @@ def _rounded(x: Array, floats: Array) -> Iterator[int]:
                 yield at
 
 
-def _refuse_gaps(x: Array, where: str, columns: Sequence[str] | None) -> None:
+def _refuse_gaps(
+    x: Array, where: str, columns: Sequence[str] | None, numbers: Array | None
+) -> None:
     for rows in blocks(x):
         wrong = ~np.isfinite(x[rows]).reshape(rows.stop - rows.start, -1)
         if wrong.any():
@@ -75,7 +84,8 @@ def _refuse_gaps(x: Array, where: str, columns: Sequence[str] | None) -> None:
             value = x[rows].reshape(len(wrong), -1)[row, column]
             given = "NaN, a missing value," if np.isnan(value) else f"{value}"
             name = f"column {listed([columns[column]])}" if columns else f"feature {column}"
+            at = rows.start + row if numbers is None else numbers[rows.start + row]
             raise InputError(
                 f"{where}: features must be finite numbers. Given: {given} in {name} at row "
-                f"{rows.start + row} (counted from 0); fill such gaps or drop these rows"
+                f"{at} (counted from 0); fill such gaps or drop these rows"
             )

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass, replace
 from importlib import resources
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import numpy as np
 from ffnet.data import duplicates, features, formats, labels, parquet, split
 from ffnet.data import given as from_python
 from ffnet.data.dataset import DataSet, Part, refuse_odd
+from ffnet.data.encode import encode
+from ffnet.data.encoding import Column
 from ffnet.data.features import fits_float32
+from ffnet.data.leaks import telling
 from ffnet.data.raw import Raw, listed
 from ffnet.data.scaling import standardized, statistics
 from ffnet.data.split import Way
@@ -110,16 +114,25 @@ def _load(data: Data, given: Any, download: bool = True) -> tuple[DataSet, Part]
         )
     formats.refuse_unused_fields(raw, data)
     known = KNOWN.get(data.dataset)
+    _refuse_no_columns(raw, data)
     parts, classes = _parts(raw, _class_names(data.dataset, raw.classes))
     train, validation, test = split.divide(
         parts, data, known.validation if known else None, (known and known.split) or "stratified"
     )
     _refuse_unseen({"validation": validation, "test": test}, train, classes, raw.where)
     divided = {"train": train, "validation": validation, "test": test}
+    columns: tuple[Column, ...] | None = None
+    if raw.is_mixed:
+        found = encode(raw, {name: part.x[:, 0] for name, part in divided.items()}, data)
+        columns, mean, std = found.columns, found.mean, found.std
+        divided = {name: replace(part, x=found.x[name]) for name, part in divided.items()}
+        train, validation, test = divided.values()
     notes = (*raw.notes, *_few(divided, classes), *duplicates.notes(divided))
     as_in_files = validation
     dtype = train.x.dtype
-    if dtype == np.uint8:
+    if columns:
+        dtype = np.dtype(np.float64)
+    elif dtype == np.uint8:
         mean, std = statistics(train.x) if data.scaling == "standard" else PIXELS
     elif data.scaling == "unit":
         raise InputError("scaling unit divides pixels (uint8) by 255. Given: features")
@@ -146,7 +159,8 @@ def _load(data: Data, given: Any, download: bool = True) -> tuple[DataSet, Part]
         unused=raw.unused,
         unlabelled=raw.unlabelled,
         max_categories=data.max_categories,
-        notes=notes,
+        encoding=columns,
+        notes=(*notes, *_warnings(train, raw)),
     )
     return whole, as_in_files
 
@@ -286,6 +300,16 @@ def _parts(raw: Raw, names: tuple[str, ...] | None) -> tuple[dict[str, Part], tu
         labels.refuse_missing(read, of_part)  # some readers do not check this
         found[part] = read.values
     numbered, classes = labels.numbered(found, names, where)
+    if raw.is_mixed:  # rows are split by their numbers, and the columns are encoded after that
+        starts = accumulate(map(len, numbered.values()), initial=0)
+        return {
+            part: Part(
+                np.arange(start, start + len(y))[:, None],
+                y,
+                None if raw.groups is None else raw.groups[part],
+            )
+            for start, (part, y) in zip(starts, numbered.items(), strict=False)
+        }, classes
     pixels = all(x.dtype == np.uint8 for x, _ in raw.parts.values())
     parts = {
         part: Part(
@@ -310,6 +334,27 @@ def _few(parts: dict[str, Part], classes: tuple[str, ...]) -> tuple[str, ...]:
         return ()
     told = "at least one is in the training part, and no figure says how well a net knows them"
     return (f"classes with only one or two examples: {listed(few)}; {told}",)
+
+
+def _refuse_no_columns(raw: Raw, data: Data) -> None:
+    """Raise InputError if the study names columns, but the data have none."""
+    for field in ("drop", "categorical", "numeric"):
+        if getattr(data, field) and raw.columns is None:
+            raise InputError(
+                f"{field} must be left out: the examples of {raw.where} are not columns of a "
+                f"table. Given: {listed(getattr(data, field))}"
+            )
+
+
+def _warnings(train: Part, raw: Raw) -> list[str]:
+    """Return warnings about the columns of the training part."""
+    if raw.columns is None:
+        return []
+    return [
+        f"column {listed([raw.columns[i]])} alone tells the class of every training example; leave "
+        f"it out with drop if it is known only after the class is"
+        for i in telling(train)
+    ]
 
 
 def _refuse_unseen(

@@ -41,6 +41,7 @@ class Raw:
         categories: {index of a column of categories: its categories in all files}. The numbers of
             such a column are positions in its categories. A gap is NaN in every column.
         dates: the indices of the columns of dates, which hold days since 1970-01-01 in UTC.
+        gaps: whether a column has a gap.
         groups: {part: the number of each example's group, int32 [N]}; None without `group`.
         notes: sentences about what was left out, and why: columns, files.
         content: SHA-256 of the contents of a folder whose files are too many to be listed.
@@ -56,6 +57,7 @@ class Raw:
     given: str = ""
     categories: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     dates: tuple[int, ...] = ()
+    gaps: bool = False
     notes: tuple[str, ...] = ()
     groups: Mapping[str, Array] | None = None
     content: str = ""
@@ -72,8 +74,8 @@ class Raw:
 
     @property
     def is_mixed(self) -> bool:
-        """Whether some columns are categories or dates."""
-        return bool(self.categories or self.dates)
+        """Whether the columns hold more than complete numbers."""
+        return bool(self.categories or self.dates or self.gaps)
 
     def digest(self) -> str:
         """Return the SHA-256 of the contents of the files, or of the data from Python."""

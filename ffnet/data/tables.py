@@ -8,28 +8,33 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ffnet.data import features, groups, images, labels
+from ffnet.data import features, groups, images, labels, mixed
 from ffnet.data.columns import (
     ROW_NUMBERS,
+    UNNAMED,
     Layout,
     as_float64,
+    base,
     class_names,
     find_layout,
     is_list,
     is_number,
     metadata_json,
+    numbers_rows,
     refuse_other_columns,
-    refuse_row_numbers,
     refuse_same_names,
     same_classes,
     stored,
+    value_type,
 )
+from ffnet.data.kinds import floats
 from ffnet.data.labels import Labels
 from ffnet.data.raw import Array, Raw, listed
 from ffnet.errors import InputError
@@ -45,8 +50,12 @@ class Table(ABC):
         where: what messages call the table.
         name: a short name, for messages that compare two tables.
         schema: the names and types of the columns.
+        of_text: whether the types were found out from text, as in a CSV file. Such a table has no
+            column that only names its rows, and booleans are categories. A table of another format
+            that has nothing but complete numbers and booleans is used as it is.
     """
 
+    of_text: bool = False
     where: str
     name: str
     schema: pa.Schema
@@ -80,40 +89,50 @@ def read(tables: Mapping[str, Sequence[Table]], data: Data) -> Raw:
     for table in every:
         refuse_same_names(table.schema, table.where)
     schemas = [groups.without(t.schema, data.group, data.target, t.where) for t in every]
-    layout = find_layout(schemas[0], first.where, data.target)
+    layout = find_layout(schemas[0], first.where, data.target, data.drop)
     for table, schema in zip(every, schemas, strict=True):
         refuse_other_columns(layout, schema, table.where, first.name)
-    for name in filter(ROW_NUMBERS.fullmatch, layout.features):
-        numbers = [_numbers(table, name) for table in every]
-        refuse_row_numbers(name, numbers, every[0].where)
+    layout, notes = _without_row_numbers(layout, every)
+    mixed.refuse_unused_names(data, layout, first.where)
     classes = same_classes(
         {table.where: class_names(table.schema, layout.target, table.where) for table in every}
     )
-    found = {table.where: _read(table, layout, classes, data.drop_unlabelled) for table in every}
-    labels.of_one_kind({where: labelled for where, (_, labelled) in found.items()})
-    examples = {where: x for where, (x, _) in found.items()}
+    labelled = {table.where: _labels(table, layout, classes, data) for table in every}
+    labels.of_one_kind(labelled)
+    columns = mixed.Columns({})
+    if layout.features:
+        there = {where: found.there for where, found in labelled.items()}
+        columns = _features(every, there, layout, data)
+        examples = columns.x
+    else:
+        examples = {t.where: _examples(t, layout, labelled[t.where].there) for t in every}
     if layout.image and any(x.ndim == 4 for x in examples.values()):  # all get colours if one has
         examples = {w: x if x.ndim == 4 else images.in_colour(x) for w, x in examples.items()}
     parts, unlabelled = {}, {}
     for part, of_part in tables.items():
-        labelled = [found[table.where][1] for table in of_part]
+        of_labels = [labelled[table.where] for table in of_part]
         x = _joined([examples[table.where] for table in of_part], of_part[0].where)
-        parts[part] = (x, np.concatenate([each.values for each in labelled]))
-        unlabelled[part] = sum(int((~each.there).sum()) for each in labelled)
+        parts[part] = (x, np.concatenate([each.values for each in of_labels]))
+        unlabelled[part] = sum(int((~each.there).sum()) for each in of_labels)
+    unused = set(layout.features) - set(columns.names)
     return Raw(
         parts,
         (),
         classes,
-        columns=layout.features or None,
+        columns=tuple(columns.names) or None,
         target=layout.target,
-        unused=layout.unused,
+        unused=(*layout.unused, *layout.dropped, *(n for n in layout.features if n in unused)),
         unlabelled={part: count for part, count in unlabelled.items() if count},
-        groups=_groups(tables, data.group, found) if data.group else None,
+        categories=columns.categories,
+        dates=tuple(columns.dates),
+        gaps=columns.gaps,
+        notes=(*notes, *columns.notes),
+        groups=_groups(tables, data.group, labelled) if data.group else None,
     )
 
 
 def _groups(
-    tables: Mapping[str, Sequence[Table]], name: str, found: Mapping[str, tuple[Array, Labels]]
+    tables: Mapping[str, Sequence[Table]], name: str, labelled: Mapping[str, Labels]
 ) -> dict[str, Array]:
     """Return the number of each example's group, by part."""
     columns = []
@@ -121,8 +140,71 @@ def _groups(
         with table.reading():
             column = table.read([name])[name]
         where = f"{table.where}, column {listed([name])}"
-        columns.append((part, where, column, found[table.where][1].there))
+        columns.append((part, where, column, labelled[table.where].there))
     return groups.numbered(columns)
+
+
+def _without_row_numbers(layout: Layout, tables: Sequence[Table]) -> tuple[Layout, list[str]]:
+    """Leave out columns that only number the rows. Return the layout, and a note for each."""
+    notes = [
+        f"left out: column {listed([repr(name)])}, as it has no name, like the row numbers that a "
+        f"CSV file of pandas keeps"
+        for name in layout.dropped
+        if UNNAMED.fullmatch(name)
+    ]
+    for name in filter(ROW_NUMBERS.fullmatch, layout.features):
+        kinds = {base(table.schema.field(name).type) for table in tables}
+        if kinds == {"numbers"} and numbers_rows([_numbers(table, name) for table in tables]):
+            rest = tuple(each for each in layout.features if each != name)
+            layout = replace(layout, features=rest, dropped=(*layout.dropped, name))
+            notes.append(
+                f"left out: column {name}, as it counts the rows as an index of pandas does; "
+                f"rename it if it is a feature"
+            )
+    if not (layout.image or layout.pixels or layout.features):
+        raise InputError(
+            f"{tables[0].where}: must have a feature beside the labels and the numbers of the "
+            f"rows. Given: {listed([layout.target, *layout.dropped])}"
+        )
+    return layout, notes
+
+
+def _features(
+    tables: Sequence[Table], there: Mapping[str, Array], layout: Layout, data: Data
+) -> mixed.Columns:
+    """Read the columns of features: complete numbers as they are, others by `mixed`."""
+    types = (value_type(t.schema.field(name).type) for t in tables for name in layout.features)
+    if (
+        all(map(is_number, types))
+        and not data.categorical
+        and not any(table.of_text for table in tables)
+    ):
+        plain = _complete(tables, there, layout)
+        if plain:
+            return plain
+    opened = [mixed.Opened(t.where, t.schema, t.read, t.reading, there[t.where]) for t in tables]
+    columns = mixed.read(opened, layout, data)
+    columns.x = {where: x.T for where, x in columns.x.items()}
+    return columns
+
+
+def _complete(
+    tables: Sequence[Table], there: Mapping[str, Array], layout: Layout
+) -> mixed.Columns | None:
+    """Read columns of numbers without gaps, all of which are kept; None if there is a gap."""
+    found = mixed.Columns({}, list(layout.features))
+    contents = {}
+    for table in tables:
+        with table.reading():
+            content = table.read(list(layout.features))
+            rows = there[table.where]
+            content = content if rows.all() else content.filter(pa.array(rows))
+            if not mixed.is_complete(content):
+                return None
+            found.x[table.where] = _columns(content, layout.features, table.where)
+            contents[table.where] = content
+    found.notes = mixed.row_names(contents, layout.features)
+    return found
 
 
 def encoded(batches: Iterable[pa.RecordBatch]) -> Iterator[bytes | None]:
@@ -146,53 +228,37 @@ def _joined(xs: list[Array], where: str) -> Array:
     return xs[0] if len(xs) == 1 else np.concatenate(xs)  # a single array stays memory-mapped
 
 
-def _read(
-    table: Table, layout: Layout, classes: tuple[str, ...] | None, drop: bool
-) -> tuple[Array, Labels]:
-    """Return the examples that have a label, and the labels."""
+def _labels(table: Table, layout: Layout, classes: tuple[str, ...] | None, data: Data) -> Labels:
     where = f"{table.where}, column {listed([layout.target])}"
     with table.reading():
-        used = [layout.target, *filter(None, [layout.pixels]), *layout.features]
-        content = table.read(used)
-        found = labels.from_column(content[layout.target], where)
-        if classes and found.values.dtype.kind == "i":  # the hub writes -1 for a missing label
-            found = found.without(found.values == -1)
-        if not drop:
-            labels.refuse_missing(found, where)
-        rows = None if found.there.all() else pa.array(found.there)
+        found = labels.from_column(table.read([layout.target])[layout.target], where)
+    if classes and found.values.dtype.kind == "i":  # the hub writes -1 for a missing label
+        found = found.without(found.values == -1)
+    if not data.drop_unlabelled:
+        labels.refuse_missing(found, where)
+    if not layout.image and not found.there.any():
+        raise InputError(f"{table.where}: no example has a label; leave this table out")
+    return found
+
+
+def _examples(table: Table, layout: Layout, there: Array) -> Array:
+    """Return the images or lists of the rows that have a label."""
+    with table.reading():
         if layout.image:
             x = table.images(layout.image)
-            return x if rows is None else x[found.there], found
-        if rows is not None:
-            content = content.drop_columns(layout.target).filter(rows)
-        if len(content) == 0:
-            raise InputError(f"{table.where}: no example has a label; leave this table out")
-        if layout.pixels:
-            return _lists(content[layout.pixels], layout.pixels, table.schema, table.where), found
-        return _columns(content, layout.features, table.where), found
+            return x if there.all() else x[there]
+        assert layout.pixels
+        content = table.read([layout.pixels])
+        content = content if there.all() else content.filter(pa.array(there))
+        return _lists(content[layout.pixels], layout.pixels, table.schema, table.where)
 
 
 def _columns(table: pa.Table, names: Iterable[str], where: str) -> Array:
-    """Join columns of numbers to features [N, columns]: uint8 if all columns are, else floats."""
+    """Join columns of numbers without gaps to features [N, columns]: uint8 if all columns are."""
     columns = {name: stored(table[name]) for name in names}
-    for name, column in columns.items():
-        _refuse_nulls(column, name, where)
     if all(column.type == pa.uint8() for column in columns.values()):
         return np.stack([column.to_numpy() for column in columns.values()], axis=1)
-    return np.stack([_floats(column, name, where) for name, column in columns.items()], axis=1)
-
-
-def _floats(column: pa.ChunkedArray, name: str, where: str) -> Array:
-    """Return a column without nulls as floats [N]."""
-    if pa.types.is_decimal(column.type):
-        floats = column.cast(pa.float64())
-        if not pc.all(pc.equal(floats.cast(column.type, safe=False), column)).as_py():
-            raise InputError(
-                f"{where}: column {listed([name])} has {column.type} numbers that float64 cannot "
-                f"hold; write it with fewer digits"
-            )
-        column = floats
-    return features.as_floats(column.to_numpy()[:, None], where, [name])[:, 0]
+    return np.stack([floats(column, name, where) for name, column in columns.items()], axis=1)
 
 
 def _refuse_nulls(column: pa.ChunkedArray, name: str, where: str, inside: int = 1) -> None:

@@ -1,0 +1,109 @@
+"""Turns the columns of a mixed table into what nets get, by the training part alone.
+
+See `ffnet.data.encoding.Column` for what the numbers mean.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ffnet.data.encoding import Column
+from ffnet.data.raw import Raw
+from ffnet.data.scaling import Scaling, scales, standardized
+from ffnet.errors import InputError
+from ffnet.spec.sections import Data
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Columns as nets get them: encoding, mean and std of a `DataSet`, and {part: its x}."""
+
+    columns: tuple[Column, ...]
+    mean: Array
+    std: Array
+    x: dict[str, Array]
+
+
+def encode(raw: Raw, rows: Mapping[str, Rows], data: Data) -> Encoded:
+    """Measure the training part, and encode all parts. Only one column at a time is copied.
+
+    Args:
+        raw: the columns of all files.
+        rows: {part: its rows}, counted over all parts of `raw` in their order; "train" is measured.
+        data: `scaling`, and `imputation` of gaps in numbers.
+
+    Raises:
+        InputError: float64 cannot hold the spread of a column.
+    """
+    assert raw.columns
+    if data.scaling == "unit":
+        raise InputError("scaling unit divides pixels (uint8) by 255. Given: columns of a table")
+    scaling, imputation = data.scaling, data.imputation
+    width = len(raw.columns)
+    mean, std = np.zeros(width), np.ones(width)
+    x = {part: np.empty((len(of_part), width), np.float32) for part, of_part in rows.items()}
+    columns = []
+    for i, name in enumerate(raw.columns):
+        values = np.concatenate([part[:, i] for part, _ in raw.parts.values()])
+        train = values[rows["train"]]
+        if i in raw.categories:
+            column, place = _categories(name, train, raw.categories[i])
+            for part, of_part in rows.items():
+                x[part][:, i] = _codes(values[of_part], place)
+        else:
+            column, mean[i], std[i] = _numbers(name, train, scaling, imputation)
+            if i in raw.dates:
+                column = replace(column, kind="date")
+            for part, of_part in rows.items():
+                x[part][:, i : i + 1] = standardized(
+                    values[of_part, None], mean[i : i + 1], std[i : i + 1]
+                )
+        columns.append(column)
+    return Encoded(tuple(columns), mean, std, x)
+
+
+def _categories(name: str, train: Floats, texts: tuple[str, ...]) -> tuple[Column, Array]:
+    """Return the column, and an array {provisional code: code} whose last item is for gaps."""
+    there = train[~np.isnan(train)].astype(np.intp)
+    counts = np.bincount(there, minlength=len(texts))
+    order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
+    place = np.full(len(texts) + 1, len(order) + 1, np.float32)
+    place[order] = np.arange(len(order))
+    place[-1] = len(order)
+    found = tuple(texts[i] for i in order)
+    return Column(name, "category", found, gaps=len(there) < len(train)), place
+
+
+def _codes(values: Floats, place: Array) -> Array:
+    """Return the codes of provisional codes, float32 [N]."""
+    known = np.where(np.isnan(values), len(place) - 1, values)
+    return place[known.astype(np.intp)]
+
+
+def _numbers(
+    name: str, train: Floats, scaling: Scaling, imputation: str
+) -> tuple[Column, np.float64, np.float64]:
+    """Return a column of numbers, its centre and its scale."""
+    measured = scales(train[:, None], scaling, [name])
+    centre, scale = measured.centre[0], measured.scale[0]
+    there = train[~np.isnan(train)]
+    fill = 0.0
+    if len(there) and (imputation, scaling) != ("mean", "standard"):
+        middle = np.median(there) if imputation == "median" else there.mean()
+        fill = float((middle - centre) / scale)
+    column = Column(
+        name,
+        "number",
+        gaps=len(there) < len(train),
+        fill=fill,
+        scaling=scaling,
+        knots=measured.knots[0] if measured.knots else (),
+    )
+    return column, centre, scale

@@ -1,0 +1,317 @@
+"""Finds out what a column of a table is: numbers, categories or dates, and turns it into numbers.
+
+The rules, for a column that neither `categorical` nor `numeric` names:
+
+- Text, booleans and dictionaries are categories; whole numbers and other numbers are numbers.
+- Dates and timestamps are dates. Those with a time zone are converted to UTC.
+- A column is left out, with a note, if it has no value; if all its values are equal; if it is text
+  or a whole number that is different in each row, and so names the row (a whole number must also
+  have a name like `id`, or count the rows); and if it is free text: sentences that hardly repeat.
+- A column in which nearly all texts are numbers is refused: the other texts may stand for gaps.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ffnet.data import features
+from ffnet.data.columns import base
+from ffnet.data.encoding import Kind
+from ffnet.data.raw import listed
+from ffnet.errors import InputError
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+
+GAPS = ("", "nan", "NaN", "NaT", "<NA>", "None")
+"""Texts that stand for a gap in a column of categories, as they do in a column of labels."""
+NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
+NEARLY = 0.9
+"""If this share of a column's texts are numbers, the others are suspected to stand for gaps."""
+FEW = 10
+"""Whole numbers with so many different values or fewer may be codes of categories."""
+NAMES_ROWS = re.compile(r"(.*[\W_])?(id|key|uuid|guid|index|nr|no|row)|.*(Id|ID)", re.DOTALL)
+WORDS = 5
+"""Free text has so many words or more on average."""
+MOST_CATEGORIES = 2**24 - 2
+"""float32, in which the codes of categories are held, has no more whole numbers without a gap."""
+PER_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A column in one table.
+
+    Attributes:
+        name: the name of the column.
+        where: what messages call the table.
+        type: the type of the column, with the dictionary around it.
+        values: the plain values of the rows that have a label.
+        rows: the numbers of these rows in the table.
+    """
+
+    name: str
+    where: str
+    type: pa.DataType
+    values: pa.ChunkedArray
+    rows: npt.NDArray[np.intp]
+
+    @property
+    def of(self) -> str:
+        """What messages call the column."""
+        return f"{self.where}: column {listed([self.name])}"
+
+
+def kind_of(pieces: Sequence[Piece], categorical: bool, numeric: bool) -> Kind:
+    """Return the kind of a column, judged by its types in all tables and by the study.
+
+    Raises:
+        InputError: the types in two tables do not go together.
+    """
+    filled = [piece for piece in pieces if base(piece.type) != "nothing"]
+    found = {base(piece.type) for piece in filled}
+    if categorical:
+        return "category"
+    if found == {"dates"}:
+        return "date"
+    if numeric or not found or ("numbers" in found and found <= {"numbers", "booleans"}):
+        return "number"
+    first = filled[0]
+    words = base(first.type)
+    for piece in filled:
+        texts = words in ("text", "a dictionary") and base(piece.type) != "dates"
+        if not texts and base(piece.type) != words:
+            raise InputError(
+                f"{piece.of} must hold {words}. Given: {piece.type}, but {first.type} in "
+                f"{first.where}; write it alike everywhere, or name it in categorical"
+            )
+    return "category"
+
+
+# --- numbers and dates ---------------------------------------------------------------------------
+
+
+def numbers(piece: Piece) -> Floats:
+    """Return a column of numbers as float64 [N]; a gap is NaN.
+
+    Raises:
+        InputError: a value is infinite, or no number, or one that float64 cannot hold.
+    """
+    column = piece.values
+    kind = column.type
+    if pa.types.is_boolean(kind):
+        column = column.cast(pa.uint8())
+    elif base(kind) == "text":
+        column = _parsed(piece)
+    elif base(kind) == "dates":
+        return dates(piece)
+    elif pa.types.is_floating(kind):
+        column = column.cast(pa.float32()) if pa.types.is_float16(kind) else column
+        column = pc.if_else(pc.is_nan(column), None, column)
+    there = np.asarray(pc.is_valid(column), bool)
+    found = np.full(len(there), np.nan)
+    if there.any():
+        rows = piece.rows[there]
+        found[there] = floats(column.drop_null(), piece.name, piece.where, rows)
+    return found
+
+
+def floats(
+    column: pa.ChunkedArray, name: str, where: str, rows: npt.NDArray[np.intp] | None = None
+) -> Array:
+    """Return a column of numbers without nulls as floats [N].
+
+    Args:
+        column: the numbers.
+        name: the name of the column.
+        where: what messages call the table.
+        rows: the numbers of the rows in the table, for messages; None for all rows.
+
+    Raises:
+        InputError: a value is infinite, or one that float64 cannot hold.
+    """
+    if pa.types.is_decimal(column.type):
+        rounded = column.cast(pa.float64())
+        same = pc.equal(rounded.cast(column.type, safe=False), column)
+        if not pc.all(same).as_py():
+            at = pc.index(same, False).as_py()
+            raise InputError(
+                f"{where}: column {listed([name])} has {column.type} numbers that float64 cannot "
+                f"hold, the first in row {at if rows is None else rows[at]} (counted from 0); "
+                f"write it with fewer digits"
+            )
+        column = rounded
+    return features.as_floats(column.to_numpy()[:, None], where, [name], rows)[:, 0]
+
+
+def _parsed(piece: Piece) -> pa.ChunkedArray:
+    """Read numbers that are written as text."""
+    column = _without_gaps(piece.values)
+    wrong = pc.fill_null(pc.invert(pc.match_substring_regex(column, NUMBER)), False)
+    if pc.any(wrong).as_py():
+        at = pc.index(wrong, True).as_py()
+        raise InputError(
+            f"{piece.of} must hold numbers, as numeric says. Given: {listed([column[at]])} in row "
+            f"{piece.rows[at]} (counted from 0)"
+        )
+    return pc.utf8_trim_whitespace(column).cast(pa.float64())
+
+
+def _without_gaps(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    gaps = pc.is_in(column, pa.array(GAPS, column.type))
+    return pc.if_else(gaps, pa.scalar(None, column.type), column)
+
+
+def dates(piece: Piece) -> Floats:
+    """Return a column of dates as days since 1970-01-01 in UTC, float64 [N]; a gap is NaN."""
+    column, kind = piece.values, piece.values.type
+    if pa.types.is_date(kind):
+        column = column.cast(pa.timestamp("ms"))
+    found = np.full(len(column), np.nan)
+    there = np.asarray(pc.is_valid(column), bool)
+    if there.any():
+        ticks = column.drop_null().cast(pa.int64()).to_numpy()
+        found[there] = ticks / PER_DAY[column.type.unit]
+    return found
+
+
+# --- categories ----------------------------------------------------------------------------------
+
+
+def categories(pieces: Sequence[Piece]) -> tuple[list[Floats], tuple[str, ...]]:
+    """Return a column's categories as codes, float64 [N] for each table, and all its categories.
+
+    A code is a position in the categories, which are in the order of their texts; a gap is NaN.
+    Numbers become texts as Python writes them, whole ones without a point; dates become ISO texts.
+    """
+    found = [_texts(piece) for piece in pieces]
+    every = tuple(sorted({text for _, texts in found for text in texts if text is not None}))
+    if len(every) > MOST_CATEGORIES:
+        raise InputError(
+            f"{pieces[0].of} must have up to {MOST_CATEGORIES:,} categories. Given: "
+            f"{len(every):,}; leave it out with drop"
+        )
+    place: dict[str | None, float] = {text: float(i) for i, text in enumerate(every)}
+    place[None] = np.nan
+    return [np.array([*map(place.get, texts), np.nan])[at] for at, texts in found], every
+
+
+def _texts(piece: Piece) -> tuple[npt.NDArray[np.intp], list[str | None]]:
+    """Return the positions of a column's values in a list of texts; -1 for a null."""
+    column = piece.values
+    if base(column.type) == "dates":
+        kind = column.type
+        if pa.types.is_timestamp(kind):
+            column = column.cast(pa.timestamp(kind.unit))  # in UTC, without the time zone
+        column = column.cast(pa.string())
+    if base(column.type) == "nothing":
+        return np.full(len(column), -1), []
+    encoded = column.dictionary_encode().unify_dictionaries()
+    values = encoded.chunk(0).dictionary.to_pylist() if encoded.num_chunks else []
+    at = [pc.fill_null(chunk.indices, -1).to_numpy() for chunk in encoded.chunks]
+    return np.concatenate([np.empty(0, np.intp), *at]).astype(np.intp), [*map(_text, values)]
+
+
+def _text(value: Any) -> str | None:
+    """Return a category's text; None for a value that stands for a gap."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = str(value)
+    return None if text in GAPS else text
+
+
+# --- what a column says --------------------------------------------------------------------------
+
+
+def useless(kind: Kind, pieces: Sequence[Piece], values: Sequence[Floats]) -> str | None:
+    """Say why a column is left out: the end of a sentence; None if it is used.
+
+    Args:
+        kind: what the column is.
+        pieces: the column in each table.
+        values: its numbers or codes in each table, float64 [N].
+    """
+    every = np.concatenate([v[~np.isnan(v)] for v in values])
+    gaps = sum(map(len, values)) - len(every)
+    if not len(every):
+        return "it has no value"
+    if not gaps and every.min() == every.max():
+        return "all its values are equal"
+    if len(every) <= 2 or len(every) <= gaps:
+        return None
+    if kind == "category" and _each_once(values):
+        return "its text is different in each row, and so only names the row"
+    whole = kind == "number" and all(pa.types.is_integer(piece.values.type) for piece in pieces)
+    named = NAMES_ROWS.fullmatch(pieces[0].name.strip()) is not None
+    if whole and (_counts_rows(values) or (named and _each_once(values))):
+        return "its number is different in each row, and so only names the row"
+    return None
+
+
+def has_few(values: Sequence[Floats]) -> bool:
+    """Whether a column holds whole numbers of FEW different values, which may be codes."""
+    every = np.concatenate(values)
+    every = every[~np.isnan(every)]
+    if len(every) and (every[:1000] != np.rint(every[:1000])).any():
+        return False
+    different = np.unique(every)
+    return 2 < len(different) <= FEW and bool((different == np.rint(different)).all())
+
+
+def _each_once(values: Sequence[Floats]) -> bool:
+    """Whether no value stands twice in a table. Values of two tables may be equal."""
+    return all(len(np.unique(v[~np.isnan(v)])) == (~np.isnan(v)).sum() for v in values)
+
+
+def _counts_rows(values: Sequence[Floats]) -> bool:
+    """Whether the values are consecutive numbers, each once, in each table or in all together."""
+
+    def counts(v: Floats) -> bool:
+        return len(v) > 2 and bool((np.diff(np.sort(v)) == 1).all())
+
+    return all(map(counts, values)) or counts(np.concatenate(values))
+
+
+def is_free_text(values: Sequence[Floats], texts: Sequence[str]) -> bool:
+    """Whether a column of categories holds sentences that hardly repeat."""
+    used = sum(int((~np.isnan(v)).sum()) for v in values)
+    if 2 * len(texts) <= used or len(texts) <= 2:
+        return False
+    return sum(len(text.split()) for text in texts) >= WORDS * len(texts)
+
+
+def refuse_few_texts(
+    pieces: Sequence[Piece], values: Sequence[Floats], texts: Sequence[str]
+) -> bool:
+    """Refuse a column of texts that are nearly all numbers. Return whether all are numbers.
+
+    Raises:
+        InputError: names the first text that is no number, its file and its row.
+    """
+    is_number = np.array([re.match(NUMBER, text) is not None for text in texts], bool)
+    if is_number.all():
+        return bool(len(texts))
+    used = sum(int((~np.isnan(v)).sum()) for v in values)
+    odd = [_where_odd(v, is_number) for v in values]
+    if is_number.sum() < FEW or used - sum(map(len, odd)) < NEARLY * used:
+        return False
+    first = next(i for i, rows in enumerate(odd) if len(rows))
+    piece, at, codes = pieces[first], odd[first][0], values[first]
+    raise InputError(
+        f"{piece.of} must hold numbers, or texts that are no numbers. Given: "
+        f"{listed([texts[int(codes[at])]])!r} in row {piece.rows[at]} (counted from 0) among "
+        f"numbers; name such texts in missing if they stand for gaps, or the column in categorical"
+    )
+
+
+def _where_odd(codes: Floats, is_number: Array) -> npt.NDArray[np.intp]:
+    there = np.flatnonzero(~np.isnan(codes))
+    return there[~is_number[codes[there].astype(np.intp)]]
