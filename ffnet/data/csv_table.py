@@ -48,6 +48,8 @@ class CsvTable(tables.Table):
             memory cannot hold its numbers.
     """
 
+    of_text = True
+
     def __init__(self, path: Path, data: Data) -> None:
         self.path, self.where, self.name = path, str(path), path.name
         self._decimal = data.decimal

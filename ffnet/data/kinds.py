@@ -275,7 +275,7 @@ def _counts_rows(values: Sequence[Floats]) -> bool:
     """Whether the values are consecutive numbers, each once, in each table or in all together."""
 
     def counts(v: Floats) -> bool:
-        return len(v) > 2 and bool((np.diff(np.sort(v)) == 1).all())
+        return len(v) >= FEW and bool((np.diff(np.sort(v)) == 1).all())
 
     return all(map(counts, values)) or counts(np.concatenate(values))
 

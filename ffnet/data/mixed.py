@@ -145,15 +145,16 @@ def _add(pieces: Sequence[Piece], found: Columns, about: _About, data: Data) -> 
         values, texts = kinds.categories(pieces)
     else:
         values = [kinds.dates(p) if kind == "date" else kinds.numbers(p) for p in pieces]
+    judged_text = not named and texts and any(base(piece.type) == "text" for piece in pieces)
+    all_numbers = judged_text and kinds.refuse_few_texts(pieces, values, texts)
     why = None if named else kinds.useless(kind, pieces, values)
-    if kind == "category" and not named and not why:
-        of_text = any(base(piece.type) == "text" for piece in pieces)
-        if of_text and kinds.refuse_few_texts(pieces, values, texts):
-            about.texts.append(name)
-        why = "it is free text" if of_text and kinds.is_free_text(values, texts) else None
+    if judged_text and not why and kinds.is_free_text(values, texts):
+        why = "it is free text"
     if why:
         about.left_out.append(f"{listed([name])}, as {why}")
         return
+    if all_numbers:
+        about.texts.append(name)
     if kind == "number" and not named and kinds.has_few(values):
         about.few.append(name)
     for piece, numbers in zip(pieces, values, strict=True):
