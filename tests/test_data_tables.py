@@ -190,7 +190,7 @@ def test_an_identifier_is_no_target(tmp_path: Path) -> None:
 
 def test_a_target_where_nothing_has_a_name_is_refused(fashion_mnist: Path) -> None:
     message = refusal("fashion-mnist", data_dir=str(fashion_mnist), target="label")
-    assert "target names a column of Parquet or an array of npz" in message
+    assert "target names a column of a table or an array of npz" in message
 
 
 def test_few_features_are_named_in_the_first_line_and_many_counted(tmp_path: Path) -> None:
