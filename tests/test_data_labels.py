@@ -13,8 +13,10 @@ import pytest
 from data_files import LABELS, N, loaded, refusal, savez
 from ffnet.data import split
 from ffnet.data.dataset import DataSet, Part
+from ffnet.data.load import load
 from ffnet.errors import InputError
 from ffnet.run import provenance
+from ffnet.spec.sections import Data
 
 X = np.stack([np.arange(N), np.arange(N) ** 2 % 37], axis=1).astype(np.float32)
 
@@ -189,6 +191,39 @@ def test_a_label_whose_meaning_is_certain_is_a_class(
         assert data.classes == tuple(names)
         assert_classes(data, expected)
     assert loaded(archive(tmp_path, labels[:, None])).classes == tuple(names)
+
+
+@pytest.mark.parametrize(
+    ("cells", "names"),
+    [
+        (["ant", "bee", "cow"], ["ant", "bee", "cow"]),
+        (["1", "2", "3"], ["1", "2", "3"]),
+        (["-1", "0", "10"], ["-1", "0", "10"]),
+        (["1.0", "2.0", "3.0"], ["1", "2", "3"]),
+        (["true", "false", "true"], ["false", "true"]),
+        (["01", "02", "10"], ["01", "02", "10"]),
+        (["9" * 20, "8" * 20, "7" * 20], ["7" * 20, "8" * 20, "9" * 20]),
+        (["1", "a", "3"], ["1", "3", "a"]),
+        (["[25.000-30.000)", "75.000-", "-10.000)"], ["-10.000)", "75.000-", "[25.000-30.000)"]),
+    ],
+)
+def test_the_labels_of_a_csv_file_are_classes(
+    tmp_path: Path, cells: list[str], names: list[str]
+) -> None:
+    rows = [f"{x[0]},{x[1]},{cells[i]}" for x, i in zip(X + 0.25, LABELS, strict=True)]
+    path = tmp_path / "own.csv"
+    path.write_text("\n".join(["a,b,label", *rows]))
+    data = loaded(path)
+    assert data.classes == tuple(names)
+    assert len(data.train) + len(data.validation) + len(data.test or []) == N
+
+
+def test_whole_numbers_and_floats_of_python_are_labels_of_one_kind() -> None:
+    y = np.array([1 if i else 2.0 for i in LABELS], object)
+    assert load(Data(), (X, y)).classes == ("1", "2")
+    y[0] = True
+    with pytest.raises(InputError, match=r"of one kind\. Given: bool, float, int"):
+        load(Data(), (X, y))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, bool])

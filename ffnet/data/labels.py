@@ -244,7 +244,7 @@ def _of_objects(y: Array, where: str) -> Array:
     types = {type(value) for value in y}
     if types <= {bytes}:
         return _decoded(y.tolist(), where)
-    if len(types) > 1:
+    if len(types) > 1 and not types <= {int, float}:
         given = ", ".join(sorted(t.__name__ for t in types))
         raise InputError(f"{where}: labels must be of one kind. Given: {given}")
     if types <= {str}:

@@ -21,7 +21,7 @@ GAPS = (
 """The texts that stand for a missing value: those of pandas' readers, and NaT."""
 
 _CODES = {WHOLE: "^-?0[0-9]", NUMBER: "^-?(0[0-9]|[0-9]{18})"}
-_COMMA = r"^\s*[-+]?[0-9]+(,[0-9]+)?\s*$"
+_COMMA = r"^\s*[-+]?(0|[1-9][0-9]{0,16})(,[0-9]+)?\s*$"  # codes such as 007 do not match
 
 
 def types(column: pa.ChunkedArray, among: Types, decimal: str) -> Types:
