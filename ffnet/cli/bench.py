@@ -5,6 +5,7 @@
   ffnet bench presets --data-dir ~/data    all presets, three seeds each
   ffnet bench ways --data-dir ~/data       an epoch, for each api of a net
   ffnet bench steps                        a step, for each width and api
+  ffnet bench read                         a CSV file of 100 MB, beside pandas and PyArrow
 
 `sweep` compares ffnet with a plain TensorFlow loop in one warm process, and with its peer: Ray Tune
 with Keras `fit` and reused actors (jobs/peers/). Only one of them runs at a time. Fit time is the
@@ -52,6 +53,7 @@ HEEDED = {
     "presets": ("data_dir", "seed"),
     "ways": ("data_dir",),
     "steps": (),
+    "read": (),
 }
 """What is measured → the flags that have an effect on it."""
 MEGABYTE = 2**20
@@ -71,6 +73,7 @@ def main(argv: list[str]) -> int:
             )
     {
         "sweep": _sweep, "dense": _dense, "presets": _presets, "ways": _ways, "steps": _steps,
+        "read": _read,
     }[flags.what](flags)  # fmt: skip
     return 0
 
@@ -79,6 +82,17 @@ def _steps(_: argparse.Namespace) -> None:
     for threads in (1, CPUS):
         print(f"ms a step, batches of 64, {threads} threads")
         _print_rows(_line(PEERS / "steps.py", threads))
+
+
+def _read(_: argparse.Namespace) -> None:
+    """Read a CSV file, each way in a process of its own, and print time and largest memory."""
+    with TemporaryDirectory(prefix="ffnet-bench-") as folder:
+        path = Path(folder) / "own.csv"
+        size = _line(PEERS / "read_csv.py", "write", path, 100)["MB"]
+        ways = ("ffnet", "PyArrow", "pandas", "pandas, PyArrow's engine")
+        rows = [_line(PEERS / "read_csv.py", way, path) for way in ways]
+    print(f"a CSV file of {size:.0f} MB, {rows[0]['rows']:,} rows; {CPUS} CPUs; MiB of the process")
+    _print_rows([{name: row[name] for name in ("how", "seconds", "MiB")} for row in rows])
 
 
 def _ways(flags: argparse.Namespace) -> None:

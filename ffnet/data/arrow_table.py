@@ -26,8 +26,8 @@ class ArrowTable(tables.Table):
         self.path, self.where, self.name = path, str(path), path.name
         with self.reading():
             self._table = _read(path)
+            self._table.validate(full=True)  # before all else: PyArrow believes a file's offsets
             refuse_beyond_memory(path, self._table.nbytes)
-            self._table.validate(full=True)  # PyArrow believes the offsets in a file
             self.schema = self._table.schema
 
     def read(self, columns: list[str]) -> pa.Table:
