@@ -155,7 +155,34 @@ def test_a_table_beside_pictures_is_read(tmp_path: Path) -> None:
     write(tmp_path / "x" / "own.parquet")
     pyarrow.csv.write_csv(pq.read_table(tmp_path / "x" / "own.parquet"), tmp_path / "own.csv")
     draw(tmp_path / "figures" / "a")
-    assert loaded(tmp_path).columns == ("a", "b")
+    assert loaded(tmp_path).columns == ("b",)  # a counts the rows
+
+
+@pytest.mark.slow
+def test_digits_of_mnist_written_as_png_are_those_of_the_npz_file(
+    tmp_path: Path, real_data: Path
+) -> None:
+    counts = {"train": 4000, "test": 1000}
+    with np.load(real_data / "mnist" / "mnist.npz") as whole:
+        arrays = {
+            f"{a}_{part}": whole[f"{a}_{part}"][:n] for part, n in counts.items() for a in "xy"
+        }
+    savez(tmp_path / "own.npz", **arrays)
+    for part, count in counts.items():
+        for i in range(count):
+            place = tmp_path / "own" / part / str(arrays[f"y_{part}"][i])
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(arrays[f"x_{part}"][i]).save(place / f"{i}.png")
+    data, same = loaded(tmp_path / "own"), loaded(tmp_path / "own.npz")
+    assert data.test
+    assert same.test
+    for one, other in zip(
+        (data.train, data.validation, data.test), (same.train, same.validation, same.test),
+        strict=True,
+    ):  # fmt: skip
+        assert one.x.tobytes() == other.x.tobytes()
+        assert one.y.tobytes() == other.y.tobytes()
+    assert (data.classes, data.mean.tobytes()) == (same.classes, same.mean.tobytes())
 
 
 # --- npy and npz ---------------------------------------------------------------------------------
@@ -190,8 +217,8 @@ def test_pairs_of_npy_files_are_what_an_npz_file_of_them_is(
 
 
 def test_a_file_for_each_part_is_read(tmp_path: Path) -> None:
-    table = pq.read_table(write(tmp_path / "x" / "own.parquet"))
-    test = table.set_column(0, "a", pa.array(np.arange(N) + 1000.0))
+    table = pq.read_table(write(tmp_path / "x" / "own.parquet", a=np.arange(N) + 0.5))
+    test = table.set_column(0, "a", pa.array(np.arange(N) + 1000.5))
     writers: dict[str, Any] = {
         "parquet": pq.write_table,
         "csv": pyarrow.csv.write_csv,

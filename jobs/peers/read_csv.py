@@ -17,13 +17,14 @@ from pathlib import Path
 COLUMNS, LABELS = 20, ("low", "middle", "high")
 
 
-def write(path: Path, megabytes: float) -> None:
-    """Write the file."""
+def write(path: Path, megabytes: float) -> int:
+    """Write the file, and return the number of its rows."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.csv
 
     random = np.random.default_rng(0)
+    rows = 0
     with path.open("wb") as file:
         while file.tell() < megabytes * 1e6:
             numbers = random.normal(size=(10_000, COLUMNS)).round(4)
@@ -31,6 +32,8 @@ def write(path: Path, megabytes: float) -> None:
             columns["label"] = np.array(LABELS)[random.integers(0, len(LABELS), len(numbers))]
             options = pa.csv.WriteOptions(include_header=file.tell() == 0)
             pa.csv.write_csv(pa.table(columns), file, options)
+            rows += len(numbers)
+    return rows
 
 
 def read(how: str, path: Path) -> int:
@@ -44,7 +47,7 @@ def read(how: str, path: Path) -> int:
         import pyarrow.csv
 
         return len(pyarrow.csv.read_csv(path))
-    import pandas as pd
+    import pandas as pd  # type: ignore[import-untyped]
 
     return len(pd.read_csv(path, engine="pyarrow" if "PyArrow" in how else "c"))
 
