@@ -21,7 +21,7 @@ LONG, SHORTENED = 40, 20
 JOINED = {
     "best_val_accuracy": ("best_val_accuracy_epoch", "best acc @epoch"),
     "best_val_loss": ("best_val_loss_epoch", "best loss @epoch"),
-    "best_val_balanced_accuracy": ("best_val_balanced_accuracy_epoch", "best balanced acc @epoch"),
+    "best_val_balanced_accuracy": ("best_val_balanced_accuracy_epoch", "best bal acc @epoch"),
     "best_val_macro_f1": ("best_val_macro_f1_epoch", "best macro f1 @epoch"),
     "best_val_auc": ("best_val_auc_epoch", "best auc @epoch"),
     "best": ("best_trial", "best @trial"),
