@@ -361,10 +361,10 @@ def test_images_of_two_sizes_and_bytes_that_are_no_image(tmp_path: Path) -> None
 
 def test_unknown_names_and_kinds_are_told_what_is_possible(tmp_path: Path) -> None:
     assert "nor one of: digits, mnist, fashion-mnist, cifar10" in refusal("cifar100")
-    (tmp_path / "x.csv").write_text("1,2")
-    assert "must be .npz, .parquet" in refusal(tmp_path / "x.csv")
+    (tmp_path / "x.txt").write_text("1,2")
+    assert "must be .csv or .tsv (also .gz or .zst), .parquet" in refusal(tmp_path / "x.txt")
     (tmp_path / "empty").mkdir()
-    assert "holds no npz" in refusal(tmp_path / "empty")
+    assert "holds no CSV, Parquet, Arrow" in refusal(tmp_path / "empty")
     assert "data_dir must be a folder" in refusal("mnist", data_dir=str(tmp_path / "no"))
 
 

@@ -5,7 +5,7 @@
   ffnet bench presets --data-dir ~/data    all presets, three seeds each
   ffnet bench ways --data-dir ~/data       an epoch, for each api of a net
   ffnet bench steps                        a step, for each width and api
-  ffnet bench read                         a CSV file of 100 MB, beside pandas and PyArrow
+  ffnet bench read                         a CSV file, beside pandas, PyArrow
 
 `sweep` compares ffnet with a plain TensorFlow loop in one warm process, and with its peer: Ray Tune
 with Keras `fit` and reused actors (jobs/peers/). Only one of them runs at a time. Fit time is the
