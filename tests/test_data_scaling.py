@@ -3,11 +3,15 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
 import pytest
 from scipy import stats
 
+from ffnet.data.folds import Fold, folded
+from ffnet.data.load import load
 from ffnet.data.scaling import MOST_KNOTS, scales, standardized, statistics
 from ffnet.errors import InputError
+from ffnet.spec.sections import Data
 
 HEAVY = np.random.default_rng(3).standard_t(1.5, size=(1000, 3)) * [1, 50, 1e-3] + [0, 7, 3]
 
@@ -85,3 +89,62 @@ def test_a_spread_that_float64_cannot_hold_is_refused_by_its_column(scaling: Any
     x = np.array([[0, -1.7e308], [1, 1.7e308], [2, -1.7e308], [3, 1.7e308]])
     with pytest.raises(InputError, match=r"Given: -1.7e\+308 to 1.7e\+308 in column b"):
         scales(x, scaling, ["a", "b"])
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def table(gaps: bool = False) -> Any:
+    frame = pd.DataFrame(HEAVY, columns=["a", "b", "c"])
+    if gaps:
+        frame.loc[::9, "a"] = np.nan
+        frame["d"] = ["u", "v", "w", "v"] * 250
+    return frame.assign(y=(HEAVY[:, 1] > 7).astype(int))
+
+
+@pytest.mark.parametrize("scaling", ["robust", "quantile"])
+def test_complete_numbers_get_an_encoding_measured_in_the_training_part(scaling: Any) -> None:
+    data = load(Data(target="y", scaling=scaling), table())
+    assert data.encoding is not None
+    assert [(c.name, c.kind, c.gaps, c.scaling) for c in data.encoding] == [
+        (name, "number", False, scaling) for name in "abc"
+    ]
+    train = data.train.x * data.std + data.mean  # as in the file, up to float32
+    found = scales(train, scaling)
+    assert data.mean == pytest.approx(found.centre, rel=1e-4, abs=1e-6)
+    assert data.std == pytest.approx(found.scale, rel=1e-4)
+    assert all(bool(column.knots) == (scaling == "quantile") for column in data.encoding)
+    assert load(Data(target="y"), table()).encoding is None
+
+
+@pytest.mark.parametrize("scaling", ["standard", "robust", "quantile"])
+@pytest.mark.parametrize("imputation", ["mean", "median"])
+def test_folds_measure_columns_anew_and_keep_codes(scaling: Any, imputation: Any) -> None:
+    asked = Data(target="y", scaling=scaling, imputation=imputation)
+    data = load(asked, table(gaps=True))
+    new = folded(data, Fold(1, 4, seed=5), scaling, imputation)
+    assert data.encoding is not None
+    assert new.encoding is not None
+    assert new.encoding[3] == data.encoding[3]
+    assert new.encoding[0].gaps
+    assert set(new.train.x[:, 3]) == {0, 1, 2}
+    assert (new.mean[3], new.std[3]) == (0, 1)
+    again = scales(new.train.x[:, :3], scaling)
+    assert again.centre == pytest.approx([0] * 3, abs=1e-6)
+    assert again.scale == pytest.approx([1] * 3, rel=1e-5)
+    a = new.train.x[:, 0][~np.isnan(new.train.x[:, 0])]
+    middle = np.median(a) if imputation == "median" else a.mean(dtype=np.float64)
+    assert new.encoding[0].fill == pytest.approx(middle, abs=1e-5)
+    for column, knots in zip(new.encoding, again.knots, strict=False):
+        assert column.knots == pytest.approx(knots, abs=1e-4)
+    assert data.test is not None
+    assert new.test is not None
+    before, after = (each.test.x[:, 1] * each.std[1] + each.mean[1] for each in (data, new))  # type: ignore[union-attr]
+    assert after == pytest.approx(before, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("scaling", ["robust", "quantile"])
+def test_scaling_of_columns_is_refused_without_columns(scaling: Any) -> None:
+    words = f"scaling {scaling} is for the columns of a table; data has none"
+    with pytest.raises(InputError, match=words):
+        load(Data(scaling=scaling), (HEAVY, HEAVY[:, 1] > 7))

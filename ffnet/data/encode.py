@@ -58,7 +58,7 @@ def encode(raw: Raw, rows: Mapping[str, Rows], data: Data) -> Encoded:
             for part, of_part in rows.items():
                 x[part][:, i] = _codes(values[of_part], place)
         else:
-            column, mean[i], std[i] = _numbers(name, train, scaling, imputation)
+            column, mean[i], std[i] = of_numbers(name, train, scaling, imputation)
             if i in raw.dates:
                 column = replace(column, kind="date")
             for part, of_part in rows.items():
@@ -87,10 +87,10 @@ def _codes(values: Floats, place: Array) -> Array:
     return place[known.astype(np.intp)]
 
 
-def _numbers(
-    name: str, train: Floats, scaling: Scaling, imputation: str
+def of_numbers(
+    name: str, train: Array, scaling: Scaling, imputation: str
 ) -> tuple[Column, np.float64, np.float64]:
-    """Return a column of numbers, its centre and its scale."""
+    """Return a column of numbers, its centre and its scale, measured in the training part [N]."""
     measured = scales(train[:, None], scaling, [name])
     centre, scale = measured.centre[0], measured.scale[0]
     there = train[~np.isnan(train)]

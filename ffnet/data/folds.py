@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ffnet.data.dataset import DataSet, Part
+from ffnet.data.dataset import Array, DataSet, Part
+from ffnet.data.encode import of_numbers
+from ffnet.data.encoding import Column
 from ffnet.data.groups import Bools, Ints, dealt, spare_classes
 from ffnet.data.scaling import standardized, statistics
 from ffnet.errors import InputError
@@ -49,7 +51,7 @@ def validation_labels(data: DataSet, folds: int, seeds: Sequence[int]) -> Iterat
         yield pool.y[held]
 
 
-def folded(data: DataSet, fold: Fold, scaling: str) -> DataSet:
+def folded(data: DataSet, fold: Fold, scaling: str, imputation: str = "mean") -> DataSet:
     """The data set with a fold as its validation part, and the other folds as its training part.
 
     The folds are stratified: each of them has the same share of each class, within one example. A
@@ -57,21 +59,25 @@ def folded(data: DataSet, fold: Fold, scaling: str) -> DataSet:
     a class is always in the training part. If the data set has groups, each group is in one fold,
     and the shares are as even as `ffnet.data.groups.dealt` makes them.
 
-    Each fold's examples are standardised by the training part that belongs to it, and so is the
-    test part, which stays as it is otherwise.
+    Each fold's numbers are scaled by the training part that belongs to it, and gaps filled by it,
+    also in the test part, which stays as it is otherwise. Categories keep their codes, and columns
+    their indicators of gaps, so that the nets of all folds have the same inputs.
 
     Args:
         data: the data set with its own split.
         fold: the fold.
-        scaling: the study's `scaling`.
+        scaling, imputation: the study's fields.
     """
     pool = _pool(data)
     held = spare_classes(_heaps(pool, fold.of, fold.seed) == fold.number, pool.y, pool.group)
     new = replace(
         data, train=pool.take(np.flatnonzero(~held)), validation=pool.take(np.flatnonzero(held))
     )
+    if new.encoding:
+        return _encoded(new, new.encoding, imputation)
     if pool.x.dtype != np.uint8:
-        return _standardized(new)
+        mean, std = statistics(new.train.x)
+        return _scaled(new, mean, std)
     if scaling == "unit":
         return new
     mean, std = statistics(new.train.x)
@@ -106,9 +112,20 @@ def _held(pool: Part, folds: int, seeds: Sequence[int]) -> Iterator[Bools]:
             yield spare_classes(heaps == number, pool.y, pool.group)
 
 
-def _standardized(data: DataSet) -> DataSet:
-    """The features with mean 0 and deviation 1 in this training part."""
-    mean, std = statistics(data.train.x)
+def _encoded(data: DataSet, encoding: tuple[Column, ...], imputation: str) -> DataSet:
+    """The columns of numbers and dates scaled, and their gaps filled, by this training part."""
+    mean, std, columns = np.zeros(len(encoding)), np.ones(len(encoding)), []
+    for i, column in enumerate(encoding):
+        if column.kind != "category":
+            x = data.train.x[:, i]
+            new, mean[i], std[i] = of_numbers(column.name, x, column.scaling, imputation)
+            column = replace(new, kind=column.kind, gaps=column.gaps)
+        columns.append(column)
+    return replace(_scaled(data, mean, std), encoding=tuple(columns))
+
+
+def _scaled(data: DataSet, mean: Array, std: Array) -> DataSet:
+    """The features of all parts, scaled once more."""
 
     def of(part: Part) -> Part:
         return replace(part, x=standardized(part.x, mean, std))

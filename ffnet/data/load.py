@@ -115,14 +115,15 @@ def _load(data: Data, given: Any, download: bool = True) -> tuple[DataSet, Part]
     formats.refuse_unused_fields(raw, data)
     known = KNOWN.get(data.dataset)
     _refuse_no_columns(raw, data)
-    parts, classes = _parts(raw, _class_names(data.dataset, raw.classes))
+    by_column = _is_by_column(raw, data)
+    parts, classes = _parts(raw, _class_names(data.dataset, raw.classes), by_column)
     train, validation, test = split.divide(
         parts, data, known.validation if known else None, (known and known.split) or "stratified"
     )
     _refuse_unseen({"validation": validation, "test": test}, train, classes, raw.where)
     divided = {"train": train, "validation": validation, "test": test}
     columns: tuple[Column, ...] | None = None
-    if raw.is_mixed:
+    if by_column:
         found = encode(raw, {name: part.x[:, 0] for name, part in divided.items()}, data)
         columns, mean, std = found.columns, found.mean, found.std
         divided = {name: replace(part, x=found.x[name]) for name, part in divided.items()}
@@ -290,7 +291,9 @@ def _download(name: str, searched: list[Path]) -> Raw:
     raise InputError(f"Keras downloaded {name} but not to {_keras_cache()}: set KERAS_HOME")
 
 
-def _parts(raw: Raw, names: tuple[str, ...] | None) -> tuple[dict[str, Part], tuple[str, ...]]:
+def _parts(
+    raw: Raw, names: tuple[str, ...] | None, by_column: bool
+) -> tuple[dict[str, Part], tuple[str, ...]]:
     """Check the parts and turn labels into class numbers. Returns parts and class names."""
     where = raw.where
     found = {}
@@ -301,7 +304,7 @@ def _parts(raw: Raw, names: tuple[str, ...] | None) -> tuple[dict[str, Part], tu
         labels.refuse_missing(read, of_part)  # some readers do not check this
         found[part] = read.values
     numbered, classes = labels.numbered(found, names, where)
-    if raw.is_mixed:  # rows are split by their numbers, and the columns are encoded after that
+    if by_column:  # rows are split by their numbers, and the columns are encoded after that
         starts = accumulate(map(len, numbered.values()), initial=0)
         return {
             part: Part(
@@ -335,6 +338,21 @@ def _few(parts: dict[str, Part], classes: tuple[str, ...]) -> tuple[str, ...]:
         return ()
     told = "at least one is in the training part, and no figure says how well a net knows them"
     return (f"classes with only one or two examples: {listed(few)}; {told}",)
+
+
+def _is_by_column(raw: Raw, data: Data) -> bool:
+    """Whether the data set gets an encoding.
+
+    Raises:
+        InputError: the scaling is for columns of a table, and there are none.
+    """
+    wanted = data.scaling in ("robust", "quantile")
+    if wanted and raw.columns is None:
+        raise InputError(
+            f"scaling {data.scaling} is for the columns of a table; {raw.where} has none. Use "
+            f"standard, or give a table"
+        )
+    return raw.is_mixed or wanted
 
 
 def _refuse_no_columns(raw: Raw, data: Data) -> None:

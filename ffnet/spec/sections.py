@@ -149,10 +149,12 @@ class Data(Spec):
         description="column of a table, for example patient: rows with the same value in it stay "
         "in one part, also in the folds of ffnet confirm; it is no feature",
     )
-    scaling: Literal["standard", "unit"] = Field(
+    scaling: Literal["standard", "robust", "quantile", "unit"] = Field(
         "standard",
         description="standard: each feature or channel gets mean 0 and deviation 1 in the training "
-        "part; unit: pixels are divided by 255",
+        "part; unit: pixels are divided by 255; for columns of a table also robust: median 0, "
+        "distance of the quartiles 1, and a smooth clip at 3; quantile: the training part's "
+        "numbers become normally distributed",
     )
 
 

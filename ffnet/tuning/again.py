@@ -149,7 +149,8 @@ class _Worker:
         return [np.array(variable.read_value()) for variable in (*net.weights, *net.state)]
 
     def _part(self, job: Job, data: DataSet) -> DataSet:
-        return folded(data, job.fold, self._study.data.scaling) if job.fold else data
+        asked = self._study.data
+        return folded(data, job.fold, asked.scaling, asked.imputation) if job.fold else data
 
     def _trainer(self, job: Job) -> "Trainer":
         """The trainer for the job's structure of net and its data."""
