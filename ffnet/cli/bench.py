@@ -6,6 +6,7 @@
   ffnet bench ways --data-dir ~/data       an epoch, for each api of a net
   ffnet bench steps                        a step, for each width and api
   ffnet bench read                         a CSV file, beside pandas, PyArrow
+  ffnet bench tables --data-dir ~/data     test accuracy on six tables in ~/data/tables
 
 `sweep` compares ffnet with a plain TensorFlow loop in one warm process, and with its peer: Ray Tune
 with Keras `fit` and reused actors (jobs/peers/). Only one of them runs at a time. Fit time is the
@@ -54,6 +55,7 @@ HEEDED = {
     "ways": ("data_dir",),
     "steps": (),
     "read": (),
+    "tables": ("data_dir", "seed"),
 }
 """What is measured → the flags that have an effect on it."""
 MEGABYTE = 2**20
@@ -74,6 +76,7 @@ def main(argv: list[str]) -> int:
     {
         "sweep": _sweep, "dense": _dense, "presets": _presets, "ways": _ways, "steps": _steps,
         "read": _read,
+        "tables": _tables,
     }[flags.what](flags)  # fmt: skip
     return 0
 
@@ -81,16 +84,16 @@ def main(argv: list[str]) -> int:
 def _steps(_: argparse.Namespace) -> None:
     for threads in (1, CPUS):
         print(f"ms a step, batches of 64, {threads} threads")
-        _print_rows(_line(PEERS / "steps.py", threads))
+        _print_rows(last_line(PEERS / "steps.py", threads))
 
 
 def _read(_: argparse.Namespace) -> None:
     """Read a CSV file, each way in a process of its own, and print time and largest memory."""
     with TemporaryDirectory(prefix="ffnet-bench-") as folder:
         path = Path(folder) / "own.csv"
-        size = _line(PEERS / "read_csv.py", "write", path, 100)["MB"]
+        size = last_line(PEERS / "read_csv.py", "write", path, 100)["MB"]
         ways = ("ffnet", "PyArrow", "pandas", "pandas, PyArrow's engine")
-        rows = [_line(PEERS / "read_csv.py", way, path) for way in ways]
+        rows = [last_line(PEERS / "read_csv.py", way, path) for way in ways]
     print(f"a CSV file of {size:.0f} MB, {rows[0]['rows']:,} rows; {CPUS} CPUs; MiB of the process")
     _print_rows([{name: row[name] for name in ("how", "seconds", "MiB")} for row in rows])
 
@@ -98,7 +101,7 @@ def _read(_: argparse.Namespace) -> None:
 def _ways(flags: argparse.Namespace) -> None:
     for threads in (1, CPUS):
         print(f"seconds an epoch of MNIST, batches of 64, {threads} threads")
-        _print_rows(_line(PEERS / "ways.py", threads, *filter(None, [flags.data_dir])))
+        _print_rows(last_line(PEERS / "ways.py", threads, *filter(None, [flags.data_dir])))
 
 
 def _dense(flags: argparse.Namespace) -> None:
@@ -108,7 +111,7 @@ def _dense(flags: argparse.Namespace) -> None:
     rows = []
     for seed in _seeds(flags):
         row = _preset(preset.stem, seed, flags.data_dir)
-        peer = _line(PEERS / "keras_dense.py", preset, seed, *place)
+        peer = last_line(PEERS / "keras_dense.py", preset, seed, *place)
         seconds = row["train_seconds"] + row["evaluate_seconds"]
         rows.append(
             {
@@ -122,6 +125,13 @@ def _dense(flags: argparse.Namespace) -> None:
         )
     print(f"five epochs of MNIST, 784-512-10, dropout, Adam, batches of 32; {CPUS} CPUs")
     _print_rows(rows)
+
+
+def _tables(flags: argparse.Namespace) -> None:
+    from ffnet.cli import bench_tables  # it uses functions of this module
+
+    print(f"test accuracy, {CPUS} CPUs")
+    _print_rows(bench_tables.rows(flags.data_dir, flags.seed or 0))
 
 
 def _seeds(flags: argparse.Namespace) -> range:
@@ -147,7 +157,7 @@ def _preset(name: str, seed: int, data_dir: str | None) -> tables.Row:
     place = ["--data-dir", data_dir] if data_dir else []
     with TemporaryDirectory(prefix="ffnet-bench-") as folder:
         out = Path(folder) / "run"
-        _run("-m", "ffnet", "train", "--preset", name, "--seed", seed, "--out", out, *place)
+        run_python("-m", "ffnet", "train", "--preset", name, "--seed", seed, "--out", out, *place)
         (row,) = tables.read(RunFolder.existing(out).trials)
     return row
 
@@ -188,7 +198,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--trials", type=int, help="sweep: how many nets, 1 or more [16]")
     parser.add_argument("--epochs", type=int, help="sweep: epochs of each net, 1 or more [2]")
     parser.add_argument(
-        "--seed", type=int, help="seed of the sweep, or of the first of three runs [0]"
+        "--seed",
+        type=int,
+        help="seed of the sweep, of the tables, or of the first of three runs [0]",
     )
     return parser
 
@@ -216,15 +228,15 @@ def _products(study: Study) -> dict[str, float]:
     examples = 2 * len(data.train) + len(data.validation)
     widths = sum(sample(study, n).net.hidden_sizes[0] for n in range(study.trials))
     work = 2 * data.features * widths * examples * study.budget.epochs / 1e9
-    return {name: work / rate for name, rate in _line(PEERS / "peak.py").items()}
+    return {name: work / rate for name, rate in last_line(PEERS / "peak.py").items()}
 
 
-def _line(*arguments: object) -> Any:
+def last_line(*arguments: object) -> Any:
     """Run a program. Returns its last line, read as JSON."""
-    return json.loads(_run(*arguments)[1])
+    return json.loads(run_python(*arguments)[1])
 
 
-def _run(*arguments: object) -> tuple[float, str, float]:
+def run_python(*arguments: object) -> tuple[float, str, float]:
     """Run Python. Returns (when it began, its last line, its largest worker's memory in bytes)."""
     with TemporaryDirectory() as folder:
         token = Path(folder) / "token"  # without it, Ray would write a token into the home folder
@@ -272,7 +284,7 @@ def _proportional_memory(pid: int) -> float:
 
 
 def _peer(name: str, sweep: Path) -> dict[str, Any]:
-    launched, line, _ = _run(PEERS / f"{name}.py", sweep)
+    launched, line, _ = run_python(PEERS / f"{name}.py", sweep)
     result: dict[str, Any] = json.loads(line)
     return {
         "startup": result["begun"] - launched,
@@ -285,7 +297,7 @@ def _peer(name: str, sweep: Path) -> dict[str, Any]:
 def _ffnet(study: Study, out: Path, *flags: str) -> dict[str, Any]:
     document = out.with_name("study.json")
     document.write_text(json.dumps({"study": study.resolved()}))
-    launched, _, proportional = _run("-m", "ffnet", "tune", document, "--out", out, *flags)
+    launched, _, proportional = run_python("-m", "ffnet", "tune", document, "--out", out, *flags)
     folder = RunFolder.existing(out)
     trials, reports = tables.read(folder.trials), tables.read(folder.epochs)
     begun = min(r["started_at"] for r in reports).timestamp()

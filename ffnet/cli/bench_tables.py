@@ -1,0 +1,79 @@
+"""`ffnet bench tables`: the test accuracy on six real tables, beside other programs' defaults.
+
+Each set is a folder `tables/NAME` of the data folder, with train.csv and test.csv. For ffnet it is
+one command, `ffnet tune table --dataset FOLDER --target COLUMN --confirm`: validation chooses the
+net, and the test file is looked at once.
+"""
+
+import math
+import os
+import statistics
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ffnet.cli.bench import PEERS, last_line, run_python
+from ffnet.errors import InputError
+from ffnet.run import confirm, ended
+from ffnet.run.folder import RunFolder
+
+TARGETS = {
+    "letter": "lettr",
+    "satellite": "classes",
+    "spam": "type",
+    "income": "INCOME",
+    "soybean": "Class",
+    "pima": "diabetes",
+}
+"""Name of a set → the column of its labels."""
+NETS = ("logistic regression", "MLPClassifier", "the same, early stopping")
+"""The models of scikit-learn that are compared with ffnet in standard errors."""
+
+
+def rows(data_dir: str | None, seed: int) -> list[dict[str, Any]]:
+    """Measure all sets.
+
+    Args:
+        data_dir: the data folder, in which the folder `tables` is. With None, $FFNET_DATA.
+        seed: seed of the studies and of the other programs' models.
+
+    Returns:
+        A row for each set and a row with the means: test accuracies, and seconds.
+
+    Raises:
+        InputError: a file of a set is not there, or a program failed.
+    """
+    root = Path(data_dir or os.environ.get("FFNET_DATA") or ".").expanduser() / "tables"
+    for file in (root / name / f"{part}.csv" for name in TARGETS for part in ("train", "test")):
+        if not file.is_file():
+            raise InputError(f"bench tables needs {file}; --data-dir names the folder of `tables`")
+    found = [_row(root / name, target, seed) for name, target in TARGETS.items()]
+    figures = [name for name, value in found[0].items() if isinstance(value, float)]
+    return [*found, {"set": "mean"} | {n: statistics.mean(r[n] for r in found) for n in figures}]
+
+
+def _row(folder: Path, target: str, seed: int) -> dict[str, Any]:
+    with TemporaryDirectory(prefix="ffnet-bench-") as temporary:
+        begun, out = time.monotonic(), Path(temporary) / "run"
+        run_python(
+            "-m", "ffnet", "tune", "table", "--dataset", folder, "--target", target,
+            "--seed", seed, "--confirm", "--out", out,
+        )  # fmt: skip
+        seconds = time.monotonic() - begun
+        run = ended.read(RunFolder.existing(out))
+        found = confirm.summary(confirm.read(run.folder), run.study.tuning, run.document["data"])
+    assert found
+    assert found.test
+    assert found.test_examples
+    peer = PEERS / "sklearn_tables.py"
+    others = last_line(peer, folder / "train.csv", folder / "test.csv", target, seed)
+    best = max(others[name] for name in NETS)
+    error = math.sqrt(best * (1 - best) / found.test_examples)
+    return {
+        "set": folder.name,
+        "ffnet": found.test.mean,
+        **others,
+        "standard errors above the first three": (found.test.mean - best) / error,
+        "seconds of ffnet": seconds,
+    }
