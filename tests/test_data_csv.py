@@ -11,6 +11,7 @@ import pytest
 from data_files import LABELS, N, loaded, refusal, write
 from ffnet.data import csv_head, csv_table, formats
 from ffnet.data.csv_table import CsvTable
+from ffnet.errors import InputError
 from ffnet.spec.sections import Data
 
 A, B = np.arange(N) * 0.25, np.arange(N)[::-1] * 3
@@ -48,6 +49,8 @@ WAYS = {
     "semicolons.csv": (text(";").encode(), {}),
     "bars.csv": (text("|").encode(), {}),
     "named.csv": (text("^").encode(), {"separator": "^"}),
+    "named tabs.csv": (text("\t").encode(), {"separator": "tab"}),
+    "escaped tabs.csv": (text("\t").encode(), {"separator": r"\t"}),
     "quotes.csv": (text(quote='"').encode(), {}),
     "windows.csv": (b"\xef\xbb\xbf" + text(end="\r\n").encode(), {}),
     "mac.csv": (text(end="\r").encode(), {}),
@@ -180,6 +183,12 @@ def test_what_cannot_be_read_rightly_is_refused_in_a_line(tmp_path: Path, name: 
     message = refusal(path, **fields)
     assert message.startswith(f"{path}")
     assert words in message
+
+
+@pytest.mark.parametrize("separator", ["", '"', "\n", ", ", "ä", "tabs"])
+def test_a_separator_is_one_character(separator: str) -> None:
+    with pytest.raises(InputError, match="separator: must be one ASCII character other than"):
+        Data(separator=separator)
 
 
 @pytest.mark.parametrize("names", ["0,1,label", "400.5,401,label", "3,2.5,label", "12,7,30,label"])

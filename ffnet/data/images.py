@@ -71,7 +71,8 @@ def decode(
             if image.shape[:2] != pixels.shape[1:3]:
                 raise InputError(
                     f"{where}: images must have one size, {pixels.shape[1:3]} like the first. "
-                    f"Given: {image.shape[:2]} at {named(i)}; resize the images first"
+                    f"Given: {image.shape[:2]} at {named(i)}; resize the images first, in a "
+                    f"folder of images with image_size"
                 )
             if image.ndim == pixels.ndim:  # the first in colour after grey ones
                 refuse_beyond_memory(where, count * image.size)

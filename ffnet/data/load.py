@@ -235,8 +235,8 @@ def _own(data: Data) -> Raw:
     raw = formats.read(found[0], data)
     if raw is None:
         raise InputError(
-            f"{found[0]}: holds no CSV, Parquet, Arrow, npz, npy, IDX or CIFAR-10 batch files, and no "
-            f"folders of images"
+            f"{found[0]}: holds no CSV, Parquet, Arrow, npz, npy, IDX or CIFAR-10 batch files and "
+            f"no folders of images"
         )
     return raw
 

@@ -12,7 +12,10 @@ from ffnet.run.study_files import name_of
 from ffnet.spec.presets import studies
 from ffnet.spec.validation import did_you_mean
 
-DATA = {".bin", ".gz", ".h5", ".idx", ".keras", ".npy", ".npz", ".parquet", ".tar", ".zip"}
+DATA = {
+    ".arrow", ".bin", ".csv", ".feather", ".gz", ".h5", ".idx", ".keras", ".npy", ".npz",
+    ".parquet", ".tar", ".tsv", ".zip", ".zst",
+}  # fmt: skip
 LEFT_OUT = {"__pycache__", "build", "dist", "runs"}
 PACKAGE_LIMIT = 100e6  # bytes
 

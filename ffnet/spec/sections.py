@@ -39,6 +39,14 @@ def _as_sides(value: Any) -> Any:
     return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _is_separator(text: str) -> str:
+    text = {"tab": "\t", r"\t": "\t"}.get(text, text)
+    if len(text.encode()) != 1 or text in '\r\n"':
+        raise ValueError(f'must be one ASCII character other than ", or tab. Given: {text!r}')
+    return text
+
+
+Separator = Annotated[str, AfterValidator(_is_separator)]
 Names = Annotated[tuple[Text, ...], BeforeValidator(_as_list)]
 
 GIVEN = "given"
@@ -87,7 +95,7 @@ class Data(Spec):
         description="column of a table or array (npz) that holds the labels [the one named label, "
         "labels, y, target or class]",
     )
-    separator: Annotated[str, Field(pattern='^[^\r\n"]$')] | None = Field(
+    separator: Separator | None = Field(
         None,
         description="CSV: the character between two cells [found out: comma, semicolon, tab or |]",
     )
