@@ -56,7 +56,7 @@ save("tiny/2", lambda images: classify(255 - images), image)
 save("pair", add, ([None], tf.float32, "a"), ([None, 2], tf.float32, "b"))
 save("unnamed", classify, image, signature="other")
 save("one", classify, ([1, 2, 3], tf.uint8, "images"))
-save("texts", lambda t: {"t": t}, ([None], tf.string, "t"))
+save("texts", lambda t: {"t": t}, ([None, 2], tf.string, "t"))
 save("none", lambda: {"a": tf.zeros([2])})
 save("complex", lambda a: {"c": tf.complex(a, a)}, ([None], tf.float32, "a"))
 save("mean", lambda a: {"mean": tf.reduce_mean(a)}, ([None], tf.float32, "a"))
@@ -377,7 +377,7 @@ def test_a_model_that_its_replica_refuses_is_one_line(models: Path) -> None:
     printed, errors = server.process.communicate(timeout=120)
     assert server.process.returncode == 2
     assert len(errors.splitlines()) == 1
-    assert "input images must hold numbers; its first axis must have any size" in errors
+    assert "input images must hold numbers, or one text in each row; its first axis must" in errors
     assert "Given: uint8 [1, 2, 3]" in errors
     assert printed == ""
 
@@ -417,7 +417,7 @@ def test_models_that_cannot_be_served_are_refused_with_the_reason(models: Path) 
     words = {
         "damaged/1": "must be a SavedModel",
         "unnamed": "must have the signature serving_default. Given: ",
-        "texts": "input t must hold numbers",
+        "texts": "input t must hold numbers, or one text in each row",
         "none": "must have an input. Given: none",
         "complex": "must be a SavedModel that can be served: Object of type complex is not JSON",
         "mean": "output mean must have a row for each of the inputs. Given: shape () for 2 rows",

@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
+from ffnet.data.rows import by_name
 from ffnet.errors import InputError
 from ffnet.export.card import choose
 from ffnet.export.measured import AT_ONCE, validation_part
@@ -44,7 +45,9 @@ def answers(folder: RunFolder) -> Answers:
 
     net = ServedNet(choice)
     starts = range(0, len(part), AT_ONCE)
-    each = [net.answer(part.x[start : start + AT_ONCE])["probabilities"] for start in starts]
+    each = [
+        net.answer(by_name(part.x[start : start + AT_ONCE]))["probabilities"] for start in starts
+    ]
     return Answers(
         trial=int(choice.row["trial"]),
         epoch=float(choice.report["epoch"]),

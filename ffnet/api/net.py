@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
+from ffnet.data.rows import by_name, of_user
 from ffnet.errors import InputError
 from ffnet.export.card import choose
 from ffnet.export.export import ServedNet
@@ -46,17 +46,20 @@ class Net:
 
         Args:
             x: raw examples [N, *example_shape], as in the data: pixels from 0 to 255, or features
-                that are not standardised. Anything that NumPy can convert to an array.
+                that are not standardised. Anything that NumPy can convert to an array. For data
+                with categories, dates or gaps: a DataFrame, a PyArrow Table or a list of dicts,
+                with the columns of the data; null or NaN is a gap. Other columns are ignored.
 
         Returns:
             Probabilities [N, C], in the order of `classes`; each row sums to 1.
 
         Raises:
-            InputError: `x` has another shape, or values that the data's type cannot hold.
+            InputError: `x` has another shape, lacks a column, or has values that the data cannot
+                have.
         """
         examples = self._examples(x)
         parts = [
-            self._net.answer(tf.constant(examples[start : start + AT_ONCE]))["probabilities"]
+            self._net.answer(by_name(examples[start : start + AT_ONCE]))["probabilities"]
             for start in range(0, len(examples), AT_ONCE)
         ]
         return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), np.float32)
@@ -71,7 +74,8 @@ class Net:
             The classes [N]: int64 if the names of all classes are integers, else text.
 
         Raises:
-            InputError: `x` has another shape, or values that the data's type cannot hold.
+            InputError: `x` has another shape, lacks a column, or has values that the data cannot
+                have.
         """
         names = np.array(self.classes)
         if all(re.fullmatch(r"0|-?[1-9]\d{0,17}", name) for name in self.classes):
@@ -80,6 +84,8 @@ class Net:
         return predicted
 
     def _examples(self, x: Any) -> npt.NDArray[Any]:
+        if self._net.columns:
+            return of_user(self._net.columns, x)
         given = np.asarray(x)
         if given.dtype.kind not in "buif":
             raise InputError(f"examples must be numbers. Given: {given.dtype}, {shown(x)}")

@@ -6,7 +6,8 @@
 RUN is the folder or URI of a run of `ffnet tune` or `ffnet train --out`. Each export is a new
 version, OUT/1, OUT/2, …, with a card.json. The signature serving_default takes raw examples,
 "images" (uint8) or "features" (float32; float64 where float32 cannot hold the numbers of the data),
-and returns "probabilities" and "class". `ffnet serve OUT` serves the model.
+or, for a table with categories, dates or gaps, an input for each column, which card.json describes.
+It returns "probabilities" and "class". `ffnet serve OUT` serves the model.
 
 The exported weights are those of the best epoch of the best trial, the first row of `ffnet table`.
 They are measured again on the validation part, if the data are here, and refused if their figures

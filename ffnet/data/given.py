@@ -136,7 +136,7 @@ def _read(value: Any, part: str, suffix: str, target: str | None) -> GivenTable 
     """Read one part, as a table with its labels or as a pair of arrays."""
     where = f"data{suffix}"
     if not _is_pair(value):
-        table = _table(value, where)
+        table = as_table(value, where)
         if table is None:
             size = f" of {len(value)}" if isinstance(value, tuple | list) else ""
             raise InputError(f"{where}: must be {FORMS}. Given: a {type(value).__name__}{size}")
@@ -145,7 +145,7 @@ def _read(value: Any, part: str, suffix: str, target: str | None) -> GivenTable 
     if isinstance(x, tuple):
         raise InputError(f"{where}: must be {FORMS}. Given: a pair whose x is a tuple")
     of_x, of_y = f"x{suffix}", f"y{suffix}"
-    table = _table(x, of_x)
+    table = as_table(x, of_x)
     if table is None:
         return arrays.Pair(part, where, of_x, _array(x, of_x), of_y, _labels(y, of_y))
     _refuse_other_index(x, y, of_x, of_y)
@@ -156,7 +156,7 @@ def _read(value: Any, part: str, suffix: str, target: str | None) -> GivenTable 
 # --- tables --------------------------------------------------------------------------------------
 
 
-def _table(value: Any, where: str) -> pa.Table | None:
+def as_table(value: Any, where: str) -> pa.Table | None:
     """Return the value as a PyArrow table, or None if it is no table.
 
     An index of pandas becomes a column, and the metadata say that this column is an index, as in

@@ -1,7 +1,9 @@
 """Finds a data set by its name or path, then reads, checks, splits and standardises it."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import resources
 from itertools import accumulate
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ffnet.data import duplicates, features, formats, labels, parquet, split
+from ffnet.data import duplicates, features, formats, labels, parquet, rows, split
 from ffnet.data import given as from_python
 from ffnet.data.dataset import DataSet, Part, refuse_odd
 from ffnet.data.encode import encode
@@ -90,7 +92,8 @@ def load_raw(data: Data) -> tuple[DataSet, Part]:
     """Load a data set, and its validation part as it stands in the files. Downloads nothing.
 
     Returns:
-        The data set, and the validation part with features that are not standardised.
+        The data set, and the validation part with features that are not standardised. The examples
+        of a table with an encoding are a structured array: see `ffnet.data.rows`.
 
     Raises:
         InputError: as `load`; or the data set would have to be downloaded.
@@ -99,10 +102,11 @@ def load_raw(data: Data) -> tuple[DataSet, Part]:
         >>> load_raw(Data())[1].x.shape
         (270, 8, 8)
     """
-    return _load(data, None, download=False)
+    whole, as_in_files = _load(data, None, download=False)
+    return whole, as_in_files()
 
 
-def _load(data: Data, given: Any, download: bool = True) -> tuple[DataSet, Part]:
+def _load(data: Data, given: Any, download: bool = True) -> tuple[DataSet, Callable[[], Part]]:
     if given is None:
         raw = _find(data, download)
     else:
@@ -125,11 +129,13 @@ def _load(data: Data, given: Any, download: bool = True) -> tuple[DataSet, Part]
     columns: tuple[Column, ...] | None = None
     if by_column:
         found = encode(raw, {name: part.x[:, 0] for name, part in divided.items()}, data)
+        as_in_files = partial(_raw_rows, raw, validation)
         columns, mean, std = found.columns, found.mean, found.std
         divided = {name: replace(part, x=found.x[name]) for name, part in divided.items()}
         train, validation, test = divided.values()
     notes = (*raw.notes, *_few(divided, classes), *duplicates.notes(divided))
-    as_in_files = validation
+    if not columns:
+        as_in_files = partial(replace, validation)
     dtype = train.x.dtype
     if columns:
         dtype = np.dtype(np.float64)
@@ -164,6 +170,10 @@ def _load(data: Data, given: Any, download: bool = True) -> tuple[DataSet, Part]
         notes=(*notes, *_warnings(train, raw)),
     )
     return whole, as_in_files
+
+
+def _raw_rows(raw: Raw, numbers: Part) -> Part:
+    return Part(rows.as_in_files(raw, numbers.x[:, 0]), numbers.y)
 
 
 def _class_names(name: str, given: tuple[str, ...] | None) -> tuple[str, ...] | None:

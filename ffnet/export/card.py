@@ -2,14 +2,16 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from ffnet.data.encoding import Column
 from ffnet.errors import InputError
 from ffnet.export.weights import Finder, Weights
+from ffnet.nets.inputs import Inputs, inputs_of
 from ffnet.run import ranking, recorded, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.tables import Row, Status
@@ -54,6 +56,26 @@ class Choice:
         """The trial's configuration. With pbt, the one with which the weights were trained."""
         then = {n: v for n, v in self.report.items() if n in MUTABLE and v is not None}
         return recorded.config(self.document["study"], self.row | then)
+
+    @property
+    def columns(self) -> tuple[Column, ...] | None:
+        """The columns of a table with an encoding; None for other data."""
+        encoding = self.document["data"].get("encoding")
+        return tuple(map(Column.of, encoding)) if encoding else None
+
+    @property
+    def max_categories(self) -> int:
+        """The study's field."""
+        found: int = self.document["study"]["data"]["max_categories"]
+        return found
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the net gets for an example."""
+        features = math.prod(self.document["data"]["example_shape"])
+        return inputs_of(
+            features, self.columns, self.max_categories, self.config.net.embedding_sizes
+        )
 
     def out(self, wanted: Path | None) -> Path:
         """Return the model's folder; its name is the model's name.
@@ -157,7 +179,7 @@ def _refuse_another_net(choice: Choice) -> None:
     if len(kernels) < 2:
         return
     inputs, outputs = kernels[0][0], kernels[1][1]
-    features, classes = math.prod(data["example_shape"]), len(data["classes"])
+    features, classes = choice.inputs.width, len(data["classes"])
     where = f"the net of trial {choice.row['trial']}"
     if features != inputs:
         raise InputError(
@@ -228,7 +250,8 @@ def card(choice: Choice) -> dict[str, Any]:
     data, asked = document["data"], document["study"]["data"]
     return {
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "signature": _signature(data),
+        "signature": _signature(choice),
+        **({"example": example(choice)} if choice.columns else {}),
         **{metric: report.get(metric) for metric in METRICS},
         "test_accuracy": row["test_accuracy"] if tested else None,
         "test_loss": row["test_loss"] if tested else None,
@@ -254,15 +277,82 @@ def input_name(dtype: str) -> str:
     return "images" if dtype == "uint8" else "features"
 
 
-def _signature(data: dict[str, Any]) -> dict[str, Any]:
-    """Return names, dtypes and shapes of inputs and outputs. None stands for any number."""
+def example(choice: Choice) -> dict[str, Any]:
+    """Return a typical row for a table with an encoding: {name of a column: its value in JSON}.
+
+    It has the centre of each column of numbers or dates, and the most frequent categories.
+    """
+    centres = choice.document["data"]["mean"]
+    return {
+        column.name: _typical(column, centre)
+        for column, centre in zip(choice.columns or (), centres, strict=True)
+    }
+
+
+def _typical(column: Column, centre: float) -> float | str | None:
+    if column.kind == "number":
+        return float(f"{centre:.6g}")
+    if column.kind == "date":
+        return (date(1970, 1, 1) + timedelta(days=round(centre))).isoformat()
+    return column.categories[0] if column.categories else None
+
+
+def _signature(choice: Choice) -> dict[str, Any]:
+    """Return names, dtypes and shapes of inputs and outputs. None stands for any number.
+
+    The inputs of a table with an encoding are its columns, with what they hold.
+    """
+    data = choice.document["data"]
     dtype, shape = data["dtype"], [None, *data["example_shape"]]
+    inputs: dict[str, Any] = {input_name(dtype): {"dtype": dtype, "shape": shape}}
+    if columns := choice.columns:
+        names = input_names(column.name for column in columns)
+        inputs = {names[column.name]: _input(column) for column in columns}
     probabilities = {"dtype": "float32", "shape": [None, len(data["classes"])]}
     return {
         "name": SIGNATURE,
-        "inputs": {input_name(dtype): {"dtype": dtype, "shape": shape}},
+        "inputs": inputs,
         "outputs": {
             "probabilities": probabilities,
             "class": {"dtype": "string", "shape": [None]},
         },
     }
+
+
+def _input(column: Column) -> dict[str, Any]:
+    """Return what the card says of the input for a column."""
+    number = column.kind == "number"
+    gap = "NaN" if number else '""'
+    about: dict[str, Any] = {
+        "dtype": "float64" if number else "string",
+        "shape": [None],
+        "column": column.name,
+        "kind": column.kind,
+        "gap": f"{gap}; null in a request to the server",
+    }
+    if column.kind == "date":
+        about["format"] = "ISO 8601, such as 2024-02-29 or 2024-02-29T12:30:00; UTC"
+    if column.kind == "category":
+        about["known"] = len(column.categories)
+    return about
+
+
+def input_names(columns: Iterable[str]) -> dict[str, str]:
+    """{name of a column: name of its input}.
+
+    They are equal, except where TensorFlow cannot have the column's name: then other characters
+    than letters, digits and _ become _. Two inputs never have the same name.
+    """
+    found: dict[str, str] = {}
+    taken = {"self"}
+    for column in columns:
+        name = plain = re.sub(r"\W", "_", column, flags=re.ASCII)
+        if not plain[:1].isalpha():
+            name = plain = f"column_{plain}"
+        number = 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{plain}_{number}"
+        taken.add(name.lower())
+        found[column] = name
+    return found

@@ -6,24 +6,29 @@ TensorFlow.
 
 import math
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from ffnet.data.encoding import Column
 from ffnet.errors import InputError
 from ffnet.export.card import Choice, card, input_name
+from ffnet.export.columns import RawColumns
 from ffnet.export.folder import CARD
 from ffnet.export.measured import measured_again
 from ffnet.nets.net import make_net
 from ffnet.nets.normalization import normalized, per_feature
+from ffnet.nets.preparation import Preparation
 from ffnet.run import checkpoints
 from ffnet.run.storage import File, write_json
 from ffnet.serving.rest import SIGNATURE
 
 Array = npt.NDArray[Any]
+Examples: TypeAlias = "tf.Tensor | Mapping[str, tf.Tensor]"
 
 
 class ServedNet(tf.Module):  # type: ignore[misc]
@@ -37,29 +42,32 @@ class ServedNet(tf.Module):  # type: ignore[misc]
         """
         super().__init__()
         spec, data, weights = choice.config.net, choice.document["data"], choice.weights
-        self._features, self._classes = math.prod(data["example_shape"]), tuple(data["classes"])
+        self._classes = tuple(data["classes"])
+        self.columns = choice.columns
+        if self.columns:
+            self._front: _Scaled | _Columns = _Columns(choice, self.columns)
+        else:
+            self._front = _Scaled(data)
         # Every api gives the same net, but a barebones net's variables have no fixed shape.
         functional = spec.model_copy(update={"api": "functional"})
-        self._net = make_net(self._features, len(self._classes), functional)
+        self._net = make_net(choice.inputs, len(self._classes), functional)
         # An attribute, so that tf.Module saves these variables.
         self._variables = [*self._net.weights, *self._net.state]
         try:
             weights.saved.assign(self._variables)
         except InputError as error:
             raise checkpoints.damaged(weights.file, error) from None
-        floats = np.dtype(data.get("normalized_in", "float32")).type
-        each = per_feature(floats(data["mean"]), floats(data["std"]), self._features)
-        self._mean, self._scale = each
-        name, dtype = input_name(data["dtype"]), data["dtype"]
-        self._input = tf.TensorSpec([None, *data["example_shape"]], dtype, name)
 
-    def scores(self, x: tf.Tensor) -> tf.Tensor:
-        """Return the score of each class [N, C] for raw examples [N, …]."""
-        x = normalized(tf.reshape(x, [-1, self._features]), self._mean, self._scale)
-        return self._net.scores(x)
+    def scores(self, x: Examples) -> tf.Tensor:
+        """Return the score of each class [N, C] for raw examples.
 
-    def answer(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return probabilities [N, C] and class names [N] for raw examples [N, …]."""
+        Args:
+            x: examples [N, …]; for a table with an encoding {name of a column: raw values [N]}.
+        """
+        return self._net.scores(self._front(x))
+
+    def answer(self, x: Examples) -> dict[str, tf.Tensor]:
+        """Return probabilities [N, C] and class names [N] for raw examples, as for `scores`."""
         scores = self.scores(x)
         best = tf.argmax(scores, axis=1)
         return {
@@ -69,8 +77,44 @@ class ServedNet(tf.Module):  # type: ignore[misc]
 
     def save(self, path: Path) -> None:
         """Write a SavedModel with a single signature, `answer`."""
-        signature = tf.function(self.answer, autograph=False).get_concrete_function(self._input)
-        tf.saved_model.save(self, str(path), {SIGNATURE: signature})
+        names = self._front.specs
+
+        def answer(*values: tf.Tensor) -> dict[str, tf.Tensor]:
+            return self.answer(dict(zip(names, values, strict=True)) if self.columns else values[0])
+
+        signed = tf.function(answer, autograph=False).get_concrete_function(*names.values())
+        tf.saved_model.save(self, str(path), {SIGNATURE: signed})
+
+
+class _Scaled:
+    """The first part of a net for pixels or complete numbers: it scales them."""
+
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self._features = math.prod(data["example_shape"])
+        floats = np.dtype(data.get("normalized_in", "float32")).type
+        each = per_feature(floats(data["mean"]), floats(data["std"]), self._features)
+        self._mean, self._scale = each
+        name, dtype = input_name(data["dtype"]), data["dtype"]
+        self.specs = {name: tf.TensorSpec([None, *data["example_shape"]], dtype, name)}
+
+    def __call__(self, x: Examples) -> tf.Tensor:
+        return normalized(tf.reshape(x, [-1, self._features]), self._mean, self._scale)
+
+
+class _Columns(tf.Module):  # type: ignore[misc]
+    """The first part of a net for a table with an encoding."""
+
+    def __init__(self, choice: Choice, columns: tuple[Column, ...]) -> None:
+        super().__init__()
+        data = choice.document["data"]
+        self._raw = RawColumns(columns, data["mean"], data["std"])
+        self._prepare = Preparation(
+            columns, choice.max_categories, choice.config.net.embedding_sizes
+        )
+        self.specs = self._raw.specs
+
+    def __call__(self, x: Examples) -> tf.Tensor:
+        return self._prepare(self._raw(x))
 
 
 def export(choice: Choice, out: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ffnet.errors import InputError, one_line
 from ffnet.run.study_files import MOST_BYTES, json_object
@@ -46,6 +47,15 @@ class ModelFolder:
                 f"is part of the URL. Given: {one_line(name, 60)}; set --name"
             )
         return cls(path, name, int(path.name) if path.name.isdecimal() else 1)
+
+
+def card_beside(path: Path) -> dict[str, Any]:
+    """Return the card in the folder of a SavedModel; {} if there is none that can be read."""
+    try:
+        with (path / CARD).open("rb") as file:
+            return json_object(file.read(MOST_BYTES + 1))
+    except (OSError, ValueError):  # the model is served without it
+        return {}
 
 
 def _highest(folder: Path) -> Path:

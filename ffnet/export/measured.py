@@ -7,6 +7,7 @@ import numpy as np
 
 from ffnet.data.dataset import Part
 from ffnet.data.load import load_raw
+from ffnet.data.rows import by_name
 from ffnet.errors import InputError
 from ffnet.export.card import Choice
 from ffnet.run import provenance
@@ -28,7 +29,8 @@ def measured_again(choice: Choice, scores: Callable[[Any], Any]) -> dict[str, An
 
     Args:
         choice: the trial and its weights.
-        scores: the exported net: raw examples [N, …] → class scores [N, C].
+        scores: the exported net: raw examples [N, …], or {name of a column: its values}, → class
+            scores [N, C].
 
     Returns:
         `val_accuracy` and `val_loss`, for the card. If the data of the run are not on this machine
@@ -56,12 +58,19 @@ def measured_again(choice: Choice, scores: Callable[[Any], Any]) -> dict[str, An
 
 
 def validation_part(choice: Choice) -> Part:
-    """The validation part, not standardised. Raises InputError if it is not that of the run."""
+    """The validation part as it stands in the files.
+
+    The examples of a table with an encoding are a structured array: see `ffnet.data.rows`.
+
+    Raises:
+        InputError: it is not that of the run.
+    """
     about = choice.document["data"]
     asked = validated(Data, choice.document["study"]["data"], str(choice.run.study), recorded=True)
     data, part = load_raw(asked)
     provenance.check_data(about, data, "the run")
-    return Part(part.x.astype(about["dtype"], copy=False), part.y)
+    raw = part.x if data.encoding else part.x.astype(about["dtype"], copy=False)
+    return Part(raw, part.y)
 
 
 def _figures(part: Part, scores: Callable[[Any], Any]) -> tuple[float, float]:
@@ -69,7 +78,7 @@ def _figures(part: Part, scores: Callable[[Any], Any]) -> tuple[float, float]:
     correct, loss = 0, 0.0
     for start in range(0, len(part), AT_ONCE):
         some = part.take(slice(start, start + AT_ONCE))
-        z = np.asarray(scores(some.x), np.float64)
+        z = np.asarray(scores(by_name(some.x)), np.float64)
         correct += int((z.argmax(axis=1) == some.y).sum())
         z -= z.max(axis=1, keepdims=True)
         loss += float((np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(some)), some.y]).sum())

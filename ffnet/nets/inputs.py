@@ -76,17 +76,33 @@ class Examples(Protocol):
 
 
 def of_net(data: Examples, net: NetSpec) -> Inputs:
-    """What a net gets for the examples of a data set.
+    """What a net gets for the examples of a data set. Raises InputError as `inputs_of`."""
+    return inputs_of(data.features, data.encoding, data.max_categories, net.embedding_sizes)
+
+
+def inputs_of(
+    features: int,
+    encoding: tuple[Column, ...] | None,
+    max_categories: int,
+    embedding_sizes: tuple[int, ...] | None,
+) -> Inputs:
+    """What a net gets for an example.
+
+    Args:
+        features: numbers in an example.
+        encoding: the columns of a table; None for other data.
+        max_categories: the study's field.
+        embedding_sizes: the net's field.
 
     Raises:
-        InputError: the net's `embedding_sizes` do not fit the columns.
+        InputError: the sizes do not fit the columns.
     """
-    columns = data.encoding or ()
-    learned = embedded(columns, net.embedding_sizes)
+    columns = encoding or ()
+    learned = embedded(columns, embedding_sizes)
     if not columns:
-        return Inputs(data.features)
+        return Inputs(features)
     dense = sum(
-        one_hot_width(column, data.max_categories) if column.kind == "category" else 1 + column.gaps
+        one_hot_width(column, max_categories) if column.kind == "category" else 1 + column.gaps
         for i, column in enumerate(columns)
         if i not in learned
     )

@@ -14,7 +14,7 @@ from google.protobuf.json_format import MessageToDict  # type: ignore[import-unt
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from ffnet.errors import InputError, one_line
-from ffnet.export.folder import GRAPH
+from ffnet.export.folder import GRAPH, card_beside
 from ffnet.serving.rest import SIGNATURE
 from ffnet.serving.tensors import Array, Input
 
@@ -58,7 +58,11 @@ class Model:
             given = one_line(", ".join(graph.signature_def), 200)
             raise InputError(f"{path} must have the signature {SIGNATURE}. Given: {given}")
         signature = graph.signature_def[SIGNATURE]
-        self.inputs = [_input(name, info) for name, info in sorted(signature.inputs.items())]
+        about = _on_card(path)
+        self.inputs = [
+            _input(name, info, about.get(name, {}))
+            for name, info in sorted(signature.inputs.items())
+        ]
         if not self.inputs:
             raise InputError(f"{path} must have an input. Given: none")
         self.signatures = {SIGNATURE: _as_json(signature)}
@@ -72,7 +76,8 @@ class Model:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _part(self, arrays: Mapping[str, Array], rows: slice) -> dict[str, Array]:
-        outputs = self._call(**{name: tf.constant(array[rows]) for name, array in arrays.items()})
+        tensors = {i.key: tf.constant(arrays[i.name][rows]) for i in self.inputs}
+        outputs = self._call(**tensors)
         return {name: _texts(output.numpy()) for name, output in outputs.items()}
 
     def _warm_up(self) -> None:
@@ -82,7 +87,7 @@ class Model:
             InputError: an output does not have two rows.
             TypeError, ValueError: an output cannot be written as JSON.
         """
-        zeros = {i.name: np.zeros((2, *i.shape), i.dtype) for i in self.inputs}
+        zeros = {i.name: np.full((2, *i.shape), i.empty, i.dtype) for i in self.inputs}
         outputs = self._part(zeros, slice(None))
         for name, output in outputs.items():
             if output.shape[:1] != (2,):
@@ -93,15 +98,30 @@ class Model:
             json.dumps(output.tolist())
 
 
-def _input(name: str, info: Any) -> Input:
+def _on_card(path: Path) -> dict[str, Any]:
+    """{name of an input: what the card says about it}; empty for a model of another program."""
+    signature = card_beside(path).get("signature")
+    inputs = signature.get("inputs") if isinstance(signature, dict) else None
+    found = inputs.items() if isinstance(inputs, dict) else ()
+    return {name: about for name, about in found if isinstance(about, dict)}
+
+
+def _input(name: str, info: Any, about: Mapping[str, Any]) -> Input:
     shape = [dim.size for dim in info.tensor_shape.dim]
-    dtype = np.dtype(tf.dtypes.as_dtype(info.dtype).as_numpy_dtype)
-    if dtype.kind not in "iuf" or shape[:1] != [-1] or min(shape[1:], default=1) < 1:
+    kind = tf.dtypes.as_dtype(info.dtype)
+    dtype = np.dtype(kind.as_numpy_dtype)
+    if kind == tf.string and shape == [-1]:
+        dtype = np.dtype(object)
+    elif dtype.kind not in "iuf" or shape[:1] != [-1] or min(shape[1:], default=1) < 1:
         raise InputError(
-            f"input {one_line(name, 60)} must hold numbers; its first axis must have any size, the "
-            f"other axes fixed sizes. Given: {dtype} {one_line(str(shape), 100)}"
+            f"input {one_line(name, 60)} must hold numbers, or one text in each row; its first "
+            f"axis must have any size, the other axes fixed sizes. Given: {kind.name} "
+            f"{one_line(str(shape), 100)}"
         )
-    return Input(name, dtype, tuple(shape[1:]))
+    column, holds = about.get("column", name), about.get("kind")
+    possible = ("category", "date") if kind == tf.string else ("number",)
+    right = isinstance(column, str) and shape == [-1] and holds in possible
+    return Input(column, dtype, (), holds, name) if right else Input(name, dtype, (*shape[1:],))
 
 
 def _as_json(signature: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ Call = Literal["status", "metadata", "predict"]
 SIGNATURE = "serving_default"
 MAX_INSTANCES = 8192
 """Limit for the rows of a request: memory holds many answers at a time, as JSON."""
+LISTED = 4  # of a model with more inputs a message names so many that are missing or unknown
 
 _PATH = re.compile(
     r"/v1/models/(?P<name>[^/:]+)(/versions/(?P<version>\d{1,18}))?(?P<rest>/metadata|:predict)?"
@@ -167,9 +168,18 @@ def _unnamed(values: object, inputs: Sequence[Input]) -> dict[str, Any]:
 
 
 def _check_names(named: object, inputs: Sequence[Input]) -> None:
-    if not isinstance(named, dict) or named.keys() != {i.name for i in inputs}:
-        names = ", ".join(i.name for i in inputs)
-        raise Refused(f"values must be in an object with {names}. Given: {in_words(named)}")
+    wanted = dict.fromkeys(i.name for i in inputs)
+    if isinstance(named, dict) and named.keys() == wanted.keys():
+        return
+    if isinstance(named, dict) and len(wanted) > LISTED:
+        missing, unknown = wanted.keys() - named.keys(), named.keys() - wanted.keys()
+        given = [f"without {in_words(name)}" for name in wanted if name in missing][:LISTED]
+        given += [f"with {in_words(name)}" for name in named if name in unknown][:LISTED]
+        raise Refused(
+            f"values must be in an object with the {len(wanted)} inputs of the model. Given: an "
+            f"object {', '.join(given)}"
+        )
+    raise Refused(f"values must be in an object with {', '.join(wanted)}. Given: {in_words(named)}")
 
 
 def write(outputs: Mapping[str, list[Any]], by_row: bool) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 from ray import serve
 
 from ffnet.errors import InputError
-from ffnet.export.folder import ModelFolder
+from ffnet.export.folder import ModelFolder, card_beside
 from ffnet.ray_cluster.private_ray import private_ray
 from ffnet.serving.replica import JOINED, Options, Replica
 from ffnet.serving.rest import SIGNATURE
@@ -86,20 +86,25 @@ def _ready(folder: ModelFolder, options: Options) -> str:
     connection.request("GET", f"{path}/metadata")
     answer = json.load(connection.getresponse())
     connection.close()
+    url = f"http://{host}:{options.port}{path}"
+    return f"{folder.name}, version {folder.version}: {url}\ntry: {_example(folder, answer, url)}"
+
+
+def _example(folder: ModelFolder, answer: Any, url: str) -> str:
+    """Return a command that calls the model: with the typical row of its card, or with zeros."""
+    row = card_beside(folder.path).get("example")
+    if isinstance(row, dict):
+        return f"curl -d {shlex.quote(json.dumps({'instances': [row]}))} {url}:predict"
     inputs = answer["metadata"]["signature_def"]["signature_def"][SIGNATURE]["inputs"]
     zeros = {name: _zeros(info) for name, info in inputs.items()}
     example = ", ".join(f'"{name}": {value}' for name, value in zeros.items())
     python = f'import json; print(json.dumps({{"instances": [{{{example}}}]}}))'
-    url = f"http://{host}:{options.port}{path}"
-    return (
-        f"{folder.name}, version {folder.version}: {url}\n"
-        f"try: python3 -c {shlex.quote(python)} | curl -d @- {url}:predict"
-    )
+    return f"python3 -c {shlex.quote(python)} | curl -d @- {url}:predict"
 
 
 def _zeros(info: Any) -> str:
-    """Return Python code for a row of zeros."""
-    text = "0"
+    """Return Python code for a row of zeros, or for an empty text."""
+    text = "''" if info["dtype"] == "DT_STRING" else "0"
     for dim in reversed(info["tensor_shape"]["dim"][1:]):
         text = f"[{text}] * {dim['size']}"
     return text

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -13,6 +14,13 @@ from ffnet.errors import one_line
 
 Array = npt.NDArray[Any]
 
+
+RULES = {
+    "number": "a finite number, or null for a gap",
+    "category": "a text, a number, true or false, or null for a gap",
+    "date": "a date such as 2024-02-29 or 2024-02-29T12:30:00, or null for a gap",
+}
+"""What a value of a table's column must be, by the column's kind."""
 
 LONGEST = 300
 """Limit for the characters of a reason. In a longer reason the middle is cut out."""
@@ -33,11 +41,32 @@ class Refused(Exception):  # noqa: N818 - it is not an error of the server
 
 @dataclass(frozen=True)
 class Input:
-    """An input of a model: its name, its dtype, and the shape of a row."""
+    """An input of a model.
+
+    Attributes:
+        name: its name in requests.
+        dtype: its dtype; object for text.
+        shape: the shape of a row.
+        kind: "number", "category" or "date" for a column of a table, which may have gaps; else
+            None.
+        signature_name: its name in the signature, if that is another one.
+    """
 
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
+    kind: str | None = None
+    signature_name: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Its name in the signature."""
+        return self.signature_name or self.name
+
+    @property
+    def empty(self) -> Any:
+        """What stands for no value: a gap, where the input may have gaps."""
+        return "" if self._is_text else np.nan if self.kind else 0
 
     def array(self, values: object, each: bool = False) -> Array:
         """Turn the nested lists of a request into an array [N, …] of the input's dtype.
@@ -49,6 +78,8 @@ class Input:
         Raises:
             Refused: lists have unequal lengths or another shape, or a value does not fit.
         """
+        if self.kind or self._is_text:
+            return self._column(values)
         if each:
             self._check_each(values)
         try:
@@ -63,6 +94,31 @@ class Input:
             given = _by(array.shape[1:]) if array.ndim else "no list"
             raise Refused(f"{self.name} must be instances of {_by(self.shape)}. Given: {given}")
         return array.astype(self.dtype)
+
+    @property
+    def _is_text(self) -> bool:
+        return self.dtype.kind == "O"
+
+    def _column(self, values: object) -> Array:
+        """Turn a list with a value for each row into an array [N]."""
+        if not isinstance(values, list):
+            raise Refused(f"{self.name} must be a list of values. Given: {in_words(values)}")
+        return np.array([self._value(value) for value in values], self.dtype)
+
+    def _value(self, value: object) -> object:
+        if value is None and self.kind:
+            return self.empty
+        found: object = value if isinstance(value, str) else None
+        if self.kind == "number":
+            found = value if self._holds(value) else None
+        elif self.kind == "category":
+            found = _category(value)
+        elif self.kind == "date":
+            found = _date(value)
+        if found is None:
+            rule = RULES.get(self.kind or "", "a text")
+            raise Refused(f"{self.name} must be {rule}. Given: {in_words(value)}")
+        return found
 
     def _check_each(self, values: object) -> None:
         for value in _values(values, 1 + len(self.shape)):
@@ -96,6 +152,23 @@ class Input:
         if self._floats:
             return f"finite {self.dtype} numbers"
         return "whole numbers from {} to {}".format(*self._range())
+
+
+def _category(value: object) -> str | None:
+    """The text of a category, as the reader of tables writes it; None for what is no category."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if isinstance(value, str | int | float) else None
+
+
+def _date(value: object) -> str | None:
+    """A date in the form that exported nets read; None for what is no date."""
+    try:
+        return datetime.fromisoformat(value).isoformat() if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def _values(nested: object, depth: int) -> Iterator[object]:

@@ -1,0 +1,149 @@
+"""Raw rows of a table with an encoding: as they stand in the files, or as a user gives them.
+
+Both are a structured array [N] with a field for each column: numbers as float64, NaN for a gap;
+categories as text and dates as ISO 8601, "" for a gap. The exported net takes these values.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ffnet.data import kinds
+from ffnet.data.columns import base, stored
+from ffnet.data.encoding import Column
+from ffnet.data.given import as_table
+from ffnet.data.kinds import Piece
+from ffnet.data.raw import Raw, listed, refused
+from ffnet.errors import InputError
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+
+PER_DAY = 86_400_000_000  # microseconds
+
+
+def as_in_files(raw: Raw, at: npt.NDArray[np.intp]) -> Array:
+    """Return rows of a mixed table as they stand in the files.
+
+    Args:
+        raw: the table.
+        at: the wanted rows, counted over all parts of `raw` in their order.
+    """
+    assert raw.columns
+    numbers = np.concatenate([x for x, _ in raw.parts.values()])[at]
+    columns: dict[str, Array] = {}
+    for i, name in enumerate(raw.columns):
+        values = numbers[:, i].astype(np.float64)
+        if i in raw.categories:
+            values = _texts(values, raw.categories[i])
+        elif i in raw.dates:
+            values = _dates(values)
+        columns[name] = values
+    return _joined(columns, len(at))
+
+
+def of_user(columns: Sequence[Column], given: Any) -> Array:
+    """Return rows that a user gives, by the rules of the reader of tables.
+
+    Args:
+        columns: the encoding.
+        given: a DataFrame of pandas, a PyArrow Table, a table of another library with Arrow's C
+            interface, a list of dicts, or a dict of columns. Other columns than those of the
+            encoding are ignored.
+
+    Raises:
+        InputError: it is no table, lacks a column, or holds a value of another kind.
+    """
+    table = _table(given)
+    if missing := [column.name for column in columns if column.name not in table.schema.names]:
+        raise InputError(
+            f"rows must have the columns of the data. Given: rows without {listed(missing, 12)}; "
+            f"a gap is null or NaN"
+        )
+    found = {}
+    for column in columns:
+        values = stored(table[column.name])
+        piece = Piece(column.name, "rows", values.type, values, np.arange(len(table)))
+        with refused(piece.of, "cannot be read"):
+            found[column.name] = _values(piece, column)
+    return _joined(found, len(table))
+
+
+def by_name(x: Array) -> Array | dict[str, Array]:
+    """Return a structured array as {name of a field: its values}; other arrays as they are."""
+    return {name: x[name] for name in x.dtype.names} if x.dtype.names else x
+
+
+def _table(given: Any) -> pa.Table:
+    with refused("rows", "cannot be read as a table"):
+        if isinstance(given, Mapping):
+            return pa.table({name: pa.array(values) for name, values in given.items()})
+        if isinstance(given, Sequence) and all(isinstance(row, Mapping) for row in given):
+            names = dict.fromkeys(name for row in given for name in row)
+            return pa.table({n: pa.array([row.get(n) for row in given]) for n in names})
+        table = as_table(given, "rows")
+    if table is None:
+        raise InputError(
+            f"rows must be a DataFrame, a PyArrow Table or a list of dicts, with the columns of "
+            f"the data. Given: a {type(given).__name__}"
+        )
+    return table
+
+
+def _values(piece: Piece, column: Column) -> Array:
+    kind = base(piece.type)
+    if kind == "nothing":
+        gaps = np.full(len(piece.rows), np.nan)
+        return gaps if column.kind == "number" else _texts(gaps, ())
+    if column.kind == "category":
+        codes, texts = kinds.categories([piece])
+        return _texts(codes[0], texts)
+    if column.kind == "date":
+        return _dates(_parsed(piece) if kind == "text" else kinds.dates(piece))
+    if kind not in ("numbers", "booleans", "text"):
+        raise InputError(f"{piece.of} must hold numbers. Given: {piece.type}")
+    return kinds.numbers(piece)
+
+
+def _parsed(piece: Piece) -> Floats:
+    """Read dates that are written as text."""
+    found = []
+    for row, text in enumerate(piece.values.to_pylist()):
+        try:
+            at = datetime.fromisoformat(text) if text else None
+        except ValueError:
+            raise InputError(
+                f"{piece.of} must hold dates such as 2024-02-29. Given: {listed([text])} in row "
+                f"{row} (counted from 0)"
+            ) from None
+        found.append(np.nan if at is None else _days(at))
+    return np.array(found, np.float64)
+
+
+def _days(at: datetime) -> float:
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return (at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() / 86_400
+
+
+def _texts(codes: Floats, texts: Sequence[str]) -> Array:
+    """Return the texts of provisional codes; "" for a gap."""
+    known = np.where(np.isnan(codes), len(texts), codes).astype(np.intp)
+    return np.array([*texts, ""], object)[known]
+
+
+def _dates(days: Floats) -> Array:
+    """Return dates as ISO 8601; "" for a gap."""
+    gap = np.isnan(days)
+    ticks = np.rint(np.where(gap, 0, days) * PER_DAY).astype("datetime64[us]")
+    return np.where(gap, "", np.datetime_as_string(ticks)).astype(object)
+
+
+def _joined(columns: Mapping[str, Array], rows: int) -> Array:
+    whole = np.empty(rows, [(name, values.dtype) for name, values in columns.items()])
+    for name, values in columns.items():
+        whole[name] = values
+    return whole

@@ -1,0 +1,102 @@
+"""The first part of an exported net for a table: raw values by column in, numbers out.
+
+The graph looks up categories, reads dates and scales numbers, as the reader of the data did.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from ffnet.data.encoding import Column
+from ffnet.export.card import input_names
+
+ISO = (
+    r"^(\d{4})-(\d{2})-(\d{2})"
+    r"(?:[T ](\d{2}):(\d{2})(?::(\d{2}(?:\.\d+)?))?)?"
+    r"(?:Z|([+-])(\d{2}):?(\d{2}))?$"
+)
+"""A date of ISO 8601, perhaps with a time, perhaps with a time zone; without one it is UTC."""
+
+
+class RawColumns(tf.Module):  # type: ignore[misc]
+    """Turns raw values of columns into examples [N, K], as `Part.x` of a data set has them.
+
+    Attributes:
+        specs: the inputs by the column's name. Numbers are float64, NaN for a gap; categories and
+            dates are text, empty for a gap.
+    """
+
+    def __init__(
+        self, encoding: Sequence[Column], mean: Iterable[float], std: Iterable[float]
+    ) -> None:
+        """Make the tables of categories.
+
+        Args:
+            encoding: the columns.
+            mean, std: centre and scale of each column, [K].
+        """
+        super().__init__()
+        self._columns = tuple(encoding)
+        self._mean, self._scale = np.array([*mean]), 1 / np.array([*std])
+        names = input_names(column.name for column in encoding)
+        self.specs = {
+            column.name: tf.TensorSpec(
+                [None], tf.float64 if column.kind == "number" else tf.string, names[column.name]
+            )
+            for column in encoding
+        }
+        # An attribute, so that tf.Module saves these tables.
+        self._tables = [_table(column) for column in encoding if column.kind == "category"]
+
+    def __call__(self, columns: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Return examples [N, K] for {name of a column: its raw values [N]}."""
+        tables, made = iter(self._tables), []
+        for i, column in enumerate(self._columns):
+            raw = tf.convert_to_tensor(columns[column.name], self.specs[column.name].dtype)
+            if column.kind == "category":
+                made.append(next(tables).lookup(raw))
+                continue
+            numbers = days(raw) if column.kind == "date" else raw
+            made.append(tf.cast((numbers - self._mean[i]) * self._scale[i], tf.float32))
+        return tf.stack(made, axis=1)
+
+
+def _table(column: Column) -> tf.lookup.StaticHashTable:
+    """Category → code: see `Column`."""
+    count = len(column.categories)
+    codes = tf.range(count + 1, dtype=tf.float32)
+    pairs = tf.lookup.KeyValueTensorInitializer([*column.categories, ""], codes)
+    return tf.lookup.StaticHashTable(pairs, count + 1.0)
+
+
+def days(texts: tf.Tensor) -> tf.Tensor:
+    """Return dates [N] in ISO 8601 as days since 1970-01-01 in UTC, float64; NaN for "".
+
+    A text that is no date ends the call with an InvalidArgumentError.
+    """
+    gap = tf.equal(texts, "")
+    right = gap | tf.strings.regex_full_match(texts, ISO)
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(right), ["dates", texts])]):
+        texts = tf.where(gap, "1970-01-01", texts)
+
+    def part(number: int) -> tf.Tensor:
+        text = tf.strings.regex_replace(texts, ISO, rf"\{number}")
+        return tf.strings.to_number(tf.where(tf.equal(text, ""), "0", text), tf.float64)
+
+    year, month, day = (tf.cast(part(number), tf.int64) for number in (1, 2, 3))
+    seconds = part(4) * 3600 + part(5) * 60 + part(6)
+    behind = tf.equal(tf.strings.regex_replace(texts, ISO, r"\7"), "-")
+    ahead = part(8) * 3600 + part(9) * 60
+    seconds += tf.where(behind, ahead, -ahead)
+    found = tf.cast(_civil(year, month, day), tf.float64) + seconds / 86_400
+    return tf.where(gap, tf.constant(np.nan, tf.float64), found)
+
+
+def _civil(year: tf.Tensor, month: tf.Tensor, day: tf.Tensor) -> tf.Tensor:
+    """Days since 1970-01-01 in the Gregorian calendar: H. Hinnant, "chrono-Compatible Low-Level
+    Date Algorithms". A year begins in March here, so that a leap day is its last day."""
+    year -= tf.cast(month <= 2, tf.int64)
+    month = (month + 9) % 12
+    leap_days = year // 4 - year // 100 + year // 400
+    return 365 * year + leap_days + (153 * month + 2) // 5 + day - 1 - 719_468
