@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -14,7 +15,7 @@ from data_files import savez
 from ffnet.errors import InputError
 from ffnet.report.page.facts import METRICS as NAMES
 from ffnet.report.terminal import JOINED
-from ffnet.run import ranking, recorded, tables
+from ffnet.run import confirm, ranking, recorded, tables
 from ffnet.run.checks import LATEST_COLUMNS
 from ffnet.run.folder import RunFolder
 from ffnet.run.improvement import Improvement
@@ -180,6 +181,26 @@ def test_older_runs_are_read_by_every_command(call: Job, tmp_path: Path) -> None
     made_runs.write(tmp_path / "now", made_runs.study_of(), *made_runs.trials(
         made_runs.study_of(), ["done"]))  # fmt: skip
     assert call("compare", run.place, tmp_path / "now").returncode == 0
+
+
+def test_a_confirmation_shows_the_metric_of_the_test_part(tmp_path: Path) -> None:
+    nets = [
+        dict.fromkeys(confirm.KIND.schema.names)
+        | {"look": 1, "net": seed, "trial": 4, "seed": seed, "status": "done", "chosen": True}
+        | {"val_auc": 0.9, "test_accuracy": 0.8, "test_loss": 0.5, "test_auc": auc}
+        for seed, auc in enumerate((0.7, 0.8))
+    ]
+    found = confirm.summary(nets, Tuning(metric="val_auc"), {})
+    assert found
+    assert "test_auc of trial 4: mean 0.7500, deviation 0.0707" in found.lines()
+    run = RunFolder.at(tmp_path)
+    table = pa.Table.from_pylist(nets, schema=confirm.KIND.schema)
+    kept = [name for name in table.column_names if name not in LATEST_COLUMNS]
+    pq.write_table(table.select(kept), run.confirm.place)  # as earlier versions wrote it
+    older = confirm.summary(confirm.read(run), Tuning(), {})
+    assert older
+    assert older.test_metric
+    assert not any("test_auc" in line for line in older.lines())
 
 
 def test_a_table_with_only_some_of_the_latest_columns_is_refused(tmp_path: Path) -> None:

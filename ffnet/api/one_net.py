@@ -110,5 +110,5 @@ def tested(rows: Rows, trainer: "Trainer") -> "tuple[float, float]":
     """
     assert trainer.data.test  # every data set has three parts
     test = trainer.evaluate(trainer.data.test)
-    rows.put(0, {"test_accuracy": test.accuracy, "test_loss": test.loss})
+    rows.put(0, test.figures("test"))
     return test.accuracy, test.loss

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ffnet.errors import InputError, one_line
-from ffnet.spec.sections import LOWER_IS_BETTER, METRICS
+from ffnet.spec.sections import LOWER_IS_BETTER, METRICS, on_test
 
 BYTES_OF_A_CELL = 32  # a cell needs at least so much memory as a Python object
 MOST_MEMORY = 0.5  # share of the machine's memory that a table may take
@@ -30,7 +30,7 @@ FIRST_COLUMNS = {
 """Columns of ffnet's first version. A table of a later version has all of them."""
 
 _NEW_METRICS = [metric for metric in METRICS if metric not in FIRST_COLUMNS]
-LATEST_COLUMNS = {"embedding_sizes", "class_weight", *_NEW_METRICS} | {
+LATEST_COLUMNS = {"embedding_sizes", "class_weight", *_NEW_METRICS, *map(on_test, _NEW_METRICS)} | {
     f"{prefix}_{metric}{suffix}"
     for metric in _NEW_METRICS
     for prefix, suffix in (("best", ""), ("best", "_epoch"), ("last", ""))
@@ -84,7 +84,7 @@ RULES: dict[str, tuple[str, Rule]] = {
         for metric in METRICS
         for prefix in ("", "best_", "last_")
     },
-    "test_accuracy": SHARE,
+    **{on_test(metric): SHARE for metric in METRICS if metric not in LOWER_IS_BETTER},
     **dict.fromkeys(
         (
             "learning_rate", "momentum", "weight_decay", "warmup_epochs", "step_epochs",

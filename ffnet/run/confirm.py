@@ -19,7 +19,7 @@ from ffnet.run.intervals import Estimate
 from ffnet.run.tables import Kind, Row, Status
 from ffnet.spec.base import Values
 from ffnet.spec.net import TUNABLE
-from ffnet.spec.sections import METRICS, Tuning
+from ffnet.spec.sections import METRICS, Metric, Tuning, on_test
 
 KIND = Kind(
     pa.schema(
@@ -34,8 +34,7 @@ KIND = Kind(
             "reason": pa.string(),
             "best_epoch": pa.float64(),  # the epoch that is best by the study's metric
             **dict.fromkeys(METRICS, pa.float64()),  # after the best epoch, as the test figures
-            "test_accuracy": pa.float64(),  # null unless the configuration was chosen
-            "test_loss": pa.float64(),
+            **tables.TEST,  # null unless the configuration was chosen
             "chosen": pa.bool_(),
             "epochs": pa.float64(),  # epochs trained
             "train_seconds": pa.float64(),
@@ -65,11 +64,12 @@ class Confirmed:
             same seed. None if there is no next trial, or too few of its nets are sound.
         test: the test accuracy of the chosen trial; None if the test part was not looked at.
         test_loss: the mean test loss of the chosen trial, in nats; None like `test`.
+        test_metric: the study's metric on the test part; None like `test`, and in early versions.
         test_examples: number of examples in the test part; None if study.json does not say it.
     """
 
     look: int
-    metric: str
+    metric: Metric
     seeds: int
     folds: int | None
     validation: dict[int, Estimate]
@@ -77,6 +77,7 @@ class Confirmed:
     difference: Estimate | None
     test: Estimate | None
     test_loss: float | None
+    test_metric: Estimate | None
     test_examples: int | None
 
     @property
@@ -141,6 +142,11 @@ class Confirmed:
             lines.append(
                 f"that interval says how much seeds matter; {self.test_examples:,} test examples "
                 f"leave {low:.4f} to {high:.4f} (Wilson, 95 %) for other examples of the same kind"
+            )
+        if self.metric not in ("val_accuracy", "val_loss") and self.test_metric is not None:
+            lines.append(
+                f"{on_test(self.metric)} of trial {self.chosen}: mean {self.test_metric.mean:.4f}, "
+                f"deviation {self.test_metric.deviation:.4f}"
             )
         if self.look > 1:
             lines.append(
@@ -274,6 +280,7 @@ def summary(rows: Sequence[Row], tuning: Tuning, data: Values) -> Confirmed | No
     tested = [
         row for row in rows if row["test_accuracy"] is not None and row["test_loss"] is not None
     ]
+    measured = [v for row in tested if (v := row[on_test(tuning.metric)]) is not None]
     return Confirmed(
         look=look,
         metric=tuning.metric,
@@ -284,6 +291,7 @@ def summary(rows: Sequence[Row], tuning: Tuning, data: Values) -> Confirmed | No
         difference=_difference([*values.values()][:2], shared),
         test=intervals.mean([row["test_accuracy"] for row in tested]) if tested else None,
         test_loss=float(np.mean([row["test_loss"] for row in tested])) if tested else None,
+        test_metric=intervals.mean(measured) if measured else None,
         test_examples=data.get("sizes", {}).get("test"),
     )
 

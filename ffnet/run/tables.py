@@ -18,7 +18,7 @@ from ffnet.run import checks
 from ffnet.run.sessions import Session, as_metadata
 from ffnet.run.storage import File
 from ffnet.spec.net import MUTABLE
-from ffnet.spec.sections import LOWER_IS_BETTER, METRICS
+from ffnet.spec.sections import LOWER_IS_BETTER, METRICS, on_test
 from ffnet.spec.validation import did_you_mean
 
 Row = dict[str, Any]
@@ -72,6 +72,9 @@ BEST = {
 }
 """The columns of a trial's best figures. Each metric has its own best epoch."""
 
+TEST = {on_test(metric): pa.float64() for metric in METRICS}
+"""The columns of the figures on the test part."""
+
 TRIALS = pa.schema(
     {
         "trial": pa.int32(),
@@ -82,8 +85,7 @@ TRIALS = pa.schema(
         "parent": pa.int32(),  # the trial whose weights it took over (PBT)
         **BEST,
         **{f"last_{metric}": pa.float64() for metric in METRICS},
-        "test_accuracy": pa.float64(),  # a study never computes it; `ffnet train` may
-        "test_loss": pa.float64(),
+        **TEST,  # a study never computes them; `ffnet train` may
         "epochs": pa.float64(),  # epochs trained; also the epoch of the last_ columns
         "node": pa.string(),
         "worker": pa.int32(),  # process id

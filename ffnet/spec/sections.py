@@ -60,6 +60,12 @@ METRICS: tuple[Metric, ...] = get_args(Metric)
 LOWER_IS_BETTER: tuple[Metric, ...] = ("val_loss",)
 """The metrics of which a lower value is better. All others are shares, from 0 to 1."""
 
+
+def on_test(metric: Metric) -> str:
+    """The column of the same figure of the test part: test_accuracy for val_accuracy."""
+    return metric.replace("val_", "test_", 1)
+
+
 Patience = Annotated[
     float | None,
     Field(

@@ -62,7 +62,7 @@ def auc(scores: Floats, labels: Labels) -> float | None:
     with np.errstate(invalid="ignore"):  # a diverged net has NaN as scores
         highest = scores.max(axis=1)
         of_classes = [np.exp((scores[:, c] - highest).astype(np.float64)) for c in range(classes)]
-        total = np.sum(of_classes, axis=0)
+        total = sum(of_classes[1:], of_classes[0])
         chosen = [1] if classes == 2 else range(classes)
         return float(np.mean([_area(of_classes[c] / total, labels == c) for c in chosen]))
 

@@ -122,8 +122,8 @@ class _Worker:
         yield weights
         yield Trained(_with_reports(row, reports), reports, improvement.best)
 
-    def evaluate(self, job: Job, weights: Weights, test: Part) -> Iterator[tuple[float, float]]:
-        """Evaluate a trained net on the test part. Yields accuracy and loss."""
+    def evaluate(self, job: Job, weights: Weights, test: Part) -> Iterator[Row]:
+        """Evaluate a trained net on the test part. Yields its figures: test_accuracy, …"""
         from ffnet.training.device_data import DeviceData
 
         trainer = self._trainer(job)
@@ -133,8 +133,7 @@ class _Worker:
             variable.assign(value)
         part = DeviceData(self._part(job, replace(self._data, test=test))).test
         assert part
-        score = trainer.evaluate(part)
-        yield score.accuracy, score.loss
+        yield trainer.evaluate(part).figures("test")
 
     def _reports(self, job: Job) -> Iterator[Any]:
         from ffnet.training.loop import train
@@ -250,10 +249,8 @@ class Pool:
         except ray.exceptions.RayError as error:
             raise RunError(f"weights of nets were lost: {one_line(str(error), 300)}") from None
 
-    def evaluate_test(
-        self, jobs: Sequence[Job], weights: Sequence[Any], test: Part
-    ) -> list[tuple[float, float]]:
-        """The accuracy and the loss of trained nets on the test part, in the order of `jobs`.
+    def evaluate_test(self, jobs: Sequence[Job], weights: Sequence[Any], test: Part) -> list[Row]:
+        """The figures of trained nets on the test part, test_accuracy, …, in the order of `jobs`.
 
         Args:
             jobs: the nets.

@@ -115,8 +115,8 @@ def run_confirm(
             scores = pool.evaluate_test(
                 [jobs[number] for number in chosen], [weights[n] for n in chosen], data.test
             )
-            for number, (accuracy, loss) in zip(chosen, scores, strict=True):
-                rows[number] |= {"test_accuracy": accuracy, "test_loss": loss}
+            for number, figures in zip(chosen, scores, strict=True):
+                rows[number] |= figures
             _write_scores(run, hold, rows)
     found = confirm.summary(rows, run.study.tuning, run.document["data"])
     assert found
