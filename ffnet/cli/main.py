@@ -8,6 +8,7 @@ from typing import NoReturn
 COMMANDS = {
     "tune": "run a study: many trials of a net over a search space",
     "train": "train one net: a preset, a net of your own, or a trial again",
+    "data": "show what is understood of a data set: columns, classes",
     "table": "print the table of a run's trials, while it runs or after",
     "compare": "compare runs on the same data: which is better, and at what cost",
     "runs": "list the runs in a folder, each with its best trial",
