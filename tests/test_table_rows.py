@@ -259,8 +259,8 @@ def test_the_test_accuracy_through_the_server_is_that_of_the_table(
 ) -> None:
     source = real_data / "tables" / "soybean"
     fit = ffnet.train(
-        hidden_sizes=[64], epochs=20, learning_rate=0.1, dataset=str(source), target="Class",
-        evaluate_test=True, out=tmp_path / "run",
+        hidden_sizes=[64], epochs=20, learning_rate=0.02, metric="val_loss", dataset=str(source),
+        target="Class", evaluate_test=True, out=tmp_path / "run",
     )  # fmt: skip
     card = ffnet.Run(tmp_path / "run").export(tmp_path / "soybean")
     with (source / "test.csv").open() as file:
