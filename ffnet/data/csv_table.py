@@ -41,7 +41,7 @@ class CsvTable(tables.Table):
     Attributes:
         types: for each column, the types that hold all its texts; `one_type` makes them the same in
             all files of a data set.
-        commas: the columns whose texts are all numbers with a comma, although `decimal` is a point.
+        misread: the columns whose texts are all numbers with the other character than `decimal`.
 
     Raises:
         InputError: the file is no CSV file in UTF-8, its rows have different numbers of cells, or
@@ -58,7 +58,7 @@ class CsvTable(tables.Table):
             self._names = _named(names, path)
             self.types: dict[str, Types] = dict.fromkeys(self._names, TYPES)
             self._texts = Spool(pa.schema((name, pa.string()) for name in self._names), IN_MEMORY)
-            maybe = set(self._names) if data.decimal == "." else set()
+            maybe = set(self._names)
             rows, last = 0, ""
             for batch in self._batches(separator, names, data.missing):
                 rows += len(batch)
@@ -67,11 +67,12 @@ class CsvTable(tables.Table):
                 for name, column in zip(self._names, batch.columns, strict=True):
                     kept = text_columns.types(column, self.types[name], self._decimal)
                     self.types[name] = kept
-                    if not kept and name in maybe and not text_columns.has_commas(column):
+                    other = name in maybe and not kept
+                    if other and not text_columns.has_other_decimals(column, self._decimal):
                         maybe.discard(name)
                 last = (batch.column(-1)[-1].as_py() or "") if len(batch) else last
             self._texts.close()
-            self.commas = {name for name in maybe if not self.types[name]}
+            self.misread = {name for name in maybe if not self.types[name]}
             if "\n" in last or "\r" in last:
                 self._refuse_open_quote(rows - 1)
 
@@ -182,7 +183,7 @@ def read(files: Mapping[str, list[Path]], data: Data) -> Raw:
     every = [table for of_part in opened.values() for table in of_part]
     one_type(every)
     for table in every:
-        _refuse_commas(table, {*data.drop, *data.categorical, data.target})
+        _refuse_misread(table, data)
     raw = tables.read(opened, data)
     return replace(raw, files=tuple(path for paths in files.values() for path in paths))
 
@@ -197,12 +198,15 @@ def one_type(files: list[CsvTable]) -> None:
                 file.types[name] = common
 
 
-def _refuse_commas(table: CsvTable, allowed: set[str | None]) -> None:
-    if wrong := sorted(table.commas - allowed):
+def _refuse_misread(table: CsvTable, data: Data) -> None:
+    """Raise InputError for columns of numbers that are text because of the wrong `decimal`."""
+    wrong = sorted(table.misread - {*data.drop, *data.categorical, data.target})
+    if wrong:
+        other = "," if data.decimal == "." else "."
         raise InputError(
-            f"{table.where}: numbers must have a decimal point. Given: numbers with a comma in "
-            f'column {listed(wrong)}; set decimal = "," if it stands before decimals, remove it '
-            f"if it groups digits, or name the column in categorical"
+            f'{table.where}: numbers must have "{data.decimal}" before their decimals. Given: '
+            f'numbers with "{other}" in column {listed(wrong)}; set decimal = "{other}", or remove '
+            f"it if it groups digits, or name the column in categorical"
         )
 
 

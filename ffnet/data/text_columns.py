@@ -21,7 +21,10 @@ GAPS = (
 """The texts that stand for a missing value: those of pandas' readers, and NaT."""
 
 _CODES = {WHOLE: "^-?0[0-9]", NUMBER: "^-?(0[0-9]|[0-9]{18})"}
-_COMMA = r"^\s*[-+]?(0|[1-9][0-9]{0,16})(,[0-9]+)?\s*$"  # codes such as 007 do not match
+_OTHER = {
+    decimal: rf"^\s*[-+]?(0|[1-9][0-9]{{0,16}})({other}[0-9]+)?\s*$"  # no codes such as 007
+    for decimal, other in ((".", ","), (",", r"\."))
+}
 
 
 def types(column: pa.ChunkedArray, among: Types, decimal: str) -> Types:
@@ -57,6 +60,9 @@ def typed(column: pa.ChunkedArray, kind: pa.DataType, decimal: str) -> pa.Chunke
         return None
 
 
-def has_commas(column: pa.ChunkedArray) -> bool:
-    """Whether each text of a column is a number with a comma, such as 3,14, or a whole number."""
-    return bool(pc.all(pc.match_substring_regex(column, _COMMA)).as_py())
+def has_other_decimals(column: pa.ChunkedArray, decimal: str) -> bool:
+    """Whether all texts of a column are numbers if the decimals follow the other character.
+
+    The character is "," where `decimal` is ".", and the other way round.
+    """
+    return bool(pc.all(pc.match_substring_regex(column, _OTHER[decimal])).as_py())
