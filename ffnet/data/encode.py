@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ffnet.data.encoding import Column
-from ffnet.data.raw import Raw
+from ffnet.data.raw import Raw, listed
 from ffnet.data.scaling import Scaling, scales, standardized
 from ffnet.errors import InputError
 from ffnet.spec.sections import Data
@@ -62,9 +62,12 @@ def encode(raw: Raw, rows: Mapping[str, Rows], data: Data) -> Encoded:
             if i in raw.dates:
                 column = replace(column, kind="date")
             for part, of_part in rows.items():
-                x[part][:, i : i + 1] = standardized(
-                    values[of_part, None], mean[i : i + 1], std[i : i + 1]
-                )
+                try:
+                    x[part][:, i : i + 1] = standardized(
+                        values[of_part, None], mean[i : i + 1], std[i : i + 1]
+                    )
+                except InputError as error:
+                    raise InputError(f"{raw.where}, column {listed([name])}: {error}") from None
         columns.append(column)
     return Encoded(tuple(columns), mean, std, x)
 
