@@ -33,7 +33,7 @@ Parse = Callable[[bytes, Path], object]
 BATCH = 500
 """How many inputs a forked process parses."""
 
-MEMORY = 1 << 30
+MEMORY = 2 << 30
 """How many bytes of address space a parser may add to the process."""
 
 CPU_SECONDS = 20

@@ -24,7 +24,7 @@ def refuse(message):
     raise Refused(message)
 
 bad("raises", lambda data, folder: {}["x"])
-bad("takes-memory", lambda data, folder: bytearray(2 << 30))
+bad("takes-memory", lambda data, folder: bytearray(4 << 30))
 bad("says-much", lambda data, folder: refuse("x" * 500))
 bad("says-two-lines", lambda data, folder: refuse("x\\ny"))
 bad("commands-a-terminal", lambda data, folder: refuse("\\x1b[31m"))

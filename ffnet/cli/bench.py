@@ -6,7 +6,7 @@
   ffnet bench ways --data-dir ~/data       an epoch, for each api of a net
   ffnet bench steps                        a step, for each width and api
   ffnet bench read                         a CSV file, beside pandas, PyArrow
-  ffnet bench tables --data-dir ~/data     test accuracy on six tables in ~/data/tables
+  ffnet bench tables --data-dir ~/data     six tables in ~/data/tables
 
 `sweep` compares ffnet with a plain TensorFlow loop in one warm process, and with its peer: Ray Tune
 with Keras `fit` and reused actors (jobs/peers/). Only one of them runs at a time. Fit time is the
