@@ -130,8 +130,9 @@ def test_data_and_slots_count(digits: DataSet) -> None:
     huge: Any = SimpleNamespace(nbytes=10**12)
     part = Part(huge, digits.validation.y)
     larger: Any = SimpleNamespace(
-        train=digits.train, validation=part, features=64, classes=digits.classes, encoding=None
-    )
+        train=digits.train, validation=part, features=64, classes=digits.classes, encoding=None,
+        max_categories=100,
+    )  # fmt: skip
     assert memory.worker_bytes(config(wide), larger) > 10**12
 
 

@@ -246,3 +246,9 @@ def test_memory_counts_the_inputs_not_the_columns() -> None:
     without = config({"hidden_sizes": [8]}, optimizer="adam")
     more = memory.worker_bytes(adam, data) - memory.worker_bytes(without, data)
     assert more == pytest.approx(4 * 50_002 * 64 * 4, rel=0.05)
+
+
+def test_the_clip_of_far_numbers_is_three() -> None:
+    clip = Preparation((Column("a", "number", scaling="robust"),), MOST)
+    far = np.array([[1e3], [1e19], [3e38], [-1e30]], np.float32)
+    np.testing.assert_allclose(clip(far).numpy()[:, 0], [3, 3, 3, -3], rtol=1e-5)

@@ -197,7 +197,7 @@ def test_a_metric_that_nobody_knows_is_one_line(run: RunFolder, call: Job, metri
     done = call("table", run.place)
     assert done.returncode == 2
     assert (
-        f"{run.study}: tuning.metric: input should be 'val_accuracy' or 'val_loss'" in done.stderr
+        f"{run.study}: tuning.metric: input should be 'val_accuracy', 'val_loss', " in done.stderr
     )
     assert len(done.stderr.splitlines()) == 1
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ffnet.data.rows import by_name, of_user
+from ffnet.data.rows import by_name, is_table, numbers_by_name, of_user
 from ffnet.errors import InputError
 from ffnet.export.card import choose
 from ffnet.export.export import ServedNet
@@ -39,6 +39,7 @@ class Net:
         self.classes = tuple(data["classes"])
         self.example_shape = tuple(data["example_shape"])
         self._dtype = np.dtype(data["dtype"])
+        self._names = data.get("columns")
         self._net = ServedNet(choice)
 
     def probabilities(self, x: Any) -> npt.NDArray[np.float32]:
@@ -47,8 +48,9 @@ class Net:
         Args:
             x: raw examples [N, *example_shape], as in the data: pixels from 0 to 255, or features
                 that are not standardised. Anything that NumPy can convert to an array. For data
-                with categories, dates or gaps: a DataFrame, a PyArrow Table or a list of dicts,
-                with the columns of the data; null or NaN is a gap. Other columns are ignored.
+                with named columns also, and with categories, dates or gaps only: a DataFrame, a
+                PyArrow Table or a list of dicts, with the columns of the data in any order; null
+                or NaN is a gap. Other columns are ignored.
 
         Returns:
             Probabilities [N, C], in the order of `classes`; each row sums to 1.
@@ -86,7 +88,7 @@ class Net:
     def _examples(self, x: Any) -> npt.NDArray[Any]:
         if self._net.columns:
             return of_user(self._net.columns, x)
-        given = np.asarray(x)
+        given = np.asarray(numbers_by_name(self._names, x) if self._names and is_table(x) else x)
         if given.dtype.kind not in "buif":
             raise InputError(f"examples must be numbers. Given: {given.dtype}, {shown(x)}")
         if given.shape[1:] != self.example_shape:

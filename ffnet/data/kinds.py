@@ -13,6 +13,7 @@ The rules, for a column that neither `categorical` nor `numeric` names:
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -209,11 +210,15 @@ def _texts(piece: Piece) -> tuple[npt.NDArray[np.intp], list[str | None]]:
         kind = column.type
         if pa.types.is_timestamp(kind):
             column = column.cast(pa.timestamp(kind.unit))  # in UTC, without the time zone
-        column = column.cast(pa.string())
+        # Whatever the unit of the type is, midnight and whole seconds are written alike.
+        column = pc.replace_substring_regex(column.cast(pa.string()), r"\.0+$", "")
+        column = pc.replace_substring_regex(column, " 00:00:00$", "")
     if base(column.type) == "nothing":
         return np.full(len(column), -1), []
     encoded = column.dictionary_encode().unify_dictionaries()
     values = encoded.chunk(0).dictionary.to_pylist() if encoded.num_chunks else []
+    if pa.types.is_float16(column.type) or pa.types.is_float32(column.type):
+        values = [float(str(np.float32(value))) for value in values]  # 0.1, not 0.10000000149
     at = [pc.fill_null(chunk.indices, -1).to_numpy() for chunk in encoded.chunks]
     return np.concatenate([np.empty(0, np.intp), *at]).astype(np.intp), [*map(_text, values)]
 
@@ -222,7 +227,7 @@ def _text(value: Any) -> str | None:
     """Return a category's text; None for a value that stands for a gap."""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float | Decimal) and value == value // 1:
         value = int(value)
     text = str(value)
     return None if text in GAPS else text

@@ -73,6 +73,19 @@ def of_user(columns: Sequence[Column], given: Any) -> Array:
     return _joined(found, len(table))
 
 
+def is_table(given: Any) -> bool:
+    """Whether a user's rows have names for their columns: see `of_user`."""
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        return len(given) > 0 and all(isinstance(row, Mapping) for row in given)
+    return isinstance(given, Mapping) or as_table(given, "rows") is not None
+
+
+def numbers_by_name(names: Sequence[str], given: Any) -> Floats:
+    """Return the named columns of rows that a user gives as numbers [N, columns]: see `of_user`."""
+    rows = of_user([Column(name, "number") for name in names], given)
+    return np.column_stack([rows[name] for name in names])
+
+
 def by_name(x: Array) -> Array | dict[str, Array]:
     """Return a structured array as {name of a field: its values}; other arrays as they are."""
     return {name: x[name] for name in x.dtype.names} if x.dtype.names else x
@@ -81,10 +94,12 @@ def by_name(x: Array) -> Array | dict[str, Array]:
 def _table(given: Any) -> pa.Table:
     with refused("rows", "cannot be read as a table"):
         if isinstance(given, Mapping):
-            return pa.table({name: pa.array(values) for name, values in given.items()})
+            return pa.table({n: pa.array(values, from_pandas=True) for n, values in given.items()})
         if isinstance(given, Sequence) and all(isinstance(row, Mapping) for row in given):
             names = dict.fromkeys(name for row in given for name in row)
-            return pa.table({n: pa.array([row.get(n) for row in given]) for n in names})
+            return pa.table(
+                {n: pa.array([row.get(n) for row in given], from_pandas=True) for n in names}
+            )
         table = as_table(given, "rows")
     if table is None:
         raise InputError(
@@ -103,6 +118,8 @@ def _values(piece: Piece, column: Column) -> Array:
         codes, texts = kinds.categories([piece])
         return _texts(codes[0], texts)
     if column.kind == "date":
+        if kind not in ("dates", "text"):
+            raise InputError(f"{piece.of} must hold dates. Given: {piece.type}")
         return _dates(_parsed(piece) if kind == "text" else kinds.dates(piece))
     if kind not in ("numbers", "booleans", "text"):
         raise InputError(f"{piece.of} must hold numbers. Given: {piece.type}")

@@ -3,17 +3,20 @@
 The graph looks up categories, reads dates and scales numbers, as the reader of the data did.
 """
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from ffnet.data.encoding import Column
+from ffnet.data.text_columns import GAPS
 from ffnet.export.card import input_names
 
 ISO = (
-    r"^(\d{4})-(\d{2})-(\d{2})"
-    r"(?:[T ](\d{2}):(\d{2})(?::(\d{2}(?:\.\d+)?))?)?"
+    r"^(\d{4})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
+    r"(?:[T ]([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?)?"
     r"(?:Z|([+-])(\d{2}):?(\d{2}))?$"
 )
 """A date of ISO 8601, perhaps with a time, perhaps with a time zone; without one it is UTC."""
@@ -28,13 +31,18 @@ class RawColumns(tf.Module):  # type: ignore[misc]
     """
 
     def __init__(
-        self, encoding: Sequence[Column], mean: Iterable[float], std: Iterable[float]
+        self,
+        encoding: Sequence[Column],
+        mean: Iterable[float],
+        std: Iterable[float],
+        gaps: Sequence[str] = (),
     ) -> None:
         """Make the tables of categories.
 
         Args:
             encoding: the columns.
             mean, std: centre and scale of each column, [K].
+            gaps: texts that stood for a gap when the data were read, besides the usual ones.
         """
         super().__init__()
         self._columns = tuple(encoding)
@@ -47,7 +55,9 @@ class RawColumns(tf.Module):  # type: ignore[misc]
             for column in encoding
         }
         # An attribute, so that tf.Module saves these tables.
-        self._tables = [_table(column) for column in encoding if column.kind == "category"]
+        self._tables = [
+            _table(column, ["", *GAPS, *gaps]) for column in encoding if column.kind == "category"
+        ]
 
     def __call__(self, columns: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Return examples [N, K] for {name of a column: its raw values [N]}."""
@@ -62,12 +72,26 @@ class RawColumns(tf.Module):  # type: ignore[misc]
         return tf.stack(made, axis=1)
 
 
-def _table(column: Column) -> tf.lookup.StaticHashTable:
-    """Category → code: see `Column`."""
+def _table(column: Column, gaps: Sequence[str]) -> tf.lookup.StaticHashTable:
+    """Category → code: see `Column`. Other spellings of a category have its code."""
     count = len(column.categories)
-    codes = tf.range(count + 1, dtype=tf.float32)
-    pairs = tf.lookup.KeyValueTensorInitializer([*column.categories, ""], codes)
+    known = {text: float(code) for code, text in enumerate(column.categories)}
+    others = [(other, known[text]) for text in column.categories for other in spellings(text)]
+    often = Counter(other for other, _ in others)
+    for other, code in others:
+        if often[other] == 1:  # "7" may be 07 or 007
+            known.setdefault(other, code)
+    for text in gaps:
+        known.setdefault(text, float(count))
+    pairs = tf.lookup.KeyValueTensorInitializer([*known], [*map(np.float32, known.values())])
     return tf.lookup.StaticHashTable(pairs, count + 1.0)
+
+
+def spellings(text: str) -> set[str]:
+    """Return how JSON or pandas may write a category of a text file: True as true, 007 as 7."""
+    if text.lower() in ("true", "false"):
+        return {text.lower(), text.capitalize()} - {text}
+    return {text.lstrip("0")} if re.fullmatch(r"0\d*[1-9]\d*", text) else set()
 
 
 def days(texts: tf.Tensor) -> tf.Tensor:
@@ -85,6 +109,11 @@ def days(texts: tf.Tensor) -> tf.Tensor:
         return tf.strings.to_number(tf.where(tf.equal(text, ""), "0", text), tf.float64)
 
     year, month, day = (tf.cast(part(number), tf.int64) for number in (1, 2, 3))
+    first = tf.ones_like(day)
+    length = _civil(year + month // 12, month % 12 + 1, first) - _civil(year, month, first)
+    exists = tf.debugging.Assert(tf.reduce_all(day <= length), ["dates", texts])
+    with tf.control_dependencies([exists]):
+        day = tf.identity(day)
     seconds = part(4) * 3600 + part(5) * 60 + part(6)
     behind = tf.equal(tf.strings.regex_replace(texts, ISO, r"\7"), "-")
     ahead = part(8) * 3600 + part(9) * 60

@@ -13,6 +13,9 @@ from ffnet.nets.inputs import embedded, own
 CLIPPED_FROM = 3.0
 """`robust` keeps numbers below this nearly as they are, and none becomes larger than this."""
 
+FAR = 1e9
+"""From here on, the clip gives the same number for all."""
+
 GAP = -1.0  # stands for a gap where codes of categories are compared; no code is negative
 
 
@@ -79,7 +82,8 @@ class Preparation:
         gaps = tf.math.is_nan(x)
         x = tf.where(gaps, self._fill, x)
         if self._clipped.any():
-            x = tf.where(self._clipped, x / tf.sqrt(1 + (x / CLIPPED_FROM) ** 2), x)
+            near = tf.clip_by_value(x, -FAR, FAR)  # the square of a larger number may be infinite
+            x = tf.where(self._clipped, near / tf.sqrt(1 + (near / CLIPPED_FROM) ** 2), x)
         if self._knots:
             x = self._knots(x)
         indicators = tf.cast(tf.gather(gaps, self._gaps, axis=1), x.dtype) if self._gaps else None

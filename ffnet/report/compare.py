@@ -31,7 +31,9 @@ from ffnet.run.tables import Row, Status
 from ffnet.spec.base import Values
 from ffnet.spec.sections import Tuning
 
-ELSEWHERE = ("dataset", "data_dir", "scaling")
+ELSEWHERE = (
+    "dataset", "data_dir", "scaling", "imputation", "max_categories", "categorical", "numeric",
+)  # fmt: skip
 """Fields of [data] that do not change which examples are in the validation part."""
 
 STEPS = (0.05, 0.01, 0.001)

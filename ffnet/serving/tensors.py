@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -165,9 +165,12 @@ def _category(value: object) -> str | None:
 
 def _date(value: object) -> str | None:
     """A date in the form that exported nets read; None for what is no date."""
+    if not isinstance(value, str) or not value:
+        return "" if value == "" else None
     try:
-        return datetime.fromisoformat(value).isoformat() if isinstance(value, str) else None
-    except ValueError:
+        at = datetime.fromisoformat(value)
+        return (at.astimezone(UTC) if at.tzinfo else at).replace(tzinfo=None).isoformat()
+    except (ValueError, OverflowError):
         return None
 
 
