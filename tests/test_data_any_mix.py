@@ -106,7 +106,7 @@ def check(data: DataSet) -> None:
 
 
 @pytest.mark.parametrize("form", ["python", "parquet", "csv"])
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(table=tables(), imputation=st.sampled_from(["mean", "median"]))
 def test_any_table_is_loaded_or_refused_in_a_line(
     tmp_path_factory: pytest.TempPathFactory, form: str, table: pa.Table, imputation: Any

@@ -68,7 +68,7 @@ def _raw(value: Any, data: DataSet, column: int) -> float:
     """Return a number as it stood in the file, with the digits that float32 has kept."""
     if data.train.x.dtype != np.uint8:
         spread = max(abs(data.mean[column]), abs(data.std[column]))
-        raw = float(value) * data.std[column] + data.mean[column]
+        raw = float(value) * float(data.std[column]) + float(data.mean[column])  # perhaps infinite
         value = 0.0 if abs(raw) < 1e-6 * spread else raw
     return float(f"{value:.6g}")
 
