@@ -173,7 +173,7 @@ def test_a_named_folder_without_the_set_yields_to_no_other_place(
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.chdir(tmp_path / "other")
     (tmp_path / "named").mkdir()
-    monkeypatch.setattr("ffnet.data.load._download", None)
+    monkeypatch.setattr("ffnet.data.find._download", None)
     if named_by == "FFNET_DATA":
         monkeypatch.setenv("FFNET_DATA", str(tmp_path / "named"))
         message = refusal("mnist")

@@ -148,6 +148,14 @@ def test_a_few_texts_among_numbers_are_refused_with_the_row_and_the_remedy(tmp_p
     assert column(data, "a").kind == "category"
 
 
+@pytest.mark.parametrize("every", [2, 3, 5, 9])
+def test_a_text_among_numbers_is_refused_however_frequent_it_is(tmp_path: Path, every: int) -> None:
+    texts = ["?" if i % every == 0 else f"{i}.5" for i in range(N)]
+    assert "Given: '?' in row 0" in refusal(write(tmp_path / "own.parquet", a=texts))
+    words = [f"{i % 12}" if i % 3 else "abcd"[i % 4] for i in range(N)]  # codes of four kinds more
+    assert column(loaded(write(tmp_path / "own.parquet", a=words)), "a").kind == "category"
+
+
 LEFT_OUT = {
     "nothing": ([None] * N, "it has no value"),
     "same": (["x"] * N, "all its values are equal"),

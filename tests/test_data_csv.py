@@ -11,6 +11,7 @@ import pytest
 from data_files import LABELS, N, loaded, refusal, write
 from ffnet.data import csv_head, csv_table, formats
 from ffnet.data.csv_table import CsvTable
+from ffnet.data.load import load
 from ffnet.errors import InputError
 from ffnet.spec.sections import Data
 
@@ -212,3 +213,42 @@ def test_fields_of_csv_files_are_refused_for_other_files(
 ) -> None:
     path = write(tmp_path / "own.parquet")
     assert f"{field} has an effect only on CSV files" in refusal(path, **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "words"),
+    [
+        ("1.5", "never", "must hold numbers, as in"),
+        ("2024-01-31", "never", "must hold dates without a time zone, as in"),
+        ("2024-01-31T10:00:00Z", "2024-01-31T10:00:00", "must hold dates in UTC, as in"),
+    ],
+)
+def test_a_text_of_the_test_file_does_not_change_what_is_learnt(
+    tmp_path: Path, train: str, test: str, words: str
+) -> None:
+    for part, cell in (("train", train), ("test", test)):
+        rows = [f"{cell if i == 3 else train},{i % 3}.5,{'ab'[i % 2]}" for i in range(40)]
+        (tmp_path / f"{part}.csv").write_text("\n".join(["a,b,y", *rows]))
+    with pytest.raises(InputError, match=f"test.csv: column a {words} .*train.csv. Given: "):
+        load(Data(dataset=str(tmp_path)))
+    kept = load(Data(dataset=str(tmp_path), categorical=("a",))).encoding
+    assert kept
+    assert kept[0].kind == "category"
+
+
+@pytest.mark.parametrize("code", [" 00{}", "0x{}", "+0{}"])
+def test_codes_are_text_also_with_a_blank_or_a_sign(tmp_path: Path, code: str) -> None:
+    rows = [f"{code.format(i % 5)},{i % 3}.5,{'ab'[i % 2]}" for i in range(40)]
+    (tmp_path / "own.csv").write_text("\n".join(["a,b,y", *rows]))
+    found = load(Data(dataset=str(tmp_path / "own.csv"))).encoding
+    assert found
+    assert found[0].kind == "category"
+
+
+def test_a_gap_may_have_a_blank_before_or_after_it(tmp_path: Path) -> None:
+    cells = ["? ", " ?", "?", "NA ", *(f"{i}.5" for i in range(36))]
+    rows = [f"{cell},u{i % 3},{'ab'[i % 2]}" for i, cell in enumerate(cells)]
+    (tmp_path / "own.csv").write_text("\n".join(["a,b,y", *rows]))
+    found = load(Data(dataset=str(tmp_path / "own.csv"), missing=("?",))).encoding
+    assert found
+    assert (found[0].kind, found[0].gaps) == ("number", True)

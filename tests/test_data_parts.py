@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from data_files import LABELS, RANDOM, N, loaded, refusal, savez, write
-from ffnet.data.load import KNOWN
+from ffnet.data.find import KNOWN
 from ffnet.errors import InputError
 
 # --- parts ---------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from ffnet.data import csv_head, tables, text_columns
 from ffnet.data.columns import UNNAMED
 from ffnet.data.raw import Array, Raw, listed, reading, refuse_beyond_memory
 from ffnet.data.spool import Spool
-from ffnet.data.text_columns import GAPS, TYPES, Types
+from ffnet.data.text_columns import DATE, GAPS, NUMBER, TYPES, WHOLE, ZONED, Types
 from ffnet.errors import InputError
 from ffnet.spec.sections import Data
 
@@ -28,6 +28,9 @@ IN_MEMORY = 256 << 20
 """How many bytes of cells stay in memory for each file."""
 FIRST_ROW = 2
 """PyArrow's number of the first row of data: it counts from 1, and the row of names too."""
+_WORDS = {
+    WHOLE: "numbers", NUMBER: "numbers", DATE: "dates without a time zone", ZONED: "dates in UTC"
+}  # fmt: skip
 _ROW = re.compile(r"Row #(\d+)")
 
 
@@ -116,11 +119,11 @@ class CsvTable(tables.Table):
     def _batches(
         self, separator: str, names: list[str], missing: tuple[str, ...]
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows as texts. A gap is null, also with a blank before it."""
+        """Yield the rows as texts. A gap is null, also with a blank before or after it."""
         gaps = [*GAPS, *missing]
         texts = pa.csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.string()),
-            null_values=[*gaps, *(f" {gap}" for gap in gaps)],
+            null_values=[each for gap in gaps for each in (gap, f" {gap}", f"{gap} ")],
             strings_can_be_null=True,
         )
         odd: list[pa.csv.InvalidRow] = []
@@ -181,6 +184,8 @@ def read(files: Mapping[str, list[Path]], data: Data) -> Raw:
     """Read the parts of a data set; see `parquet.read`."""
     opened = {part: [CsvTable(path, data) for path in paths] for part, paths in files.items()}
     every = [table for of_part in opened.values() for table in of_part]
+    for table in every:
+        _refuse_other_type(table, every[0], data)
     one_type(every)
     for table in every:
         _refuse_misread(table, data)
@@ -196,6 +201,23 @@ def one_type(files: list[CsvTable]) -> None:
         for file in files:
             if name in file.types:
                 file.types[name] = common
+
+
+def _refuse_other_type(table: CsvTable, first: CsvTable, data: Data) -> None:
+    """Raise InputError if a column of numbers or dates in the first file is text in this file.
+
+    Otherwise a single text in the test part would turn the numbers to learn from into categories.
+    """
+    named = {*data.drop, *data.categorical, data.group, data.target}
+    for name in sorted(table.types.keys() - named):
+        held = first.types.get(name, ())
+        if held not in ((), TYPES) and not set(held) & set(table.types[name]):
+            given = "values of another kind" if table.types[name] else "also texts"
+            raise InputError(
+                f"{table.where}: column {listed([name])} must hold {_WORDS[held[0]]}, as in "
+                f"{first.where}. Given: {given}; name a text that stands for a gap in missing, or "
+                f"the column in categorical"
+            )
 
 
 def _refuse_misread(table: CsvTable, data: Data) -> None:

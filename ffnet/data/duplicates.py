@@ -5,7 +5,6 @@ examples stay where they are: a set may rightly have equal rows, for example of 
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ ODD = np.uint64(0x9E3779B97F4A7C15)
 HALF = np.uint64(32)
 
 
-def notes(parts: Mapping[str, Any]) -> tuple[str, ...]:
+def notes(parts: Mapping[str, Hashes]) -> tuple[str, ...]:
     """Return a sentence for each part that has examples of the training part.
 
     Two examples count as equal if all their features are; labels are not compared. Rows are
@@ -27,14 +26,14 @@ def notes(parts: Mapping[str, Any]) -> tuple[str, ...]:
     match is to be expected once in a million sets.
 
     Args:
-        parts: {"train", "validation" and perhaps "test": the part}, with features as they stand in
-            the files. NaN is equal to NaN, and 0.0 to -0.0.
+        parts: {"train", "validation" and perhaps "test": `hashes` of the part's features, as they
+            stand in the files}.
     """
-    there = np.unique(hashes(parts["train"].x))
+    there = np.unique(parts["train"])
     found = []
     for name, part in parts.items():
         if name != "train":
-            count = int(_among(hashes(part.x), there).sum())
+            count = int(_among(part, there).sum())
             if count:
                 found.append(
                     f"{count:,} of {len(part):,} {name} examples have the same features as an "
@@ -44,7 +43,7 @@ def notes(parts: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def hashes(x: Array) -> Hashes:
-    """Return a hash of each example of `x` [N, ...]."""
+    """Return a hash of each example of `x` [N, ...]. NaN equals NaN, and 0.0 equals -0.0."""
     found = np.empty(len(x), np.uint64)
     for rows in blocks(x):
         words = _words(np.ascontiguousarray(x[rows]).reshape(rows.stop - rows.start, -1))

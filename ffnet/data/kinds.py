@@ -7,7 +7,8 @@ The rules, for a column that neither `categorical` nor `numeric` names:
 - A column is left out, with a note, if it has no value; if all its values are equal; if it is text
   or a whole number that is different in each row, and so names the row (a whole number must also
   have a name like `id`, or count the rows); and if it is free text: sentences that hardly repeat.
-- A column in which nearly all texts are numbers is refused: the other texts may stand for gaps.
+- A column in which nearly all texts, or all but a few different ones, are numbers is refused: the
+  other texts may stand for gaps.
 """
 
 import re
@@ -35,6 +36,8 @@ GAPS = ("", "nan", "NaN", "NaT", "<NA>", "None")
 NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
 NEARLY = 0.9
 """If this share of a column's texts are numbers, the others are suspected to stand for gaps."""
+FEW_OTHERS = 3
+"""So many different texts, or fewer, among many numbers are suspected, too, however frequent."""
 FEW = 10
 """Whole numbers with so many different values or fewer may be codes of categories."""
 NAMES_ROWS = re.compile(r"(.*[\W_])?(id|key|uuid|guid|index|nr|no|row)|.*(Id|ID)", re.DOTALL)
@@ -296,7 +299,7 @@ def is_free_text(values: Sequence[Floats], texts: Sequence[str]) -> bool:
 def refuse_few_texts(
     pieces: Sequence[Piece], values: Sequence[Floats], texts: Sequence[str]
 ) -> bool:
-    """Refuse a column of texts that are nearly all numbers. Return whether all are numbers.
+    """Refuse a column of numbers with a few texts among them. Return whether all are numbers.
 
     Raises:
         InputError: names the first text that is no number, its file and its row.
@@ -306,7 +309,9 @@ def refuse_few_texts(
         return bool(len(texts))
     used = sum(int((~np.isnan(v)).sum()) for v in values)
     odd = [_where_odd(v, is_number) for v in values]
-    if is_number.sum() < FEW or used - sum(map(len, odd)) < NEARLY * used:
+    rare = used - sum(map(len, odd)) >= NEARLY * used
+    few = len(texts) - is_number.sum() <= min(FEW_OTHERS, len(texts) // FEW)
+    if is_number.sum() < FEW or not (rare or few):
         return False
     first = next(i for i, rows in enumerate(odd) if len(rows))
     piece, at, codes = pieces[first], odd[first][0], values[first]

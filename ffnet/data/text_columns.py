@@ -1,8 +1,8 @@
 """Finds the type of a column of texts, and turns the texts into values of that type.
 
 A column gets the first of `TYPES` that holds all its texts, and stays text otherwise. Blanks around
-numbers and dates do not count. Whole numbers with leading zeros, such as 007, and those too
-long for 64 bits are codes, not quantities: text.
+numbers and dates do not count. Whole numbers with leading zeros, such as 007 or 0x1F, and
+those too long for 64 bits are codes, not quantities: text.
 """
 
 import pyarrow as pa
@@ -20,7 +20,7 @@ GAPS = (
 )  # fmt: skip
 """The texts that stand for a missing value: those of pandas' readers, and NaT."""
 
-_CODES = {WHOLE: "^-?0[0-9]", NUMBER: "^-?(0[0-9]|[0-9]{18})"}
+_CODES = {WHOLE: r"^\s*[-+]?0[0-9xX]", NUMBER: r"^\s*[-+]?(0[0-9xX]|[0-9]{18})"}
 _OTHER = {
     decimal: rf"^\s*[-+]?(0|[1-9][0-9]{{0,16}})({other}[0-9]+)?\s*$"  # no codes such as 007
     for decimal, other in ((".", ","), (",", r"\."))
