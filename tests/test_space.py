@@ -404,7 +404,7 @@ PBT = {"tuning": {"scheduler": "pbt"}}
          ["perturbation_epochs < epochs", "perturbation_epochs 8, epochs 8"]),
         (RATE, PBT | {"budget": {"trials": 1}}, ["two trials or more. Given: 1"]),
         (RATE, PBT | {"budget": {"concurrency": 2}}, ["leave concurrency out. Given: 2"]),
-        (RATE, {"tuning": {"scheduler": "pbt", "search": "tpe"}}, ["use search random or grid"]),
+        (RATE, {"tuning": {"scheduler": "pbt", "search": "tpe"}}, ["search random, qmc or grid"]),
     ],
 )  # fmt: skip
 def test_contradictions_are_refused_with_rule_and_value(

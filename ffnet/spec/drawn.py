@@ -1,12 +1,15 @@
 """Recovers the values that were drawn from a study's space for a finished configuration."""
 
-from typing import Any, NamedTuple
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ffnet.errors import InputError
 from ffnet.spec.net import TUNABLE
 from ffnet.spec.space import Domain, as_sizes, recorded_value
-from ffnet.spec.study import Study
 from ffnet.spec.trial import TrialConfig
+
+if TYPE_CHECKING:
+    from ffnet.spec.study import Study
 
 
 class Drawn(NamedTuple):
@@ -21,7 +24,7 @@ class Drawn(NamedTuple):
     value: Any
 
 
-def drawn(study: Study, config: TrialConfig) -> dict[str, Drawn]:
+def drawn(study: "Study", config: TrialConfig) -> dict[str, Drawn]:
     """Label → the drawn value, for each value that `SearchSpace.draw` drew for a configuration.
 
     Args:
@@ -55,7 +58,7 @@ def drawn(study: Study, config: TrialConfig) -> dict[str, Drawn]:
 def _number(label: str, domain: Domain, value: Any) -> float:
     low, high = domain.value
     if value is None or not low <= value <= high:
-        raise _not_offered(label, value, f"values from {low:g} to {high:g}")
+        raise not_offered(label, domain, value)
     return int(value) if "integer" in domain.kind else float(value)
 
 
@@ -64,14 +67,17 @@ def _position(label: str, domain: Domain, value: Any, depth: int) -> int:
     for i, choice in enumerate(domain.value):
         if _meant(label, choice, depth) == value:
             return i
-    raise _not_offered(label, value, f"choices: {', '.join(map(repr, domain.value))}")
+    raise not_offered(label, domain, value)
 
 
-def _not_offered(label: str, value: Any, offered: str) -> InputError:
-    return InputError(
-        f"a trial of the run has a value that [space] does not offer: {label} = {value!r}; "
-        f"{offered}"
-    )
+def not_offered(label: str, domain: Domain, value: Any) -> InputError:
+    """The error for a value that is not in the choice or the range of a label."""
+    if domain.kind == "choice":
+        offered = f"choices: {', '.join(map(repr, domain.value))}"
+    else:
+        offered = "values from {:g} to {:g}".format(*domain.value)
+    shown = re.sub(r"/\d+", "", label)  # without the number of the alternative
+    return InputError(f"[space] does not offer {shown} = {value!r}; {offered}")
 
 
 def _meant(label: str, choice: Any, depth: int) -> Any:

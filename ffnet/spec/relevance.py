@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
+from ffnet.errors import one_line
 from ffnet.spec.base import Values
 
 
@@ -39,6 +40,7 @@ BESIDE = {
         "dataset", _in_a_data_folder, "that is a relative path, or a name other than digits"
     ),
     ("data", "split_seed"): _one_of("split", "stratified", None),
+    ("tuning", "points"): _one_of("search", "random", "qmc", "tpe", "gp", "cmaes"),
     ("tuning", "grace_epochs"): _one_of("scheduler", "asha", "median"),
     ("tuning", "reduction_factor"): _one_of("scheduler", "asha", "hyperband"),
     ("tuning", "perturbation_epochs"): _one_of("scheduler", "pbt"),
@@ -65,7 +67,7 @@ def check(study: BaseModel, sections: Collection[str]) -> None:
         value, beside = getattr(part, name), getattr(part, other)
         default = type(part).model_fields[name].default
         if name in part.model_fields_set and value != default and not holds(beside):
-            shown = f"{value:g}" if isinstance(value, float) else value
+            shown = f"{value:g}" if isinstance(value, float) else one_line(str(value), 100)
             raise ValueError(
                 f"{name} has an effect only with {other} {needed}: leave it out. "
                 f"Given: {name} {shown}, {other} {beside}"

@@ -172,11 +172,23 @@ class Data(Spec):
     )
 
 
+LEARNING = ("tpe", "gp", "cmaes")
+"""The searches that learn from earlier trials."""
+
+
 class Tuning(Spec):
     """How configurations are chosen, compared and stopped."""
 
-    search: Literal["random", "grid", "tpe"] = Field(
-        "random", description="how the trials' configurations are chosen"
+    search: Literal["random", "grid", "qmc", "tpe", "gp", "cmaes"] = Field(
+        "random",
+        description="how the trials' configurations are chosen; qmc: Sobol points, which fill the "
+        "space more evenly than random ones; tpe, gp (Gaussian process) and cmaes (CMA-ES of the "
+        "ranges, the rest at random) learn from earlier trials",
+    )
+    points: tuple[dict[str, Any], ...] = Field(
+        (),
+        description="configurations to try first: '[{learning_rate = 0.1}]'; the fields of "
+        "[space] that a point leaves out are drawn",
     )
     scheduler: Literal["asha", "hyperband", "median", "pbt", "none"] = Field(
         "asha",
@@ -199,6 +211,11 @@ class Tuning(Spec):
     )
     patience_epochs: Patience = None
     min_delta: MinDelta = 0.0
+
+    @property
+    def learns(self) -> bool:
+        """Whether the search learns from earlier trials."""
+        return self.search in LEARNING
 
     @property
     def mode(self) -> Literal["max", "min"]:

@@ -1,6 +1,6 @@
 """The search space: which values a hyper-parameter may have, and how a configuration is drawn.
 
-A configuration is drawn name by name through a callback, so that random search, grid search and TPE
+A configuration is drawn name by name through a callback, so that all searches
 use the same space with the same conditions. This module imports neither TensorFlow nor Ray.
 """
 
@@ -217,9 +217,13 @@ class SearchSpace(RootModel[dict[str, Domains]]):
         return drawn
 
     def sample(self, seed: int, number: int, base: Mapping[str, Any]) -> Values:
-        """Configuration `number` of a random search with `seed`.
+        """Configuration `number` of a random search with `seed`: see `suggests`."""
+        return self.draw(self.suggests(seed, number), base)
 
-        It does not depend on earlier configurations. A name's value does not depend on the other
+    def suggests(self, seed: int, number: int) -> Suggest:
+        """Draws the values of configuration `number` of a random search with `seed`.
+
+        They do not depend on earlier configurations. A name's value does not depend on the other
         names of the space, unless a condition asks for them.
         """
 
@@ -227,7 +231,7 @@ class SearchSpace(RootModel[dict[str, Domains]]):
             random = np.random.default_rng([seed, number, zlib.crc32(label.encode())])
             return _random_value(domain, random)
 
-        return self.draw(suggest, base)
+        return suggest
 
     def perturbed(
         self, known: Mapping[str, Any], names: Sequence[str], random: np.random.Generator

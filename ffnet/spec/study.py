@@ -13,12 +13,13 @@ import numpy as np
 from pydantic import Field, ValidationError, ValidationInfo, model_validator
 
 from ffnet.errors import InputError
-from ffnet.spec import relevance
+from ffnet.spec import points, relevance
 from ffnet.spec.base import NEW, RECORDED, Spec, Values, is_recorded
+from ffnet.spec.cube import dimensions, sobol, value_at
 from ffnet.spec.net import MUTABLE, TUNABLE, Count, NetSpec, Training
 from ffnet.spec.outcomes import OF_LAYERS, Grid, Outcomes, refuse_two_meanings, why_never_drawn
 from ffnet.spec.sections import Budget, Data, Metric, MinDelta, Name, Patience, Resources, Tuning
-from ffnet.spec.space import SearchSpace, same
+from ffnet.spec.space import SearchSpace, Suggest, same
 from ffnet.spec.trial import TrialConfig
 from ffnet.spec.validation import explain, unknown_key
 
@@ -99,6 +100,7 @@ class Study(Spec):
         self._check_scheduler()
         self.tuning.check_patience(self.budget.epochs)
         if not is_recorded(info):
+            self._check_points()
             self._check_samples()
         return self
 
@@ -142,6 +144,14 @@ class Study(Spec):
         return Outcomes(self.space, self.base).never_drawn()
 
     def _check_search(self) -> None:
+        if self.tuning.search == "cmaes":
+            found = dimensions(self.space, self.base)
+            if not any(d.always and d.domain.kind != "choice" for d in found):
+                raise ValueError(
+                    "cmaes needs a range in [space] that every configuration has, e.g. "
+                    "learning_rate = {log_uniform = [1e-3, 1e-1]}; for choices and conditions use "
+                    "search tpe"
+                )
         if self.tuning.search != "grid":
             return
         for name, domain in self.space.items():
@@ -160,6 +170,12 @@ class Study(Spec):
                 f"the grid has {size} points but budget.trials is {self.budget.trials}: "
                 f"leave trials out, or change the choices"
             )
+
+    def _check_points(self) -> None:
+        for number, point in enumerate(self.tuning.points):
+            for name in point.keys() & self.space.root.keys():
+                _check_drawn(name, point[name], f"tuning.points, point {number + 1}: ", False)
+        points.check(self)
 
     def _check_scheduler(self) -> None:
         tuning, epochs = self.tuning, self.budget.epochs
@@ -193,8 +209,10 @@ class Study(Spec):
             )
         if self.trials < 2:
             raise ValueError(f"pbt needs a population of two trials or more. Given: {self.trials}")
-        if self.tuning.search == "tpe":
-            raise ValueError("pbt changes what tpe suggests: use search random or grid")
+        if self.tuning.learns:
+            raise ValueError(
+                f"pbt changes what {self.tuning.search} suggests: use search random, qmc or grid"
+            )
         if not any(name in MUTABLE for name in self.space.root):
             raise ValueError(
                 f"pbt needs a hyper-parameter in [space] that may change while a net trains: "
@@ -241,8 +259,25 @@ class Study(Spec):
         return Grid(self.space, self.base)
 
     def sample(self, number: int) -> Values:
-        """The values that a random search draws for a trial, from the study's seed and `number`."""
-        return self.space.sample(self.seed, number, self.base)
+        """The values of a trial of a random or qmc search, from the study's seed and `number`.
+
+        The first trials have the values of the study's points.
+        """
+        given = self.tuning.points[number : number + 1]
+        suggest = self._suggests(number)
+        return self.space.draw(points.filled(suggest, given[0]) if given else suggest, self.base)
+
+    def _suggests(self, number: int) -> Suggest:
+        if self.tuning.search != "qmc":
+            return self.space.suggests(self.seed, number)
+        point = sobol(self.seed, number, len(self._places))
+        return lambda label, domain: value_at(domain, float(point[self._places[label]]))
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """The label of each dimension of the space → the dimension's number."""
+        found = dimensions(self.space, self.base)
+        return {dimension.label: place for place, dimension in enumerate(found)}
 
     def trial_config(self, number: int, sample: Mapping[str, Any], seed: int) -> TrialConfig:
         """The configuration of a trial: a sample joined with the study's fixed fields."""

@@ -59,7 +59,7 @@ def check_memory(study: Study, data: DataSet) -> None:
 def looked_at(study: Study) -> Iterator[TrialConfig]:
     """At most LOOKED_AT configurations, spread over the study; the same ones at each call.
 
-    TPE's configurations are not known beforehand, so a random search stands in for TPE.
+    What a search that learns will suggest is not known beforehand, so random values stand in.
     """
     numbers = range(study.trials)
     some = Random(0).sample(numbers, min(LOOKED_AT, len(numbers)))

@@ -29,6 +29,7 @@ from ffnet.system.signals import wanted
 from ffnet.training import metrics
 from ffnet.tuning import checks
 from ffnet.tuning.connection import connected
+from ffnet.tuning.learner import refuse_missing
 from ffnet.tuning.losses import Losses
 from ffnet.tuning.progress import Progress
 from ffnet.tuning.recorder import Recorder
@@ -156,13 +157,15 @@ def run_study(
 
     Raises:
         InputError: the cluster cannot be reached, no node can hold a trial, a node does not see
-            the run's folder, or TPE would run on a growing cluster without `concurrency`.
+            the run's folder, the search needs a package that is not installed, or it learns and
+            would run on a growing cluster without `concurrency`.
         RunError: the tables could not be written at the end.
         KeyboardInterrupt: a signal came before the study began, or a second signal came.
     """
     folder = hold.folder
     if past.trials and not past.left(study):  # nothing to do: Ray need not start
         return Recorder(study, hold, Losses(), past)
+    refuse_missing(study)
     if not past.trials:
         checks.check_reports(study, len(data.train))
     if not address:  # on a cluster, each worker checks the memory of its node
@@ -221,10 +224,11 @@ def _keep_after_death(recorder: Recorder | None, reason: str, errors: TextIO) ->
 
 
 def _check_learns(study: Study, slots: int) -> None:
-    if slots == cluster.GROWING and study.tuning.search == "tpe" and not study.budget.concurrency:
+    if slots == cluster.GROWING and study.tuning.learns and not study.budget.concurrency:
         raise InputError(
-            f"tpe learns from trials that have ended. Given: a cluster that grows, where {slots} "
-            f"trials may run or wait at a time; set a lower number with --concurrency"
+            f"{study.tuning.search} learns from trials that have ended. Given: a cluster that "
+            f"grows, where {slots} trials may run or wait at a time; set a lower number with "
+            f"--concurrency"
         )
 
 

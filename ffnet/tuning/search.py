@@ -1,25 +1,27 @@
-"""Gives Ray Tune the configurations of a study's trials: random, grid or TPE.
+"""Gives Ray Tune the configurations of a study's trials.
 
-In a random or grid study, the hyper-parameters and the seed of trial n depend only on n and on the
-study's seed, not on other trials. A suggestion of TPE depends also on the rows of the trials that
-began earlier. So a resumed study continues as if it had not been stopped.
+In a random, grid or qmc study, the hyper-parameters and the seed of trial n depend only on n and on
+the study's seed, not on other trials. A suggestion of a search that learns depends also on the rows
+of the trials that began earlier. So a resumed study continues as if it had not been stopped.
 """
 
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 from ray.tune.search import Searcher
 
+from ffnet.errors import InputError
 from ffnet.run import recorded
 from ffnet.run.past import Past
 from ffnet.run.tables import Row
 from ffnet.spec.base import Values
 from ffnet.spec.study import Study
 from ffnet.spec.trial import TrialConfig
+from ffnet.tuning.learner import Learner, learner
 from ffnet.tuning.losses import Losses
-from ffnet.tuning.tpe import Tpe
 
 MOST_ORDERED = 1000  # a study of more trials is not sorted by size: see `_order`
 
@@ -30,7 +32,7 @@ def trial_seed(study_seed: int, number: int) -> int:
 
 
 def sample(study: Study, number: int) -> TrialConfig:
-    """The configuration of trial `number` of a random or grid study."""
+    """The configuration of trial `number` of a random, grid or qmc study, or of a point."""
     grid = study.tuning.search == "grid"
     drawn = study.grid()[number] if grid else study.sample(number)
     return study.trial_config(number, drawn, trial_seed(study.seed, number))
@@ -52,8 +54,8 @@ class StudySearch(Searcher):  # type: ignore[misc]
             study: the study whose trials are handed out.
             past: what an earlier process of this study did. Its unfinished trials are handed out
                 first; trials that have ended are not handed out again.
-            rows: trial number → the current row of trials.parquet; TPE learns from these. With
-                None, the rows of `past`.
+            rows: trial number → the current row of trials.parquet; a search may learn from
+                these. With None, the rows of `past`.
             losses: counts the lost workers. With None, a new counter.
         """
         super().__init__(metric=study.tuning.metric, mode=study.tuning.mode)
@@ -65,10 +67,10 @@ class StudySearch(Searcher):  # type: ignore[misc]
         self._numbers = deque(number for number in _order(study) if number not in begun)
         self._live: dict[str, TrialConfig] = {}
         self._again = deque(past.unfinished(study))
-        self._tpe = Tpe(study) if study.tuning.search == "tpe" else None
-        if self._tpe:
+        self._learner = learner(study)
+        if self._learner:
             for row in past.trials:
-                self._tpe.know(recorded.config(study.resolved(), row))
+                self._know(row)
 
     def suggest(self, trial_id: str) -> Values | str | None:
         """The next trial; FINISHED when all have ended.
@@ -85,7 +87,7 @@ class StudySearch(Searcher):  # type: ignore[misc]
         return {"trial": config.model_dump(), "sampled_at": time.time()}
 
     def on_trial_result(self, trial_id: str, result: Values) -> None:
-        """Do nothing: TPE learns from the trials' rows."""
+        """Do nothing: a search learns from the trials' rows."""
 
     def on_trial_complete(
         self, trial_id: str, result: Values | None = None, error: bool = False
@@ -104,17 +106,28 @@ class StudySearch(Searcher):  # type: ignore[misc]
     def restore(self, checkpoint_path: str) -> None:
         """Do nothing: see `save`."""
 
+    def _know(self, row: Row) -> None:
+        """Tell the learner of a trial of the past."""
+        config = recorded.config(self._study.resolved(), row)
+        try:
+            cast(Learner, self._learner).know(config)
+        except InputError as error:
+            raise InputError(f"trials.parquet, trial {config.number}: {error}") from None
+
     def _latest(self, config: TrialConfig) -> TrialConfig:
         """The configuration in the trial's row: population-based training may have changed it."""
         row = self._rows.get(config.number)
         return recorded.config(self._study.resolved(), row) if row else config
 
     def _make(self, number: int) -> TrialConfig:
-        if not self._tpe:
+        if not self._learner:
             return sample(self._study, number)
-        drawn = self._tpe.suggest(number, self._rows)
-        config = self._study.trial_config(number, drawn, trial_seed(self._study.seed, number))
-        self._tpe.know(config)
+        if number < len(self._study.tuning.points):
+            config = sample(self._study, number)
+        else:
+            values = self._learner.suggest(number, self._rows)
+            config = self._study.trial_config(number, values, trial_seed(self._study.seed, number))
+        self._learner.know(config)
         return config
 
 
@@ -123,11 +136,17 @@ def _order(study: Study) -> Sequence[int]:
 
     When small nets come last, all workers end at about the same time. The order is by number where
     it changes the results: a scheduler compares a trial with earlier trials, a wall time may leave
-    out the last trials, and TPE learns from earlier trials. It is by number also for a study of
-    more than MOST_ORDERED trials, where sorting takes long and gains little.
+    out the last trials, and a search may learn from earlier trials. It is by number also for a
+    study of more than MOST_ORDERED trials, where sorting takes long and gains little. Points come
+    first in any case.
     """
     numbers = range(study.trials)
     free = study.tuning.scheduler == "none" and not study.budget.wall_seconds
-    if free and study.tuning.search != "tpe" and study.trials <= MOST_ORDERED:
-        return sorted(numbers, key=lambda number: -sum(sample(study, number).net.hidden_sizes))
-    return numbers
+    if not free or study.tuning.learns or study.trials > MOST_ORDERED:
+        return numbers
+    given = len(study.tuning.points)
+
+    def place(number: int) -> tuple[bool, int]:
+        return number >= given, -sum(sample(study, number).net.hidden_sizes)
+
+    return sorted(numbers, key=place)

@@ -33,7 +33,14 @@ def _searched(facts: Facts) -> str:
     if facts.study is None:
         return f"One net was trained on {words.sizes(facts.data)}; nothing was searched."
     tuning = facts.study.tuning
-    ways = {"random": "at random", "grid": "from a grid", "tpe": "by the TPE sampler"}
+    ways = {
+        "random": "at random",
+        "grid": "from a grid",
+        "qmc": "by Sobol points",
+        "tpe": "by the TPE sampler",
+        "gp": "by a Gaussian process",
+        "cmaes": "by CMA-ES",
+    }
     fields = facts.searched
     return (
         f"{words.count(begun, 'net')} of {facts.study.trials:,} planned, on "

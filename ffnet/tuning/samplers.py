@@ -1,12 +1,16 @@
-"""Optuna's TPE over a study's space (Bergstra et al., "Algorithms for Hyper-Parameter
-Optimization", 2011).
+"""Optuna's samplers over a study's space: TPE and Gaussian processes.
+
+TPE: Bergstra et al., "Algorithms for Hyper-Parameter Optimization", 2011, with one distribution of
+all values together (multivariate), and with running trials taken for bad ones, so that workers do
+not all try the same (constant liar). Gaussian processes: log expected improvement, Ament et al.,
+"Unexpected Improvements to Expected Improvement for Bayesian Optimization", 2023.
 
 A suggestion depends only on the study's seed, the trial's number and the rows of the trials that
-began earlier. So TPE has no state to save: after a kill, a resumed study gets the same suggestions
-as without the kill.
+began earlier. So a sampler has no state to save: after a kill, a resumed study gets the same
+suggestions as without the kill.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,6 +22,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ffnet.run.tables import Row, Status
@@ -29,18 +34,34 @@ from ffnet.spec.trial import TrialConfig
 
 STREAM = 1  # makes the seeds of suggestions differ from the seeds of trials
 STEPS = 1000  # Optuna needs whole steps: a step is a thousandth of an epoch
+FAR = 5.0  # see `Sampler._as_complete`
 
 Point = tuple[Values, dict[str, BaseDistribution]]
 """(parameters of a trial for Optuna, the distribution of each parameter)."""
 
+Learnt = Sequence[tuple[TrialConfig, Row]]
+"""The trials of an earlier run: (configuration, row of trials.parquet)."""
 
-class Tpe:
+
+def seed_of(study: Study, number: int) -> int:
+    """The seed of the suggestion for a trial, from 0 to 2³² - 1."""
+    return int(np.random.SeedSequence([study.seed, number, STREAM]).generate_state(1)[0])
+
+
+class Sampler:
     """Suggests values near those of trials with good figures."""
 
-    def __init__(self, study: Study) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+    def __init__(self, study: Study, learnt: Learnt = ()) -> None:
+        """Begin with the trials of an earlier run, perhaps none.
+
+        Args:
+            study: the study; its search is tpe or gp.
+            learnt: trials whose values the study's space offers. They count as earlier trials.
+        """
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._study = study
         self._points: dict[int, Point] = {}
+        self._learnt = [(_point(study, config), row) for config, row in learnt]
 
     def know(self, config: TrialConfig) -> None:
         """Remember the configuration of a trial that was handed out, now or before a resume.
@@ -57,17 +78,50 @@ class Tpe:
             number: the trial's number.
             rows: trial number → its row of trials.parquet, for the trials that have begun.
         """
-        seed = np.random.SeedSequence([self._study.seed, number, STREAM]).generate_state(1)[0]
         optuna_study = optuna.create_study(
             direction="maximize" if self._study.tuning.mode == "max" else "minimize",
-            sampler=optuna.samplers.TPESampler(seed=int(seed)),
+            sampler=self._sampler(seed_of(self._study, number)),
             pruner=optuna.pruners.NopPruner(),
         )
-        optuna_study.add_trials(
-            [self._told(self._points[n], rows.get(n, {})) for n in sorted(self._points)]
-        )
+        earlier = [(self._points[n], rows.get(n, {})) for n in sorted(self._points)]
+        optuna_study.add_trials(self._all_told([*self._learnt, *earlier]))
         suggest = partial(_suggest, optuna_study.ask())
         return self._study.space.draw(suggest, self._study.base)
+
+    def _sampler(self, seed: int) -> BaseSampler:
+        if self._study.tuning.search == "gp":
+            return GPSampler(seed=seed)
+        return TPESampler(seed=seed, multivariate=True, constant_liar=True)
+
+    def _all_told(self, trials: Sequence[tuple[Point, Row]]) -> list[FrozenTrial]:
+        told = [self._told(point, row) for point, row in trials]
+        return self._as_complete(told) if self._study.tuning.search == "gp" else told
+
+    def _as_complete(self, told: list[FrozenTrial]) -> list[FrozenTrial]:
+        """The same trials for a Gaussian process, which learns from complete trials only.
+
+        A pruned trial gets its best figure, which is what it reached before it was stopped. Far
+        figures would hide the differences of the others. So no figure is told that is further
+        below the median than FAR times the distance of the best, and diverged trials get this one.
+        """
+        sign = 1.0 if self._study.tuning.mode == "max" else -1.0
+        reached = [sign * figure for trial in told for figure in _figures(trial)]
+        if not reached:
+            return told
+        middle = float(np.median(reached))
+        worst = middle - FAR * (max(reached) - middle)
+        complete = []
+        for trial in told:
+            if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+                value = max([worst, *(sign * figure for figure in _figures(trial))])
+                trial = create_trial(
+                    state=TrialState.COMPLETE,
+                    value=sign * value,
+                    params=trial.params,
+                    distributions=trial.distributions,
+                )
+            complete.append(trial)
+        return complete
 
     def _told(self, point: Point, row: Row) -> FrozenTrial:
         """The trial for Optuna, with its best figure by the study's metric.
@@ -89,6 +143,11 @@ class Tpe:
             return told(state=TrialState.COMPLETE, value=best)
         step = round(row["epochs"] * STEPS)
         return told(state=TrialState.PRUNED, value=best, intermediate_values={step: best})
+
+
+def _figures(trial: FrozenTrial) -> list[float]:
+    """The figure of a trial; empty if it has none."""
+    return list(trial.values or trial.intermediate_values.values())
 
 
 def _suggest(trial: optuna.Trial, label: str, domain: Domain) -> Any:
