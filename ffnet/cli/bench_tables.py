@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ffnet.cli.bench import PEERS, last_line, run_python
+from ffnet.cli.bench_programs import PEERS, last_line, run_python
 from ffnet.errors import InputError
 from ffnet.run import confirm, ended
 from ffnet.run.folder import RunFolder

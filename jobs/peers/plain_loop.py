@@ -1,6 +1,6 @@
-"""Runs the sweep as a plain TensorFlow loop in a single warm process, without a tuner.
+"""Trains nets in a plain TensorFlow loop in a single warm process, without a tuner.
 
-  python jobs/peers/plain_loop.py SWEEP.json        (jobs/bench.py writes the file and runs this)
+  python jobs/peers/plain_loop.py WORK.json        (jobs/bench.py writes the file and runs this)
 
 A tf.function trains a whole epoch, and it is traced before the clock starts. Configurations run one
 after another, each on all threads. Prints a line of JSON.
@@ -16,8 +16,6 @@ import tensorflow as tf
 
 from ffnet.data.load import load
 from ffnet.spec.sections import Data
-
-BEGUN = time.time()
 
 
 def main(path: str) -> None:
@@ -55,19 +53,21 @@ def main(path: str) -> None:
         hits = tf.equal(tf.argmax(scores(x_val), 1, tf.int32), y_val)
         return tf.reduce_mean(tf.cast(hits, tf.float32))
 
-    def train(hidden_size: int, learning_rate: float, epochs: int) -> float:
-        for weight, shape in ((w1, (data.features, hidden_size)), (w2, (hidden_size, classes))):
+    def train(number: int, hidden_sizes: int, learning_rate: float, epochs: int) -> None:
+        for weight, shape in ((w1, (data.features, hidden_sizes)), (w2, (hidden_sizes, classes))):
             weight.assign(tf.random.normal(shape) * np.sqrt(2 / shape[0]))
-        best = 0.0
-        for _ in range(epochs):
+        for at in range(epochs):
             epoch(tf.constant(learning_rate, tf.float32))
-            best = max(best, float(accuracy()))
-        return best
+            report = {"trial": number, "epoch": at + 1, "val_accuracy": float(accuracy())}
+            reports.append(report | {"at": time.time()})
 
-    train(8, 0.01, 1)  # traces the functions before the clock starts
-    fitting = time.time()
-    best = [train(hidden, rate, sweep["epochs"]) for hidden, rate in sweep["configurations"]]
-    print(json.dumps({"begun": fitting, "ended": time.time(), "val_accuracy": best}))
+    reports: list[dict[str, float]] = []
+    train(0, 8, 0.01, 1)  # traces the functions before the clock starts
+    reports.clear()
+    begun = time.time()
+    for number, values in enumerate(sweep["configurations"]):
+        train(number, **values, epochs=sweep["epochs"])
+    print(json.dumps({"begun": begun, "reports": reports, "lost": 0}))
 
 
 if __name__ == "__main__":
