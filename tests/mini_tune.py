@@ -84,8 +84,8 @@ class MiniTune:
             storage.write_json(folder.study, {"study": study.resolved()})
         hold: Any = SimpleNamespace(folder=folder, check=lambda: None)
         self.recorder = Recorder(study, hold, losses, past)
-        self.search = StudySearch(study, past, self.recorder.writer.rows, losses)
-        self.scheduler = make_scheduler(study)
+        self.search = StudySearch(study, past, self.recorder.writer.rows, losses, slots)
+        self.scheduler = make_scheduler(study, losses)
         replay(self.scheduler, past)
         self.trials: list[FakeTrial] = []
         self.random = random.Random(seed)

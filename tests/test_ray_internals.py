@@ -83,7 +83,7 @@ def test_no_class_hides_a_private_name_of_its_base_in_ray() -> None:
     from ffnet.tuning import driver, schedulers, search
 
     bases = (tune.Trainable, tune.Callback, tune.Stopper, TrialScheduler, Searcher)
-    changed = {ray_internals.FairBrackets, ray_internals.ExploresItself}
+    changed = {ray_internals.ExploresItself}
     ours = [
         value
         for module in (driver, schedulers, search)

@@ -19,7 +19,9 @@ from ffnet.spec.sections import Data
 from ffnet.spec.study import Study
 from ffnet.spec.validation import validated
 from ffnet.tuning.checks import check_memory, check_reports
+from ffnet.tuning.hyperband import HyperBand, sizes
 from ffnet.tuning.schedulers import Asha, Median, make_scheduler, replay
+from ffnet.tuning.search import StudySearch
 
 SCHEDULERS = ("asha", "hyperband", "median", "pbt", "none")
 SPACE = {"learning_rate": {"uniform": [0.01, 1.0]}, "hidden_sizes": {"choice": [8, [8, 4], [4, 4]]}}
@@ -162,7 +164,7 @@ def killed(
 
 @pytest.mark.no_cover  # loops that take twice as long under coverage
 @pytest.mark.parametrize("search", ["random", "grid", "tpe"])
-@pytest.mark.parametrize("scheduler", ["asha", "median", "none"])
+@pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median", "none"])
 def test_with_one_trial_at_a_time_a_killed_study_ends_as_if_it_had_not_been_killed(
     scheduler: str, search: str, tmp_path: Path
 ) -> None:
@@ -178,6 +180,26 @@ def test_with_one_trial_at_a_time_a_killed_study_ends_as_if_it_had_not_been_kill
         rows, _, reports = killed(of, kill_at, 1, happens, tmp_path / str(kill_at))
         assert plain(rows) == expected, kill_at
         assert len(reports) == len(whole.recorder.writer.reports)
+
+
+@pytest.mark.no_cover  # loops that take twice as long under coverage
+@pytest.mark.parametrize("search", ["random", "grid"])
+def test_hyperband_with_any_number_of_workers_and_any_kills_prunes_the_same_trials(
+    search: str, tmp_path: Path
+) -> None:
+    of = study("hyperband", search, trials=20)
+    happens: dict[int, tuple[Any, ...]] = {2: ("diverge", 3.0), 6: ("fail", 1.0)}
+    expected = plain(MiniTune(of, RunFolder.at(tmp_path), {}, ends=happens).run())
+    pruned = {n: row["epochs"] for n, row in expected.items() if row["status"] == "pruned"}
+    assert set(pruned.values()) == {1, 3}
+    for slots in (2, 5, 14):
+        place = tmp_path / f"{slots}"
+        place.mkdir()
+        rows = MiniTune(of, RunFolder.at(place), {}, slots=slots, ends=happens, seed=slots).run()
+        assert plain(rows) == expected
+        for kill_at in range(1, 110, 12):
+            rows, _, _ = killed(of, kill_at, slots, happens, place / str(kill_at))
+            assert plain(rows) == expected, (slots, kill_at)
 
 
 # --- the rules ---------------------------------------------------------------------------------
@@ -232,6 +254,61 @@ def test_the_median_rule_compares_the_best_with_the_median_of_the_others_means()
     assert tell(median, 8, 1, 0.4) == "CONTINUE"  # is not below 0.35
     assert tell(median, 8, 2, 0.45) == "STOP"  # others' means: 0.3, 0.5, 1.0
     assert tell(median, 5, 3, 0.0) == "CONTINUE"  # nobody has got as far
+
+
+def test_the_brackets_of_hyperband_are_those_of_the_paper() -> None:
+    """Table 1 of Li et al., 2018, for at most 81 epochs of which 1 in 3 trials goes on."""
+    band = list(sizes(81, 3))
+    assert [size for size, _ in band] == [5, 8, 15, 34, 81]
+    assert band[-1][1] == ((1, 27), (3, 9), (9, 3), (27, 1))
+    assert [rungs[0][0] for _, rungs in band[1:]] == [27, 9, 3, 1]
+    for epochs, factor in ((1, 1.5), (2, 2), (8, 3), (30, 1.1), (100, 4)):
+        for size, rungs in sizes(epochs, factor):
+            milestones = [at for at, _ in rungs]
+            assert milestones == sorted(milestones)
+            assert all(1 <= at <= epochs for at in milestones)
+            lefts = [size, *(left for _, left in rungs)]
+            assert lefts == sorted(lefts, reverse=True)
+            assert lefts[-1] >= 1
+
+
+def test_hyperband_waits_for_its_bracket_and_then_lets_the_best_go_on() -> None:
+    hyperband = make_scheduler(study("hyperband", trials=17))
+    assert isinstance(hyperband, HyperBand)
+    assert list(hyperband.bracket(3).members) == [3, 4, 5, 6, 7]  # wait at epoch 3 for 2 to go on
+    assert hyperband.bracket(0).rungs == ()
+    tune = MagicMock()
+    tune.stop_trial.side_effect = lambda trial: hyperband.on_trial_remove(tune, trial)
+    trials = {n: FakeTrial(str(n), {"trial": {"number": n}}) for n in range(17)}
+
+    def report(number: int, epoch: float, accuracy: float) -> str:
+        trials[number].status = "RUNNING"
+        result = {"epoch": epoch, "val_accuracy": accuracy}
+        said = str(hyperband.on_trial_result(tune, trials[number], result))
+        trials[number].status = "PAUSED" if said == "PAUSE" else "RUNNING"
+        return said
+
+    for trial in trials.values():
+        hyperband.on_trial_add(tune, trial)
+    assert report(3, 2, 0.9) == "CONTINUE"
+    assert [report(n, 3, n / 10) for n in (3, 4, 5)] == ["PAUSE"] * 3
+    assert hyperband.choose_trial_to_run(tune) is trials[0]  # which has not begun
+    hyperband.on_trial_complete(tune, trials[6], {"epoch": 1.0, "status": "diverged"})
+    tune.stop_trial.assert_not_called()
+    assert report(7, 4, 0.35) == "STOP"  # the best of 0.3, 0.4, 0.5, 0.35 are trials 4 and 5
+    assert [call.args for call in tune.stop_trial.call_args_list] == [(trials[3],)]
+    assert hyperband.choose_trial_to_run(tune) is trials[4]
+    assert report(4, 4, 0.0) == "CONTINUE"
+    assert report(4, 9, 0.0) == "CONTINUE"  # to the end, and not to a last milestone before it
+
+
+def test_a_study_that_learns_under_hyperband_suggests_only_what_can_begin_soon(
+    tmp_path: Path,
+) -> None:
+    for kind, most in (("tpe", 2), ("random", 14)):
+        search = StudySearch(study("hyperband", kind), slots=2)
+        suggested = [search.suggest(str(n)) for n in range(14)]
+        assert sum(isinstance(one, dict) for one in suggested) == most
 
 
 @pytest.mark.parametrize("scheduler", ["asha", "median"])

@@ -5,7 +5,7 @@ no other minor version. Each docstring says why Ray's public interface is not en
 names the tests that fail when Ray changes a part. `tests/test_ray_internals.py` checks that no
 other module uses a private part.
 
-The first half is about Ray itself. The second half changes two of Ray Tune's schedulers; it imports
+The first half is about Ray itself. The second half changes one of Ray Tune's schedulers; it imports
 nothing of Ray Tune, because the process that holds a private Ray needs this file and must start
 quickly.
 """
@@ -195,46 +195,6 @@ def worker_of(trial: Any) -> Any:
     Ray Tune's callbacks receive the trial only, and no public attribute leads to its actor.
     """
     return trial.temporary_state.ray_actor
-
-
-class FairBrackets:
-    """A base class that changes Ray Tune's HyperBandScheduler; it must come before that class.
-
-    When a trial ends by itself after the first halving, Ray's scheduler never looks at its bracket
-    again, so that the other trials wait for ever. And it compares trials by their latest reports,
-    even if one trial has trained more epochs than another. No public setting changes this.
-    """
-
-    STOP: str
-    PAUSE: str
-
-    def score_at(self, trial: Any, milestone: float, result: dict[str, Any]) -> float:
-        """The metric by which a trial is compared at a milestone, given its latest result."""
-        raise NotImplementedError
-
-    def _create_bracket(self, s: int) -> Any:
-        bracket = super()._create_bracket(s)  # type: ignore[misc]
-        halve = bracket.successive_halving
-
-        def halve_fairly(metric: str, sign: float) -> Any:
-            for trial, result in bracket._live_trials.items():
-                score = self.score_at(trial, bracket._cumul_r, result)
-                bracket._live_trials[trial] = result | {metric: score}
-            return halve(metric, sign)
-
-        bracket.successive_halving = halve_fairly
-        return bracket
-
-    def _process_bracket(self, tune_controller: Any, bracket: Any) -> str:
-        """Halve a bracket as often as the epochs of its trials allow."""
-        if not bracket.current_trials():  # more trials may be added to the bracket
-            return self.PAUSE
-        process = super()._process_bracket  # type: ignore[misc]
-        decisions = [process(tune_controller, bracket)]
-        while bracket.current_trials() and bracket.cur_iter_done() and not bracket.finished():
-            decisions.append(process(tune_controller, bracket))
-        bracket.is_being_processed = False
-        return self.STOP if self.STOP in decisions else str(decisions[-1])
 
 
 class ExploresItself:

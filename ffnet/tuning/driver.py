@@ -190,10 +190,10 @@ def run_study(
         known = None if cluster_grows() else slots
         session = Session.beginning(document, known, study.resources.cpus)
         recorder = signals.recorder = Recorder(study, hold, losses, past, session)
-        search = StudySearch(study, past, recorder.writer.rows, losses)
+        search = StudySearch(study, past, recorder.writer.rows, losses, slots)
         progress = Progress(study, recorder, live, folder)
         try:
-            scheduler = make_scheduler(study)
+            scheduler = make_scheduler(study, losses)
             replay(scheduler, past)
             watch = Watch(losses, study.budget.trial_timeout_seconds, progress.say)
             callbacks = (recorder, progress, signals, watch)
@@ -225,10 +225,11 @@ def _keep_after_death(recorder: Recorder | None, reason: str, errors: TextIO) ->
 
 def _check_learns(study: Study, slots: int) -> None:
     if slots == cluster.GROWING and study.tuning.learns and not study.budget.concurrency:
+        pauses = study.tuning.scheduler == "hyperband"  # it takes no concurrency
+        remedy = "use another scheduler" if pauses else "set a lower number with --concurrency"
         raise InputError(
             f"{study.tuning.search} learns from trials that have ended. Given: a cluster that "
-            f"grows, where {slots} trials may run or wait at a time; set a lower number with "
-            f"--concurrency"
+            f"grows, where {slots} trials may run or wait at a time; {remedy}"
         )
 
 

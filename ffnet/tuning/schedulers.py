@@ -11,27 +11,31 @@ from typing import Any
 import numpy as np
 from ray.tune.schedulers import (
     FIFOScheduler,
-    HyperBandScheduler,
     PopulationBasedTraining,
     TrialScheduler,
 )
 
-from ffnet.ray_cluster.ray_internals import ExploresItself, FairBrackets
+from ffnet.ray_cluster.ray_internals import ExploresItself
 from ffnet.run.past import Past
 from ffnet.spec.base import Values
 from ffnet.spec.study import Study
 from ffnet.spec.trial import TrialConfig
+from ffnet.tuning.hyperband import CLOSE, HyperBand
+from ffnet.tuning.losses import Losses
 
-CLOSE = 1e-9  # epochs; a tolerance, because 0.1 · 3 ≠ 0.3 in floating point
 
+def make_scheduler(study: Study, losses: Losses | None = None) -> TrialScheduler:
+    """The scheduler that the study names. It counts time in epochs.
 
-def make_scheduler(study: Study) -> TrialScheduler:
-    """The scheduler that the study names. It counts time in epochs."""
+    Args:
+        study: the study.
+        losses: knows which trials are given up. With None, no trial ever is.
+    """
     match study.tuning.scheduler:
         case "asha":
             return Asha(study)
         case "hyperband":
-            return StudyHyperBand(study)
+            return HyperBand(study, losses)
         case "median":
             return Median(study)
         case "pbt":
@@ -41,11 +45,9 @@ def make_scheduler(study: Study) -> TrialScheduler:
 
 
 def replay(scheduler: TrialScheduler, past: Past) -> None:
-    """Tell asha or the median rule the reports of an earlier process of the study.
-
-    No decision is repeated. HyperBand and PBT start with no reports: they compare trials that wait
-    for each other, and after a resume no trial waits.
-    """
+    """Tell a scheduler the reports of an earlier process of the study. No decision is repeated."""
+    if isinstance(scheduler, HyperBand):
+        scheduler.replay(past)
     if isinstance(scheduler, Judge):
         for report in sorted(past.reports, key=lambda report: (report["trial"], report["epoch"])):
             scheduler.note(report["trial"], report)
@@ -189,42 +191,6 @@ class _Curve:
         if first == end or self.epochs[-1] < until - CLOSE:
             return None
         return (self._sums[end] - self._sums[first]) / (end - first)
-
-
-class StudyHyperBand(FairBrackets, HyperBandScheduler):  # type: ignore[misc]
-    """HyperBand (Li et al., 2016), changed so that no trial waits for ever.
-
-    Trials are compared at the same epoch: each by its first report at or after the milestone.
-    """
-
-    def __init__(self, study: Study) -> None:
-        self._column = study.tuning.metric
-        super().__init__(
-            time_attr="epoch",
-            metric=self._column,
-            mode=study.tuning.mode,
-            max_t=study.budget.epochs,
-            reduction_factor=study.tuning.reduction_factor,
-        )
-        self._curves: dict[Any, list[Values]] = {}
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: Values) -> str:
-        """CONTINUE, PAUSE or STOP."""
-        reports = [*result.get("earlier", ()), result]
-        self._curves.setdefault(trial, []).extend(reports)
-        return str(super().on_trial_result(tune_controller, trial, result))
-
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """A trial ended or lost its worker: trials that waited for it may continue."""
-        super().on_trial_remove(tune_controller, trial)
-        self._curves.pop(trial, None)
-
-    def score_at(self, trial: Any, milestone: float, result: Values) -> float:
-        """The metric at a trial's first report at or after a milestone."""
-        reports = [r for r in self._curves.get(trial, ()) if self._column in r]
-        reached = [r for r in reports if r["epoch"] >= milestone - CLOSE]
-        chosen = min(reached, key=lambda r: r["epoch"], default=result)
-        return float(chosen[self._column])
 
 
 class StudyPbt(ExploresItself, PopulationBasedTraining):  # type: ignore[misc]

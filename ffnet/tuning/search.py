@@ -47,6 +47,7 @@ class StudySearch(Searcher):  # type: ignore[misc]
         past: Past | None = None,
         rows: Mapping[int, Row] | None = None,
         losses: Losses | None = None,
+        slots: int | None = None,
     ) -> None:
         """Begin a study's search, or continue it after a stop.
 
@@ -57,6 +58,8 @@ class StudySearch(Searcher):  # type: ignore[misc]
             rows: trial number → the current row of trials.parquet; a search may learn from
                 these. With None, the rows of `past`.
             losses: counts the lost workers. With None, a new counter.
+            slots: how many trials can train at the same time. A search that learns suggests no more
+                trials than can begin soon. With None, there is no limit.
         """
         super().__init__(metric=study.tuning.metric, mode=study.tuning.mode)
         past = past or Past()
@@ -64,6 +67,7 @@ class StudySearch(Searcher):  # type: ignore[misc]
         self._study = study
         self._rows = begun if rows is None else rows
         self._losses = losses or Losses()
+        self._slots = slots or study.trials
         self._numbers = deque(number for number in _order(study) if number not in begun)
         self._live: dict[str, TrialConfig] = {}
         self._again = deque(past.unfinished(study))
@@ -75,11 +79,14 @@ class StudySearch(Searcher):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> Values | str | None:
         """The next trial; FINISHED when all have ended.
 
-        None means: ask again later. A running trial may still lose its worker and come again.
+        None means: ask again later. A running trial may still lose its worker and come again. And
+        under HyperBand, Tune asks for all trials at once; those of a search that learns wait.
         """
         if self._again:
             config = self._again.popleft()
         elif self._numbers:
+            if self._learner and self._waiting() >= self._slots:
+                return None
             config = self._make(self._numbers.popleft())
         else:
             return None if self._live else Searcher.FINISHED
@@ -105,6 +112,10 @@ class StudySearch(Searcher):  # type: ignore[misc]
 
     def restore(self, checkpoint_path: str) -> None:
         """Do nothing: see `save`."""
+
+    def _waiting(self) -> int:
+        """How many trials were suggested but have not begun."""
+        return sum(config.number not in self._rows for config in self._live.values())
 
     def _know(self, row: Row) -> None:
         """Tell the learner of a trial of the past."""
