@@ -122,7 +122,8 @@ epochs = {EPOCHS}
 """
     )
     alone = alone and scheduler in ALONE
-    decided = alone or name in ("none:random", "none:grid")
+    always = ("none:random", "none:grid", "hyperband:random", "hyperband:grid")
+    decided = alone or name in always
     flags = ("--concurrency", "1") if alone else ()
     return Case(name, path, flags, trials, scheduler == "pbt", decided)
 

@@ -21,7 +21,7 @@ from ffnet.spec.validation import validated
 from ffnet.tuning.checks import check_memory, check_reports
 from ffnet.tuning.hyperband import HyperBand, sizes
 from ffnet.tuning.schedulers import Asha, Median, make_scheduler, replay
-from ffnet.tuning.search import StudySearch
+from ffnet.tuning.search import StudySearch, sample
 
 SCHEDULERS = ("asha", "hyperband", "median", "pbt", "none")
 SPACE = {"learning_rate": {"uniform": [0.01, 1.0]}, "hidden_sizes": {"choice": [8, [8, 4], [4, 4]]}}
@@ -309,6 +309,46 @@ def test_a_study_that_learns_under_hyperband_suggests_only_what_can_begin_soon(
         search = StudySearch(study("hyperband", kind), slots=2)
         suggested = [search.suggest(str(n)) for n in range(14)]
         assert sum(isinstance(one, dict) for one in suggested) == most
+
+
+@pytest.mark.parametrize("metric", ["val_accuracy", "val_loss"])
+def test_pbt_compares_the_first_report_after_a_resume_with_what_all_trials_had_reached(
+    metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = study("pbt", metric=metric, trials=8, perturbation_epochs=2)
+    pbt = make_scheduler(of)
+    quality = {n: n / 10 if metric == "val_accuracy" else 1 - n / 10 for n in range(8)}
+    past = [
+        {"trial": n, "epoch": float(e), metric: quality[n]}
+        for n in range(8)
+        for e in range(1, 6 - n % 2)  # odd trials have just been compared, at epoch 4
+    ]
+    replay(pbt, Past([], past[::-1]))
+    tune = MagicMock(get_trials=list)
+    trials = []
+    for number in range(8):
+        config = sample(of, number).model_dump()
+        trials.append(FakeTrial(str(number), {"trial": config}))
+        pbt.on_trial_add(tune, trials[-1])
+        trials[-1].status = "RUNNING"
+
+    def again(number: int) -> str:
+        report = {"epoch": 5.0 - number % 2, metric: quality[number], "again": True}
+        return str(pbt.on_trial_result(tune, trials[number], report))
+
+    assert again(7) == "CONTINUE"  # one of the best two: its weights are saved for others
+    assert [call.args[0] for call in tune._schedule_trial_save.call_args_list] == [trials[7]]
+    assert again(4) == "CONTINUE"  # it was compared at epoch 4 already
+    again(3)  # neither good nor weak
+    monkeypatch.setattr("random.choice", lambda best: trials[6])
+    again(1)  # weak, but nothing is saved of trial 6, which comes to its comparison at epoch 6
+    assert "parent" not in trials[1].config
+    monkeypatch.setattr("random.choice", lambda best: trials[7])
+    again(0)  # weak, but compared at epoch 4 already
+    tune.pause_trial.assert_not_called()
+    pbt.on_trial_result(tune, trials[0], {"epoch": 6.0, metric: quality[0]})
+    assert trials[0].config["parent"] == 7
+    assert trials[0].config["trial"]["seed"] == sample(of, 0).seed
 
 
 @pytest.mark.parametrize("scheduler", ["asha", "median"])

@@ -200,14 +200,32 @@ def worker_of(trial: Any) -> Any:
 class ExploresItself:
     """A base class that changes Ray Tune's PopulationBasedTraining; it must come before that class.
 
-    Ray's public hook for a new configuration does not know the trials, but `explored` must know
-    both. And Ray's scheduler refuses to work with a searcher, but ffnet's searcher hands out the
-    trials.
+    Ray's public hook for a new configuration does not know the trials, but `explored` must know both.
+    Ray's scheduler refuses to work with a searcher, but ffnet's searcher hands out the trials.
+    And it has no way to learn what an earlier process of the study knew of a trial.
     """
 
-    def explored(self, trial: Any, better: Any) -> dict[str, Any]:
-        """The configuration with which a trial continues from the weights of a better trial."""
+    def explored(self, trial: Any, better: Any, epoch: float) -> dict[str, Any]:
+        """The configuration with which a trial continues from the weights of a better trial.
+
+        Args:
+            trial: Ray's trial.
+            better: Ray's trial whose weights it takes over.
+            epoch: the epoch at which the two were compared.
+        """
         raise NotImplementedError
+
+    def know(self, trial: Any, since: float, score: float) -> None:
+        """Take over from an earlier process what is known of a trial that was added.
+
+        Args:
+            trial: Ray's trial.
+            since: the epoch from which the epochs to its next comparison are counted.
+            score: its figure at its last comparison; higher is better.
+        """
+        state = self._trial_state[trial]  # type: ignore[attr-defined]
+        state.last_perturbation_time = state.last_train_time = since
+        state.last_score = score
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Add a trial. Ray looks for a searcher in the controller and finds none here.
@@ -218,7 +236,8 @@ class ExploresItself:
         super().on_trial_add(_NoSearcher, trial)  # type: ignore[misc]
 
     def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict[str, Any], Any]:
-        return self.explored(trial, trial_to_clone), {}
+        compared = self._trial_state[trial].last_train_time  # type: ignore[attr-defined]
+        return self.explored(trial, trial_to_clone, compared), {}
 
 
 class _NoSearcher:

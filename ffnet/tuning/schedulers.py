@@ -46,7 +46,7 @@ def make_scheduler(study: Study, losses: Losses | None = None) -> TrialScheduler
 
 def replay(scheduler: TrialScheduler, past: Past) -> None:
     """Tell a scheduler the reports of an earlier process of the study. No decision is repeated."""
-    if isinstance(scheduler, HyperBand):
+    if isinstance(scheduler, HyperBand | StudyPbt):
         scheduler.replay(past)
     if isinstance(scheduler, Judge):
         for report in sorted(past.reports, key=lambda report: (report["trial"], report["epoch"])):
@@ -211,11 +211,39 @@ class StudyPbt(ExploresItself, PopulationBasedTraining):  # type: ignore[misc]
             log_config=False,
         )
         self._study = study
-        self._random = np.random.default_rng(study.seed)
+        self._known: dict[int, tuple[float, float]] = {}  # trial → (since, score): see `know`
+        self._compared: dict[int, float] = {}  # trial → epoch of its last comparison
 
-    def explored(self, trial: Any, better: Any) -> Values:
+    def replay(self, past: Past) -> None:
+        """Take over when each trial was last compared, and its figure then.
+
+        If its last report was compared, it is compared again when the trial comes back with it: for
+        a good trial must save its weights again, before others can take them over.
+        """
+        tuning = self._study.tuning
+        sign = 1.0 if tuning.mode == "max" else -1.0
+        for report in sorted(past.reports, key=lambda report: report["epoch"]):
+            number, epoch = report["trial"], report["epoch"]
+            since, score = self._known.get(number, (0.0, math.nan))
+            if tuning.metric not in report:
+                continue
+            if self._compared.get(number, 0.0) > since:  # it has reported since it was compared
+                since = self._compared[number]
+            if epoch - since >= tuning.perturbation_epochs:
+                self._compared[number], score = epoch, sign * report[tuning.metric]
+            self._known[number] = since, score
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Add a trial, with what an earlier process of the study knew of it."""
+        super().on_trial_add(tune_controller, trial)
+        since, score = self._known.pop(trial.config["trial"]["number"], (0.0, math.nan))
+        if not math.isnan(score):
+            self.know(trial, since, score)
+
+    def explored(self, trial: Any, better: Any, epoch: float) -> Values:
         """The better trial's hyper-parameters, changed a little. Number and seed do not change."""
         own, source = (TrialConfig.model_validate(t.config["trial"]) for t in (trial, better))
-        explored = self._study.explored(source, self._random)
+        random = np.random.default_rng([self._study.seed, own.number, round(epoch * 1000)])
+        explored = self._study.explored(source, random)
         config = explored.model_copy(update={"number": own.number, "seed": own.seed})
         return {**trial.config, "trial": config.model_dump(), "parent": source.number}
