@@ -200,8 +200,8 @@ def worker_of(trial: Any) -> Any:
 class ExploresItself:
     """A base class that changes Ray Tune's PopulationBasedTraining; it must come before that class.
 
-    Ray's public hook for a new configuration does not know the trials, but `explored` must know both.
-    Ray's scheduler refuses to work with a searcher, but ffnet's searcher hands out the trials.
+    Ray's public hook for a new configuration does not know the trials, but `explored` must know
+    both. Ray's scheduler refuses to work with a searcher, but ffnet's searcher hands out trials.
     And it has no way to learn what an earlier process of the study knew of a trial.
     """
 
