@@ -86,7 +86,8 @@ def tune(
     with held(RunFolder.at(out or new_place(whole.name))) as hold, LiveLine(sys.stdout) as live:
         folder = hold.folder
         past = begin(folder, whole, dataset, resume, retry_failed)
-        live.say(dataset.describe())
+        for line in (dataset.describe(), *past.notes):
+            live.say(line)
         live.say(f"{whole.trials} trials of up to {whole.budget.epochs} epochs → {folder}")
         with guests.unchanged(), notify.told(lambda: study_ended(folder), live.say):
             try:

@@ -130,7 +130,7 @@ def _run(
     """Run the study in a folder that this process holds."""
     folder = hold.folder
     past = begin(folder, study, data, flags.resume, flags.retry_failed)
-    print(data.describe(), *data.notes, sep="\n")
+    print(data.describe(), *data.notes, *past.notes, sep="\n")
     print(f"{study.trials} trials of up to {study.budget.epochs} epochs → {folder}")
     if past.trials:
         _say_what_goes_on(past, folder, study)

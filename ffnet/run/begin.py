@@ -4,7 +4,7 @@ from datetime import datetime
 
 from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError
-from ffnet.run import past, provenance, recorded, rescue, storage
+from ffnet.run import learnt, past, provenance, recorded, rescue, storage
 from ffnet.run.folder import RunFolder
 from ffnet.run.listing import HERE
 from ffnet.run.past import Past
@@ -58,11 +58,11 @@ def begin(
         retry: whether the run's failed trials are trained again.
 
     Returns:
-        What an earlier process of the study did; empty for a new run.
+        What an earlier process of the study did; for a new run only what `learn_from` gave.
 
     Raises:
         InputError: the folder holds something else, the folder cannot be written, or the run cannot
-            continue with this study or these data.
+            continue with this study or these data, or nothing can be learnt from `learn_from`.
     """
     saved = rescue.found(folder)
     if resume and (saved or folder.has_study()):
@@ -76,7 +76,12 @@ def begin(
         raise InputError(
             f"{folder} holds this study already: add --resume to continue it, or name a new folder"
         )
+    rows, lines = learnt.gather(study, data) if study.tuning.learn_from else ([], [])
     folder.begin()
     document = provenance.new_study_json(study.resolved(), data, study.resources.threads)
+    if rows:
+        document["learnt"] = lines
     storage.write_json(folder.study, document)
-    return Past()
+    if rows:
+        learnt.write(folder, rows)
+    return Past(learnt=rows, notes=lines)

@@ -14,7 +14,8 @@ from ffnet.run.storage import File
 from ffnet.system import temporary
 
 WRITTEN = {
-    "study.json", "trials.parquet", "epochs.parquet", "ray.log", "ray", "checkpoints", "errors",
+    "study.json", "learnt.parquet", "trials.parquet", "epochs.parquet", "ray.log", "ray",
+    "checkpoints", "errors",
 }  # fmt: skip
 """Files and folders that every study writes."""
 
@@ -150,6 +151,11 @@ class RunFolder:
     def epochs(self) -> File:
         """epochs.parquet: a row for each report."""
         return self._file("epochs.parquet")
+
+    @property
+    def learnt(self) -> File:
+        """learnt.parquet: a row for each trial of an earlier run that the study learns from."""
+        return self._file("learnt.parquet")
 
     @property
     def confirm(self) -> File:

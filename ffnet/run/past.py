@@ -8,7 +8,7 @@ from typing import Any
 
 from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError
-from ffnet.run import provenance, recorded, rescue, storage, tables
+from ffnet.run import learnt, provenance, recorded, rescue, storage, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.improvement import ended_early
 from ffnet.run.ledger import REPORT_COLUMNS, in_progress
@@ -42,6 +42,8 @@ class Past:
         sessions: the processes that ran the study; empty if an earlier version ran it.
         retry_failed: whether failed trials are trained again.
         document: the content that study.json gets when the study continues.
+        learnt: the trials of an earlier run that the study learns from.
+        notes: lines for the user about these trials.
     """
 
     trials: list[Row] = field(default_factory=list)
@@ -50,6 +52,8 @@ class Past:
     document: Values | None = None
     undecided: list[Row] = field(default_factory=list)
     sessions: list[Session] = field(default_factory=list)
+    learnt: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def goes_on(self, row: Row, study: Study) -> bool:
         """Whether a trial is trained further.
@@ -118,7 +122,7 @@ def read(folder: RunFolder, study: Study, data: DataSet, retry_failed: bool = Fa
     undecided = [r for r in reports if (r["trial"], r["step"]) not in keys]
     return replace(
         past, reports=judged, document=document, undecided=undecided,
-        sessions=_sessions(folder),
+        sessions=_sessions(folder), learnt=learnt.read(folder) if study.tuning.learn_from else [],
     )  # fmt: skip
 
 

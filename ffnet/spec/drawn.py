@@ -4,6 +4,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ffnet.errors import InputError
+from ffnet.spec.base import Values
 from ffnet.spec.net import TUNABLE
 from ffnet.spec.space import Domain, as_sizes, recorded_value
 from ffnet.spec.trial import TrialConfig
@@ -38,6 +39,24 @@ def drawn(study: "Study", config: TrialConfig) -> dict[str, Drawn]:
     >>> drawn(study, study.trial_config(0, {"batch_size": 64}, seed=0))["batch_size"].value
     1
     """
+    return _redrawn(study, config)[0]
+
+
+def refuse_other(study: "Study", config: TrialConfig) -> None:
+    """Refuse a configuration that the study could not draw.
+
+    Raises:
+        InputError: one of its values is not in the study's space, or a field that is the same in
+            all trials of the study has another value.
+    """
+    values = study.trial_config(0, _redrawn(study, config)[1], 0).hyperparameters()
+    for name, value in config.hyperparameters().items():
+        if value != values[name]:
+            raise InputError(f"{name} is {values[name]!r} in this study. Given: {value!r}")
+
+
+def _redrawn(study: "Study", config: TrialConfig) -> tuple[dict[str, Drawn], Values]:
+    """(label → drawn value, name → value) when the space draws a configuration again."""
     values = config.hyperparameters()
     found: dict[str, Drawn] = {}
 
@@ -51,8 +70,7 @@ def drawn(study: "Study", config: TrialConfig) -> dict[str, Drawn]:
         found[label] = Drawn(domain, _number(label, domain, value))
         return found[label].value
 
-    study.space.draw(suggest, study.base)
-    return found
+    return found, study.space.draw(suggest, study.base)
 
 
 def _number(label: str, domain: Domain, value: Any) -> float:

@@ -41,6 +41,7 @@ BESIDE = {
     ),
     ("data", "split_seed"): _one_of("split", "stratified", None),
     ("tuning", "points"): _one_of("search", "random", "qmc", "tpe", "gp", "cmaes"),
+    ("tuning", "learn_from"): _one_of("search", "tpe", "gp", "cmaes"),
     ("tuning", "grace_epochs"): _one_of("scheduler", "asha", "median"),
     ("tuning", "reduction_factor"): _one_of("scheduler", "asha", "hyperband"),
     ("tuning", "perturbation_epochs"): _one_of("scheduler", "pbt"),

@@ -190,6 +190,12 @@ class Tuning(Spec):
         description="configurations to try first: '[{learning_rate = 0.1}]'; the fields of "
         "[space] that a point leaves out are drawn",
     )
+    learn_from: Text | None = Field(
+        None,
+        min_length=1,
+        description="tpe, gp, cmaes: folder or URI of an earlier run from whose trials the search "
+        "learns, too; its space may differ",
+    )
     scheduler: Literal["asha", "hyperband", "median", "pbt", "none"] = Field(
         "asha",
         description="rule that stops weak trials early; pbt does not stop them: they continue from "

@@ -14,7 +14,7 @@ import numpy as np
 from ray.tune.search import Searcher
 
 from ffnet.errors import InputError
-from ffnet.run import recorded
+from ffnet.run import learnt, recorded
 from ffnet.run.past import Past
 from ffnet.run.tables import Row
 from ffnet.spec.base import Values
@@ -71,7 +71,7 @@ class StudySearch(Searcher):  # type: ignore[misc]
         self._numbers = deque(number for number in _order(study) if number not in begun)
         self._live: dict[str, TrialConfig] = {}
         self._again = deque(past.unfinished(study))
-        self._learner = learner(study)
+        self._learner = learner(study, [*learnt.trials(study, past.learnt)])
         if self._learner:
             for row in past.trials:
                 self._know(row)
