@@ -5,8 +5,9 @@ Each peer trains the same nets, as a careful user of Keras writes them:
 - one thread for each of as many trials at a time as the machine has CPUs, or one trial with all
   threads, whichever is faster under that tuner (its script says which);
 - the data set that ffnet has cached on disk, normalised once, and kept as tensors in a process;
-- Keras' own loop, `fit`, on arrays: Keras shuffles and batches them inside TensorFlow's graph. XLA
-  stays off, as Keras decides on CPUs;
+- Keras' own loop, `fit`, on arrays: Keras shuffles and batches them inside TensorFlow's graph, and
+  hands 16 steps at a time to TensorFlow (`steps_per_execution`), which makes an epoch of small nets
+  twice as fast. XLA stays off, as Keras decides on CPUs;
 - no checkpoints, no logs, no progress bar, unless the tuner cannot do without.
 
 The work is a JSON file with the fields of a study: data, epochs, batch_size, and so on. It has
@@ -22,6 +23,7 @@ from typing import Any
 
 Work = dict[str, Any]
 CPUS = len(os.sched_getaffinity(0))
+STEPS = 16  # steps that Keras hands to TensorFlow at a time
 
 
 def read(path: str, folder: str) -> Work:
@@ -84,6 +86,7 @@ def build(work: Work, values: dict[str, Any]) -> Any:
         optimizers[work.get("optimizer", "sgd")](values["learning_rate"]),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
+        steps_per_execution=STEPS,
     )
     return net
 
