@@ -3,6 +3,7 @@
 import copy
 import random
 from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -163,8 +164,13 @@ def killed(
 
 
 @pytest.mark.no_cover  # loops that take twice as long under coverage
-@pytest.mark.parametrize("search", ["random", "grid", "tpe"])
-@pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median", "none"])
+@pytest.mark.parametrize(
+    ("scheduler", "search"),
+    [
+        *product(("asha", "hyperband", "median", "none"), ("random", "grid", "tpe")),
+        ("asha", "cmaes"), ("hyperband", "cmaes"), ("asha", "qmc"),
+    ],
+)  # fmt: skip
 def test_with_one_trial_at_a_time_a_killed_study_ends_as_if_it_had_not_been_killed(
     scheduler: str, search: str, tmp_path: Path
 ) -> None:

@@ -54,7 +54,10 @@ def take(search: StudySearch, trial_id: str) -> TrialConfig:
     return TrialConfig.model_validate(suggested["trial"])
 
 
-GP = pytest.param("gp", marks=pytest.mark.skipif(not find_spec("torch"), reason="needs torch"))
+GP = pytest.param(
+    "gp",
+    marks=[pytest.mark.skipif(not find_spec("torch"), reason="needs torch"), pytest.mark.slow],
+)
 
 
 @pytest.mark.parametrize("metric", ["val_accuracy", "val_loss"])
@@ -66,13 +69,14 @@ def test_a_search_stopped_anywhere_suggests_what_it_would_have_without_the_break
     rows: dict[int, Row] = {}
     whole = StudySearch(of, rows=rows)
     expected = []
-    for n in range(30):
+    trials = 30 if kind != "gp" else 14  # a suggestion of gp takes seconds
+    for n in range(trials):
         config = take(whole, str(n))
         expected.append(config)
         rows[n] = ended(config)
         whole.on_trial_complete(str(n), {})
-    assert len({c.training.learning_rate for c in expected}) > 25
-    for stopped in (1, 9, 10, 11, 17, 29):
+    assert len({c.training.learning_rate for c in expected}) > 0.8 * trials
+    for stopped in (1, 9, 10, 11, 13) if kind == "gp" else (1, 9, 10, 11, 17, 29):
         before = [row for n, row in rows.items() if n < stopped]
         assert take(StudySearch(of, Past(before)), "x") == expected[stopped]
         # The study stopped while the trial ran: this trial comes first, then the next suggestions.
@@ -82,7 +86,7 @@ def test_a_search_stopped_anywhere_suggests_what_it_would_have_without_the_break
         assert take(again, "x").hyperparameters() == expected[stopped].hyperparameters()
         live[stopped] = rows[stopped]
         again.on_trial_complete("x", {})
-        if stopped < 29:
+        if stopped < trials - 1:
             assert take(again, "y") == expected[stopped + 1]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from ffnet.errors import InputError
 
 WRITTEN = ("--save-figures", "--tensorboard")
-RUN = ("--from",)
+RUN = ("--from", "--learn-from")
 DATA = ("--dataset", "--data-dir")
 ALONE = (
     "--resume", "--retry-failed", "--confirm", "--again", "--convert-only", "--debug", "--help",

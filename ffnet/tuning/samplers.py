@@ -11,6 +11,8 @@ suggestions as without the kill.
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -23,7 +25,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from ffnet.run.tables import Row, Status
 from ffnet.spec.base import Values
@@ -48,6 +50,36 @@ def seed_of(study: Study, number: int) -> int:
     return int(np.random.SeedSequence([study.seed, number, STREAM]).generate_state(1)[0])
 
 
+class Told(FrozenTrial):  # type: ignore[misc]
+    """A trial of the past for Optuna.
+
+    Optuna copies each trial deeply when it is added to a study, which takes most of the time of a
+    suggestion. Nothing changes the values of an ended trial, so the copy need not be deep.
+    """
+
+    def __init__(
+        self, point: Point, state: TrialState, value: float | None = None, step: int | None = None
+    ) -> None:
+        """Describe a trial; with a step, the value is that of a pruned trial at this step."""
+        now = datetime.now()
+        super().__init__(
+            number=0,
+            trial_id=0,
+            state=state,
+            value=value,
+            params=point[0],
+            distributions=point[1],
+            user_attrs={},
+            system_attrs={},
+            intermediate_values={} if step is None else {step: value},
+            datetime_start=now,
+            datetime_complete=now if state.is_finished() else None,
+        )
+
+    def __deepcopy__(self, _: dict[int, Any]) -> "Told":
+        return copy(self)
+
+
 class Sampler:
     """Suggests values near those of trials with good figures."""
 
@@ -61,7 +93,8 @@ class Sampler:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._study = study
         self._points: dict[int, Point] = {}
-        self._learnt = [(_point(study, config), row) for config, row in learnt]
+        self._is_gp = study.tuning.search == "gp"
+        self._learnt = [self._told(_point(study, config), row) for config, row in learnt]
 
     def know(self, config: TrialConfig) -> None:
         """Remember the configuration of a trial that was handed out, now or before a resume.
@@ -83,21 +116,18 @@ class Sampler:
             sampler=self._sampler(seed_of(self._study, number)),
             pruner=optuna.pruners.NopPruner(),
         )
-        earlier = [(self._points[n], rows.get(n, {})) for n in sorted(self._points)]
-        optuna_study.add_trials(self._all_told([*self._learnt, *earlier]))
+        earlier = [self._told(self._points[n], rows.get(n, {})) for n in sorted(self._points)]
+        told = [*self._learnt, *earlier]
+        optuna_study.add_trials(self._as_complete(told) if self._is_gp else told)
         suggest = partial(_suggest, optuna_study.ask())
         return self._study.space.draw(suggest, self._study.base)
 
     def _sampler(self, seed: int) -> BaseSampler:
-        if self._study.tuning.search == "gp":
+        if self._is_gp:
             return GPSampler(seed=seed)
         return TPESampler(seed=seed, multivariate=True, constant_liar=True)
 
-    def _all_told(self, trials: Sequence[tuple[Point, Row]]) -> list[FrozenTrial]:
-        told = [self._told(point, row) for point, row in trials]
-        return self._as_complete(told) if self._study.tuning.search == "gp" else told
-
-    def _as_complete(self, told: list[FrozenTrial]) -> list[FrozenTrial]:
+    def _as_complete(self, told: list[Told]) -> list[Told]:
         """The same trials for a Gaussian process, which learns from complete trials only.
 
         A pruned trial gets its best figure, which is what it reached before it was stopped. Far
@@ -110,42 +140,35 @@ class Sampler:
             return told
         middle = float(np.median(reached))
         worst = middle - FAR * (max(reached) - middle)
-        complete = []
-        for trial in told:
-            if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
-                value = max([worst, *(sign * figure for figure in _figures(trial))])
-                trial = create_trial(
-                    state=TrialState.COMPLETE,
-                    value=sign * value,
-                    params=trial.params,
-                    distributions=trial.distributions,
-                )
-            complete.append(trial)
-        return complete
 
-    def _told(self, point: Point, row: Row) -> FrozenTrial:
+        def complete(trial: Told) -> Told:
+            if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
+                return trial
+            value = max([worst, *(sign * figure for figure in _figures(trial))])
+            return Told((trial.params, trial.distributions), TrialState.COMPLETE, sign * value)
+
+        return [complete(trial) for trial in told]
+
+    def _told(self, point: Point, row: Row) -> Told:
         """The trial for Optuna, with its best figure by the study's metric.
 
         A diverged trial has no value: Optuna ranks it below every pruned trial. Optuna ignores a
         failed trial.
         """
-        params, distributions = point
         best = row.get(f"best_{self._study.tuning.metric}")
         status = row.get("status", Status.RUNNING)
-        told = partial(create_trial, params=params, distributions=distributions)
         if not Status(status).has_ended:
-            return told(state=TrialState.RUNNING)
+            return Told(point, TrialState.RUNNING)
         if status == Status.FAILED:
-            return told(state=TrialState.FAIL)
+            return Told(point, TrialState.FAIL)
         if status == Status.DIVERGED or best is None:
-            return told(state=TrialState.PRUNED)
+            return Told(point, TrialState.PRUNED)
         if status == Status.DONE:
-            return told(state=TrialState.COMPLETE, value=best)
-        step = round(row["epochs"] * STEPS)
-        return told(state=TrialState.PRUNED, value=best, intermediate_values={step: best})
+            return Told(point, TrialState.COMPLETE, best)
+        return Told(point, TrialState.PRUNED, best, round(row["epochs"] * STEPS))
 
 
-def _figures(trial: FrozenTrial) -> list[float]:
+def _figures(trial: Told) -> list[float]:
     """The figure of a trial; empty if it has none."""
     return list(trial.values or trial.intermediate_values.values())
 
