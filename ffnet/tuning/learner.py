@@ -11,8 +11,8 @@ from ffnet.spec.study import Study
 from ffnet.spec.trial import TrialConfig
 from ffnet.tuning.samplers import Learnt
 
-NEEDED = {"gp": ("torch", "a large package"), "cmaes": ("cmaes", "a small package")}
-"""Search → the package that it needs besides ffnet's own, and how large that package is."""
+NEEDED = {"gp": ("torch", "0.8 GB or more"), "cmaes": ("cmaes", "0.2 MB")}
+"""Search → the package that it needs besides ffnet's own, and the size of that package."""
 
 
 class Learner(Protocol):
@@ -47,9 +47,11 @@ def refuse_missing(study: Study) -> None:
         InputError: names the package, and ffnet's extra that installs it.
     """
     search = study.tuning.search
-    package, size = NEEDED.get(search, ("numpy", ""))
+    if search not in NEEDED:
+        return
+    package, size = NEEDED[search]
     if find_spec(package) is None:
         raise InputError(
-            f"search {search} needs {package}, {size} that is not installed: install ffnet's extra "
-            f"with pip install 'ffnet[{search}]'"
+            f"search {search} needs the package {package} ({size}), which is not installed: install "
+            f"ffnet's extra with pip install 'ffnet[{search}]'"
         )
