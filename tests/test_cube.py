@@ -185,6 +185,8 @@ def test_a_search_without_its_package_names_the_extra(
     search: str, package: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(learner, "find_spec", lambda name: None if name == package[0] else name)
-    with pytest.raises(InputError, match=rf"needs the package {package[0]} .*pip install 'ffnet\[{search}\]'"):
+    with pytest.raises(
+        InputError, match=rf"needs the package {package[0]} .*pip install 'ffnet\[{search}\]'"
+    ):
         learner.refuse_missing(study(search))
     learner.refuse_missing(study("tpe"))

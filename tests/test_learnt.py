@@ -162,6 +162,17 @@ def test_other_data_and_more_epochs_are_noted_and_shorter_trials_count_as_pruned
     assert "trained up to 8 epochs and those of this study train 4" in of_epochs
 
 
+@pytest.mark.parametrize("search", ["tpe", "cmaes"])
+@pytest.mark.parametrize("trials", [1, 2, 3, 49])
+def test_a_run_of_any_size_can_be_learnt(
+    search: str, trials: int, digits: DataSet, tmp_path: Path
+) -> None:
+    budget = {"epochs": 8, "trials": trials}
+    run = made(tmp_path / "run", study("random", budget=budget), digits)
+    of = study(search, run)
+    assert len(set(rates(of, begin(RunFolder.at(tmp_path / "new"), of, digits)))) == 12
+
+
 def test_what_is_no_run_and_what_does_not_learn_is_refused(digits: DataSet, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a run"):
         begin(RunFolder.at(tmp_path / "new"), study("tpe", tmp_path / "nothing"), digits)

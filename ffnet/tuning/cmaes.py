@@ -54,7 +54,8 @@ class Cmaes:
         if ranked := _ranked([(point, rank) for point, rank in known if rank]):
             from cmaes import get_warm_start_mgd
 
-            mean, sigma, covariance = get_warm_start_mgd(ranked)
+            share = min(1.0, max(0.1, 1.5 / len(ranked)))  # the best tenth, and at least one
+            mean, sigma, covariance = get_warm_start_mgd(ranked, gamma=share)
             self._first = {"mean": mean, "sigma": max(sigma, 1e-10), "cov": covariance}
 
     def know(self, config: TrialConfig) -> None:

@@ -52,6 +52,6 @@ def refuse_missing(study: Study) -> None:
     package, size = NEEDED[search]
     if find_spec(package) is None:
         raise InputError(
-            f"search {search} needs the package {package} ({size}), which is not installed: install "
-            f"ffnet's extra with pip install 'ffnet[{search}]'"
+            f"search {search} needs the package {package} ({size}), which is not installed: "
+            f"install ffnet's extra with pip install 'ffnet[{search}]'"
         )
