@@ -385,7 +385,7 @@ def test_rates_seeds_and_batch_sizes_are_not_traced_again(api: Any) -> None:
         of = trial(api, **TRAININGS["nesterov"] | change)
         assert len(reports(of)) == of.epochs
     trainer = trainer_for(of)
-    assert trainer._steps.experimental_get_tracing_count() == 1
+    assert trainer._steps.plain.experimental_get_tracing_count() == 1
     assert trainer._evaluate.experimental_get_tracing_count() == 1
 
 

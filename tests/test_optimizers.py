@@ -21,7 +21,7 @@ from ffnet.training.device_data import DeviceData
 from ffnet.training.loop import Report, train
 from ffnet.training.optimizers import Optimizer, Rates
 from ffnet.training.schedules import learning_rates
-from ffnet.training.trainer import BLOCKED_FROM, Trainer
+from ffnet.training.trainer import Trainer
 
 STEPS = 20
 DECAY = 0.1
@@ -242,7 +242,7 @@ def test_a_trainer_follows_the_schedule(digits: DeviceData) -> None:
 
 
 def test_blocks_of_steps_follow_the_schedule_and_normalise_and_drop_as_plain_steps(
-    digits: DeviceData, monkeypatch: pytest.MonkeyPatch
+    digits: DeviceData,
 ) -> None:
     of = trial(
         {"hidden_sizes": (16, 8), "bias": True, "batch_norm": True, "dropout": 0.3},
@@ -250,11 +250,11 @@ def test_blocks_of_steps_follow_the_schedule_and_normalise_and_drop_as_plain_ste
     )  # fmt: skip
     trainer = Trainer(digits, of)
     plain = reports(trainer, of)
-    monkeypatch.setitem(BLOCKED_FROM, "float32", 16)
-    for one, other in zip(reports(trainer, of), plain, strict=True):
+    blocked = reports(trainer, of.on_path({"steps_per_block": 4}))
+    for one, other in zip(blocked, plain, strict=True):
         assert one.train_loss == pytest.approx(other.train_loss, rel=1e-4)
         assert one.validation.loss == pytest.approx(other.validation.loss, rel=1e-3)
-    assert trainer._blocks.experimental_get_tracing_count() == 1
+    assert trainer._steps.blocks_of_4.experimental_get_tracing_count() == 1
 
 
 REMEMBERING: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {

@@ -15,7 +15,7 @@ from ffnet.nets.inputs import Vectors, of_net
 from ffnet.nets.preparation import Preparation
 from ffnet.spec.net import NetSpec, Training
 from ffnet.spec.trial import TrialConfig
-from ffnet.training import loop, memory, trainer
+from ffnet.training import loop, memory
 from ffnet.training.device_data import DeviceData
 from ffnet.training.trainer import Trainer, structure
 
@@ -171,23 +171,18 @@ def test_sizes_that_do_not_fit_the_columns_are_refused(
         memory.worker_bytes(config({"embedding_sizes": sizes}), dataset(columns))
 
 
-def test_learned_vectors_and_bfloat16_are_refused() -> None:
+@pytest.mark.parametrize(
+    "path", [{"precision": "bfloat16"}, {"steps_per_block": 4}, {"tiles": True}]
+)
+def test_learned_vectors_are_refused_in_bfloat16_blocks_and_tiles(path: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="without learned vectors"):
-        config({"embedding_sizes": 4}, precision="bfloat16")
+        config({"embedding_sizes": 4}, **path)
     assert config({"embedding_sizes": 0}, precision="bfloat16").net.embedding_sizes == (0,)
 
 
-@pytest.fixture
-def always_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "BLOCKED_FROM", {"float32": 1, "bfloat16": 1})
-
-
-def test_blocked_steps_equal_plain_steps_with_one_hot_inputs(
-    always_blocked: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_blocked_steps_equal_plain_steps_with_one_hot_inputs() -> None:
     data, of = dataset(), config({"hidden_sizes": [12]}, epochs=3)
-    blocked, weights = trained(data, of)
-    monkeypatch.setattr(trainer, "BLOCKED_FROM", {"float32": 1000, "bfloat16": 1000})
+    blocked, weights = trained(data, of.on_path({"steps_per_block": 4}))
     plain, expected = trained(data, of)
     assert blocked != plain  # other roundings
     np.testing.assert_allclose(blocked, plain, rtol=1e-4)
@@ -196,9 +191,7 @@ def test_blocked_steps_equal_plain_steps_with_one_hot_inputs(
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_nets_of_every_api_learn_vectors_to_the_same_curve(
-    always_blocked: None, optimizer: str
-) -> None:
+def test_nets_of_every_api_learn_vectors_to_the_same_curve(optimizer: str) -> None:
     net: dict[str, Any] = {"hidden_sizes": [8], "embedding_sizes": [3, 2], "dropout": 0.1}
     rate = {"sgd": 0.1, "adam": 0.01}[optimizer]
     net["batch_norm"] = optimizer == "sgd"  # adam makes large steps of a bias without effect

@@ -12,7 +12,6 @@ from ffnet.data.load import load
 from ffnet.run.folder import RunFolder
 from ffnet.spec.sections import Data
 from ffnet.spec.study import OneNet
-from ffnet.training.blocked import STEPS
 from ffnet.tuning import pulse
 from ffnet.tuning.progress import Interval, Progress, where
 from ffnet.tuning.pulse import Pulse
@@ -81,7 +80,9 @@ def test_the_trials_that_are_silent_for_the_longest_are_shown(
     ("net", "training"),
     [
         ({"hidden_sizes": [8], "dropout": 0.1}, {"batch_size": 4, "optimizer": "adam"}),
-        ({"hidden_sizes": [2048], "bias": False}, {"batch_size": 4}),  # trained in blocks
+        ({"hidden_sizes": [99]}, {"batch_size": 4, "steps_per_block": 4}),
+        ({"hidden_sizes": [99]}, {"batch_size": 4, "momentum": 0.5, "steps_per_block": 8}),
+        ({"hidden_sizes": [99]}, {"batch_size": 4, "optimizer": "adam", "tiles": True}),
     ],
 )
 def test_short_calls_train_to_the_same_bits_as_long_ones_and_say_how_far_they_are(
@@ -108,5 +109,5 @@ def test_short_calls_train_to_the_same_bits_as_long_ones_and_say_how_far_they_ar
         assert seen[:2] == [2 + 1 / 315, 2 + (1 + module.FIRST_STEPS) / 315]
         assert seen == sorted(seen)
         assert trainer.epochs_now == 3
-    assert len(seen) > (314 - module.FIRST_STEPS) / STEPS
+    assert len(seen) > (314 - module.FIRST_STEPS) / module.MOST_STEPS
     assert results[0] == results[1]

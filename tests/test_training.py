@@ -15,10 +15,9 @@ from ffnet.nets.initializers import initial
 from ffnet.nets.net import flatten, initialize
 from ffnet.spec.net import NetSpec, Training
 from ffnet.spec.trial import TrialConfig
-from ffnet.training.blocked import STEPS, train_block
 from ffnet.training.device_data import DeviceData
 from ffnet.training.loop import Report, train
-from ffnet.training.trainer import BLOCKED_FROM, Trainer, _loss
+from ffnet.training.trainer import Trainer
 
 RANDOM = np.random.default_rng(0)
 
@@ -199,11 +198,13 @@ def test_training_learns(trainer: Trainer) -> None:
 
 def test_one_trace_serves_every_width_rate_and_batch(data: DataSet) -> None:
     fresh = Trainer(DeviceData(data), config())
-    for hidden, batch, rate in ((32, 64, 0.1), (4000, 7, 0.01), (1, 150, 1e-4), (5000, 9, 0.1)):
-        run = reports(fresh, config(hidden, epochs=1, batch_size=batch, learning_rate=rate))
-        assert len(run) == 1
-    assert fresh._steps.experimental_get_tracing_count() == 1
-    assert fresh._blocks.experimental_get_tracing_count() == 1
+    for hidden, batch, rate in ((32, 64, 0.1), (400, 7, 0.01), (1, 150, 1e-4), (500, 9, 0.1)):
+        for path in ({}, {"tiles": True}, {"steps_per_block": 4}):
+            of = config(hidden, epochs=1, batch_size=batch, learning_rate=rate, **path)
+            assert len(reports(fresh, of)) == 1
+    assert fresh._steps.plain.experimental_get_tracing_count() == 1
+    assert fresh._steps.tiled.experimental_get_tracing_count() == 1
+    assert fresh._steps.blocks_of_4.experimental_get_tracing_count() == 1
     assert fresh._evaluate.experimental_get_tracing_count() == 1
 
 
@@ -285,50 +286,14 @@ except InputError as error:
 # --- blocked steps -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("hidden_sizes", [(), (7,), (7, 5)])
-def test_blocked_steps_are_plain_steps_exactly(hidden_sizes: tuple[int, ...]) -> None:
-    """The test uses float64 and a learning rate that changes at every step."""
-    sizes = list(itertools.pairwise((12, *hidden_sizes, 3)))
-    initial = [RANDOM.normal(size=shape) / 2 for shape in sizes]
-    blocked, plain = ([tf.Variable(w) for w in initial] for _ in range(2))
-    x, y = RANDOM.normal(size=(20 * STEPS, 8, 12)), RANDOM.integers(0, 3, (20 * STEPS, 8))
-    rates = tf.constant(RANDOM.uniform(0.05, 0.15, 20 * STEPS))
-    loss = _loss(tf.constant(8), tf.float64)
-
-    def head(z: Any, net: list[Any]) -> Any:
-        for weight in net[1:]:
-            z = tf.tanh(z) @ weight
-        return z
-
-    for block in range(20):
-        steps = slice(block * STEPS, (block + 1) * STEPS)
-        bx, by = tf.constant(x[steps].reshape(-1, 12)), tf.constant(y[steps].ravel())
-        sums, last = train_block(
-            blocked, lambda z, _: head(z, blocked), bx, by, rates[steps], loss, tf.float64
-        )
-        expected = 0.0
-        for step_x, step_y, rate in zip(x[steps], y[steps], rates[steps], strict=True):
-            with tf.GradientTape() as tape:
-                losses, objective = loss(step_y, head(step_x @ plain[0], plain))
-            for w, gradient in zip(plain, tape.gradient(objective, plain), strict=True):
-                w.assign_sub(rate * gradient)
-            expected += losses.numpy().sum()
-        assert float(sum(sums)) == pytest.approx(expected, rel=1e-12)
-        assert float(last) == pytest.approx(losses.numpy().mean(), rel=1e-12)
-    for one, other in zip(blocked, plain, strict=True):
-        assert one.numpy() == pytest.approx(other.numpy(), abs=1e-12)
-    assert blocked[0].numpy() != pytest.approx(initial[0], abs=1e-3)
-
-
 @pytest.mark.parametrize("batch_size", [16, 7])
-def test_wide_nets_train_in_blocks_to_the_same_curve(
-    trainer: Trainer, monkeypatch: pytest.MonkeyPatch, batch_size: int
+@pytest.mark.parametrize("steps", [2, 4, 8])
+def test_nets_train_in_blocks_to_the_same_curve(
+    trainer: Trainer, steps: int, batch_size: int
 ) -> None:
-    """150 examples give blocks of four batches, single steps, and a short batch."""
-    of = config(40, batch_size=batch_size)
-    plain = reports(trainer, of)
-    monkeypatch.setitem(BLOCKED_FROM, "float32", 40)
-    blocked = reports(trainer, of)
+    """150 examples give blocks of full batches, single steps, and a short batch."""
+    plain = reports(trainer, config(40, batch_size=batch_size))
+    blocked = reports(trainer, config(40, batch_size=batch_size, steps_per_block=steps))
     assert [r.step for r in blocked] == [r.step for r in plain]
     for one, other in zip(blocked, plain, strict=True):
         assert one.train_loss == pytest.approx(other.train_loss, rel=1e-4)
@@ -337,12 +302,10 @@ def test_wide_nets_train_in_blocks_to_the_same_curve(
     assert [r.train_loss for r in blocked] != [r.train_loss for r in plain]  # rounding differs
 
 
-def test_bfloat16_products_learn_as_well_and_leave_float32_weights(
-    trainer: Trainer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(BLOCKED_FROM, "bfloat16", 40)
+def test_bfloat16_products_learn_as_well_and_leave_float32_weights(trainer: Trainer) -> None:
     exact = reports(trainer, config(40, epochs=40, learning_rate=0.2, batch_size=16))
-    of = config(40, epochs=40, learning_rate=0.2, batch_size=16, precision="bfloat16")
+    training: Any = {"learning_rate": 0.2, "batch_size": 16, "steps_per_block": 4}
+    of = config(40, epochs=40, precision="bfloat16", **training)
     rounding = Trainer(trainer.data, of)
     rounded = reports(rounding, of)
     assert rounded[-1].train_loss != exact[-1].train_loss
@@ -350,9 +313,9 @@ def test_bfloat16_products_learn_as_well_and_leave_float32_weights(
     assert {w.dtype for w in weights(rounding)} == {np.dtype("float32")}
 
 
-def test_divergence_inside_a_block_ends_the_trial(
-    trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("path", [{"steps_per_block": 4}, {"tiles": True}])
+def test_divergence_in_blocks_and_tiles_ends_the_trial(
+    trainer: Trainer, path: dict[str, Any]
 ) -> None:
-    monkeypatch.setitem(BLOCKED_FROM, "float32", 5)
-    (report,) = reports(trainer, config(epochs=9, learning_rate=1e30, batch_size=4))
+    (report,) = reports(trainer, config(epochs=9, learning_rate=1e30, batch_size=4, **path))
     assert report.diverged

@@ -16,6 +16,7 @@ from ffnet.run.sessions import Session
 from ffnet.run.tables import Status
 from ffnet.run.writer import Writer
 from ffnet.spec.study import OneNet
+from ffnet.spec.trial import TrialConfig
 
 if TYPE_CHECKING:
     from ffnet.training.loop import Report
@@ -65,7 +66,7 @@ def written(one: OneNet, data: DataSet, threads: int, hold: Hold | None) -> Iter
 
 
 def trained(
-    rows: Rows, one: OneNet, trainer: "Trainer", reports: "Iterable[Report]"
+    rows: Rows, one: OneNet, config: TrialConfig, trainer: "Trainer", reports: "Iterable[Report]"
 ) -> "Iterator[Report]":
     """Put each report into the rows, and then yield it. End early if the net becomes no better.
 
@@ -73,10 +74,11 @@ def trained(
         rows: the rows of the run. A `Writer` also saves the weights at each report, and apart from
             them those of the best report.
         one: the net.
+        config: the net as a trial with its path.
         trainer: the net's trainer.
         reports: the reports that `training.loop.train` yields.
     """
-    config, here, improvement = one.trial_config(), place(), Improvement(one.tuning)
+    here, improvement = place(), Improvement(one.tuning)
     rows.begin(config)
     for report in reports:
         now = {"trial": config.number} | report.measured() | here

@@ -62,7 +62,7 @@ def train(
         raise InputError(f"device must be cpu or gpu. Given: {device}")
     dataset, config = load(one.data, data), one.trial_config()
     with environment.restored():
-        from ffnet.training import devices, loop, memory, metrics
+        from ffnet.training import devices, loop, memory, metrics, paths
         from ffnet.training.device_data import DeviceData
         from ffnet.training.trainer import Trainer
 
@@ -71,8 +71,10 @@ def train(
     with held(RunFolder.at(out or new_place(dataset.name))) as hold, devices.on(device):
         trainer = Trainer(DeviceData(dataset), config)
         trainer.initialize(config)
+        config = paths.chosen(config, trainer.features)
+        reports = loop.train(trainer, config)
         with one_net.written(one, dataset, devices.threads(), hold) as rows:
-            for report in one_net.trained(rows, one, trainer, loop.train(trainer, config)):
+            for report in one_net.trained(rows, one, config, trainer, reports):
                 last = report
             if one.evaluate_test:
                 one_net.tested(rows, trainer)

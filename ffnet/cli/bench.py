@@ -7,7 +7,7 @@
   ffnet bench dense --data-dir ~/data      the preset mnist-dense
   ffnet bench presets --data-dir ~/data    all presets, three seeds each
   ffnet bench ways --data-dir ~/data       an epoch, for each api of a net
-  ffnet bench steps                        a step, for each width and api
+  ffnet bench steps                        a step, for each width and path
   ffnet bench read                         a CSV file, beside pandas, PyArrow
   ffnet bench tables --data-dir ~/data     six tables in ~/data/tables
 
@@ -80,8 +80,9 @@ def main(argv: list[str]) -> int:
 
 def _steps(_: argparse.Namespace) -> None:
     for threads in (1, CPUS):
-        print(f"ms a step, batches of 64, {threads} threads")
-        print_rows(last_line(PEERS / "steps.py", threads))
+        for way, rows in last_line(PEERS / "steps.py", threads).items():
+            print(f"ms a step, {way}, batches of 64, {threads} threads")
+            print_rows(rows)
 
 
 def _read(_: argparse.Namespace) -> None:

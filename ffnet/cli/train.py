@@ -112,12 +112,12 @@ def _train(
 
     print(data.describe())
     threads = len(os.sched_getaffinity(0))
-    trainer = _trainer(data, config, threads, flags.device)
+    trainer, config = _trainer(data, config, threads, flags.device)
     begun = time.monotonic()
     try:
         with one_net.written(one, data, threads, hold) as rows:
             reports = _reports(trainer, config, lesson=not flags.file)
-            for report in one_net.trained(rows, one, trainer, reports):
+            for report in one_net.trained(rows, one, config, trainer, reports):
                 _print_report(report)
             if reason := rows.rows[config.number]["reason"]:
                 print(f"the training ended: {reason}")
@@ -141,8 +141,12 @@ def _train(
     return int(report.diverged)
 
 
-def _trainer(data: "DataSet", config: TrialConfig, threads: int, device: str) -> "Trainer":
+def _trainer(
+    data: "DataSet", config: TrialConfig, threads: int, device: str
+) -> "tuple[Trainer, TrialConfig]":
+    """The net's trainer, with initial weights, and the trial with its path."""
     with redirected(Path(os.devnull), 2):  # TensorFlow's greetings
+        from ffnet.training import paths
         from ffnet.training.device_data import DeviceData
         from ffnet.training.devices import configure
         from ffnet.training.trainer import Trainer
@@ -150,7 +154,7 @@ def _trainer(data: "DataSet", config: TrialConfig, threads: int, device: str) ->
         configure(threads, gpus=int(device == "gpu"))
         trainer = Trainer(DeviceData(data), config)
     trainer.initialize(config)
-    return trainer
+    return trainer, paths.chosen(config, trainer.features)
 
 
 def _reports(trainer: "Trainer", config: TrialConfig, lesson: bool) -> "Iterator[Report]":
@@ -266,7 +270,7 @@ def _train_again(flags: argparse.Namespace) -> int:
             "may differ"
         )
     print(data.describe())
-    trainer = _trainer(data, config, document["threads"], flags.device)
+    trainer, config = _trainer(data, config, document["threads"], flags.device)
     first = reports[0]["step"] == 1
     again = itertools.islice(_reports(trainer, config, first), len(reports))
     for report, expected in zip(again, reports, strict=True):

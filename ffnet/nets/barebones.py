@@ -15,7 +15,12 @@ from ffnet.spec.net import NetSpec
 
 
 class BarebonesNet:
-    """A fully connected net. Its widths may change without a new trace. Attributes as in `Net`."""
+    """A fully connected net. Its widths may change without a new trace.
+
+    Attributes:
+        dropout, weights, state: as in `Net`.
+        vectors: the tables of learned vectors, which are also among the weights.
+    """
 
     def __init__(
         self, features: int | Inputs, classes: int, spec: NetSpec, dtype: tf.DType = tf.float32
@@ -50,12 +55,12 @@ class BarebonesNet:
             self.state += moved
             self._layers.append(_Layer(made, moved))
             rows = width
-        self._tables = [_open((each.rows, each.size), "vectors", dtype) for each in inputs.vectors]
-        self.weights += self._tables
+        self.vectors = [_open((each.rows, each.size), "vectors", dtype) for each in inputs.vectors]
+        self.weights += self.vectors
 
     def scores(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return class scores (logits) [N, C] of examples [N, …]; dropout acts only in training."""
-        x = with_vectors(flatten(x), self._tables)
+        x = with_vectors(flatten(x), self.vectors)
         return self.head(tf.matmul(x, self.weights[0]), training)
 
     def head(self, z: tf.Tensor, training: bool = False) -> tf.Tensor:

@@ -12,7 +12,7 @@ quickly.
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,25 @@ def keep_replica_on_loopback() -> None:
         return server.add_insecure_port(f"{LOOPBACK}:0")
 
     replica.add_port_to_grpc_server = add_port
+
+
+# --- what all workers of a cluster agree on: tests/test_paths.py ---------------------------------
+
+
+def agreed(name: str, choose: Callable[[], str]) -> str:
+    """The text that all processes of a cluster have for a name: that of the first which chose one.
+
+    An actor with a dictionary would do the same with a process of its own.
+
+    Args:
+        name: the name.
+        choose: returns this process's choice, in ASCII. It is called only if there is no text yet.
+    """
+    store, key, namespace = internal_kv_get_gcs_client(), name.encode(), b"ffnet"
+    if (known := store.internal_kv_get(key, namespace)) is None:
+        store.internal_kv_put(key, choose().encode(), False, namespace)
+        known = store.internal_kv_get(key, namespace)
+    return bytes(known).decode()
 
 
 # --- clusters that start nodes: tests/test_autoscaling.py ----------------------------------------

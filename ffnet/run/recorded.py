@@ -12,8 +12,8 @@ from ffnet.run.folder import RunFolder
 from ffnet.run.study_files import not_of_a_run, read_run_json
 from ffnet.run.tables import Row
 from ffnet.spec.base import Values
-from ffnet.spec.earlier import as_meant
-from ffnet.spec.net import TUNABLE
+from ffnet.spec.earlier import as_meant, path
+from ffnet.spec.net import PATH, TUNABLE
 from ffnet.spec.relevance import relevant
 from ffnet.spec.study import OneNet, Study
 from ffnet.spec.trial import TrialConfig
@@ -207,14 +207,17 @@ def config(study: dict[str, Any], row: Row) -> TrialConfig:
     Raises:
         InputError: the row has values that no trial can have.
     """
+    by_rule = row.get("steps_per_block") == 0
+    known = [*TUNABLE, *(() if by_rule else PATH)]
     fields = (
         study["net"]
         | study["training"]
-        | {n: v for n, v in row.items() if n in TUNABLE and v is not None}
+        | {name: row[name] for name in known if row.get(name) is not None}
     )
     try:
         epochs, seed = study.get("epochs") or study["budget"]["epochs"], row.get("seed")
-        return TrialConfig.of(fields, row["trial"], epochs, seed)  # refuses a missing seed
+        found = TrialConfig.of(fields, row["trial"], epochs, seed)  # refuses a missing seed
+        return found.on_path(path(found.net, found.training)) if by_rule else found
     except InputError as error:
         raise InputError(
             f"trials.parquet, trial {row['trial']}: its configuration is not valid ({error})"

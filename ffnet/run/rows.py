@@ -77,7 +77,7 @@ class Rows:
                 "started_at": datetime.now(UTC),
             }
         row = self.rows[config.number]
-        row |= config.hyperparameters()
+        row |= config.hyperparameters() | config.path()
         row |= {"status": Status.RUNNING, "reason": None}
         if parent is not None:
             row["parent"] = parent

@@ -62,8 +62,9 @@ HYPERPARAMETERS = {
     "weight_decay": pa.float64(),
     "dropout": pa.list_(pa.float64()),  # a rate for each hidden layer
 }
-OF_OLDER = {"class_weight": "none"}
-"""Hyper-parameter that tables of earlier versions lack → the value that all their trials had."""
+OF_OLDER = {"class_weight": "none", "steps_per_block": 0, "tiles": False}
+"""Column that tables of earlier versions lack → its value there. 0 stands for the rule by which
+these versions trained nets in blocks: see `ffnet.spec.earlier.path`."""
 
 BEST = {
     column: pa.float64()
@@ -82,6 +83,8 @@ TRIALS = pa.schema(
         "reason": pa.string(),
         **HYPERPARAMETERS,
         "seed": pa.int64(),
+        "steps_per_block": pa.int32(),  # how the steps were computed; null before the first report
+        "tiles": pa.bool_(),
         "parent": pa.int32(),  # the trial whose weights it took over (PBT)
         **BEST,
         **{f"last_{metric}": pa.float64() for metric in METRICS},

@@ -6,6 +6,8 @@ that had another default when the run began.
 """
 
 from ffnet.spec.base import Values
+from ffnet.spec.net import NetSpec, Training
+from ffnet.spec.trial import may_be_blocked
 
 EARLIER = {"bias": False}
 """Field of [net] whose default has changed → its value in runs that do not name it."""
@@ -39,3 +41,15 @@ def of_run(values: Values) -> Values:
     """Field whose default has changed → its value in a run's study."""
     net = values["net"]
     return {name: net[name] for name in EARLIER if name in net}
+
+
+BLOCKED_FROM = {"float32": 2048, "bfloat16": 128}
+"""Nets whose first layer is so wide trained in blocks of four steps, in runs without a record."""
+
+
+def path(net: NetSpec, training: Training) -> Values:
+    """The fields PATH of a trial in a run that does not record them."""
+    wide = [*net.hidden_sizes, 0][0] >= BLOCKED_FROM[training.precision]
+    plain = not (training.momentum or training.weight_decay)
+    blocks = wide and plain and may_be_blocked(net, training)
+    return {"steps_per_block": 4 if blocks else 1, "tiles": False}

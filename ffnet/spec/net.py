@@ -1,8 +1,7 @@
 """One net and how it is trained: NetSpec and Training.
 
 Each field is a hyper-parameter: a study can search over it, and it has a column in the tables and a
-flag. (`precision` and `report_steps` only have flags.) This module imports neither TensorFlow nor
-Ray.
+flag. (The fields in UNTUNABLE only have flags.) This module imports neither TensorFlow nor Ray.
 """
 
 from typing import Annotated, Literal
@@ -200,6 +199,18 @@ class Training(Spec):
         description="number type of the first layer's products; bfloat16 is faster on CPUs that "
         "support it; the weights stay float32",
     )
+    steps_per_block: Literal[1, 2, 4, 8] | None = Field(
+        None,
+        description="steps of sgd whose products with the first layer's weights are computed "
+        "together: 1, 2, 4 or 8; it changes speed and rounding only, and each trial records it "
+        "[the fastest on this kind of CPU]",
+    )
+    tiles: bool | None = Field(
+        None,
+        description="cut the first layer into parts that fit into a cache, only with "
+        "steps_per_block 1; it changes speed and rounding only, and each trial records it "
+        "[the fastest on this kind of CPU]",
+    )
     report_steps: PositiveInt | None = Field(
         None,
         description="steps between two reports, each with a validation, 1 or more "
@@ -207,9 +218,15 @@ class Training(Spec):
     )
 
 
+PATH = ("steps_per_block", "tiles")
+"""Fields of [training] that say how the steps are computed. They are chosen for each trial."""
+
+UNTUNABLE = ("precision", *PATH, "report_steps")
+"""Fields of [training] that are no hyper-parameters."""
+
 TUNABLE: dict[str, type[Spec]] = {
     **dict.fromkeys(NetSpec.model_fields, NetSpec),
-    **{n: Training for n in Training.model_fields if n not in ("precision", "report_steps")},
+    **{n: Training for n in Training.model_fields if n not in UNTUNABLE},
 }
 """Name of a hyper-parameter that [space] may have → the model that has the field."""
 

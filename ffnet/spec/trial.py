@@ -10,7 +10,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from ffnet.spec.base import Spec, Values
-from ffnet.spec.net import TUNABLE, Count, NetSpec, Training
+from ffnet.spec.net import PATH, TUNABLE, Count, NetSpec, Training
 
 
 class TrialConfig(Spec):
@@ -48,6 +48,16 @@ class TrialConfig(Spec):
             for model in (NetSpec, Training)
         )
         return cls(number=number, net=net, training=training, epochs=epochs, seed=seed)
+
+    def on_path(self, path: Values) -> Self:
+        """The trial with these fields PATH."""
+        training = Training(**(self.training.model_dump() | path))
+        return self.model_copy(update={"training": training})
+
+    def path(self) -> Values:
+        """The fields PATH that the trial has."""
+        found = {name: getattr(self.training, name) for name in PATH}
+        return {name: value for name, value in found.items() if value is not None}
 
     def hyperparameters(self) -> Values:
         """Name of a hyper-parameter → value, perhaps None. dropout has a rate for each layer."""
@@ -97,10 +107,30 @@ def check(net: NetSpec, training: Training, epochs: int) -> None:
         ),
         f"precision bfloat16 needs inputs without learned vectors. Given: embedding_sizes "
         f"{net.embedding_sizes}": training.precision == "bfloat16" and net.learns_vectors,
+        "steps_per_block above 1 needs api barebones, optimizer sgd, and inputs without learned "
+        f"vectors. Given: steps_per_block {training.steps_per_block}, api {net.api}, optimizer "
+        f"{rule}, embedding_sizes {net.embedding_sizes}": (
+            (training.steps_per_block or 1) > 1 and not may_be_blocked(net, training)
+        ),
+        "tiles need api barebones, a hidden layer, inputs without learned vectors, and no blocks. "
+        f"Given: api {net.api}, hidden_sizes {list(net.hidden_sizes)}, embedding_sizes "
+        f"{net.embedding_sizes}, steps_per_block {training.steps_per_block}": (
+            training.tiles and not (may_be_tiled(net) and (training.steps_per_block or 1) == 1)
+        ),
     }
     for refusal, given in refusals.items():
         if given:
             raise ValueError(refusal)
+
+
+def may_be_blocked(net: NetSpec, training: Training) -> bool:
+    """Whether a net can train in blocks of several steps: see `training.blocked`."""
+    return net.api == "barebones" and training.optimizer == "sgd" and not net.learns_vectors
+
+
+def may_be_tiled(net: NetSpec) -> bool:
+    """Whether a net can train in tiles: see `training.tiles`."""
+    return net.api == "barebones" and bool(net.hidden_sizes) and not net.learns_vectors
 
 
 def steps_per_epoch(config: TrialConfig, examples: int) -> int:

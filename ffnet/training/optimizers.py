@@ -34,8 +34,12 @@ class Optimizer:
     """Updates weights by their gradients.
 
     Attributes:
+        weights: the variables that are updated.
+        decays: whether there is weight decay.
+        nesterov: whether SGD's momentum is Nesterov's.
         slots: variables that summarise earlier steps, such as the moments of Adam: none, one
             or two for each weight.
+        of_weight: the same variables, a list for each weight.
     """
 
     def __init__(self, training: Training, weights: Sequence[tf.Variable]) -> None:
@@ -45,31 +49,44 @@ class Optimizer:
             training: names the optimizer, and says whether it has momentum and weight decay.
             weights: the variables to update.
         """
-        self._weights = list(weights)
-        self._decay = training.weight_decay > 0
+        self.weights = list(weights)
+        self.decays, self.nesterov = training.weight_decay > 0, training.nesterov
         self._apart = training.optimizer == "adamw"
         count, self._update = _kind(training)
-        self._slots = [[_slot(weight) for _ in range(count)] for weight in weights]
-        self.slots = [slot for own in self._slots for slot in own]
+        self.of_weight = [[_slot(weight) for _ in range(count)] for weight in weights]
+        self.slots = [slot for own in self.of_weight for slot in own]
 
     def reset(self) -> None:
         """Set all slots to zeros, in the shapes that the weights have now."""
-        for weight, slots in zip(self._weights, self._slots, strict=True):
+        for weight, slots in zip(self.weights, self.of_weight, strict=True):
             for slot in slots:
                 slot.assign(tf.zeros(tf.shape(weight), weight.dtype))
 
-    def apply(self, gradients: Sequence[tf.Tensor], rates: Rates, step: tf.Tensor) -> None:
-        """Update every weight.
+    def apply(self, gradients: Sequence[tf.Tensor | None], rates: Rates, step: tf.Tensor) -> None:
+        """Update every weight that has a gradient.
 
         Args:
-            gradients: the gradient of the loss by each weight, without weight decay.
+            gradients: the gradient of the loss by each weight, without weight decay; None for a
+                weight that stays as it is.
             rates: the rates of this step.
             step: number of steps since `reset`.
         """
-        for weight, slots, gradient in zip(self._weights, self._slots, gradients, strict=True):
-            if self._decay and len(weight.shape) > 1:  # kernels only
-                gradient = self._decayed(weight, gradient, rates)
-            self._update(weight.handle, [slot.handle for slot in slots], gradient, rates, step)
+        for weight, slots, gradient in zip(self.weights, self.of_weight, gradients, strict=True):
+            if gradient is not None:
+                self.update(weight, slots, gradient, rates, step)
+
+    def update(
+        self,
+        weight: tf.Variable,
+        slots: Sequence[tf.Variable],
+        gradient: tf.Tensor,
+        rates: Rates,
+        step: tf.Tensor,
+    ) -> None:
+        """Update one weight and its slots, or parts of them with the same shape: see `apply`."""
+        if self.decays and len(weight.shape) > 1:  # kernels only
+            gradient = self._decayed(weight, gradient, rates)
+        self._update(weight.handle, [slot.handle for slot in slots], gradient, rates, step)
 
     def _decayed(self, weight: tf.Variable, gradient: tf.Tensor, rates: Rates) -> tf.Tensor:
         """Add the gradient of λ/2·‖w‖². adamw shrinks the weight instead.

@@ -12,26 +12,18 @@ import tensorflow as tf
 
 from ffnet.errors import InputError
 from ffnet.nets import inputs
-from ffnet.nets.barebones import BarebonesNet
 from ffnet.nets.net import initialize, make_net
-from ffnet.spec.net import Training
 from ffnet.spec.trial import TrialConfig, steps_per_epoch
 from ffnet.training import metrics
-from ffnet.training.blocked import STEPS, Loss, train_block
 from ffnet.training.device_data import DeviceData
-from ffnet.training.optimizers import Optimizer, Rates
+from ffnet.training.optimizers import Optimizer
 from ffnet.training.schedules import learning_rates
+from ffnet.training.steps import Arguments, Losses, Steps
 
-_INT, _FLOAT = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
-ARGUMENTS = [*[_INT] * 6, tf.TensorSpec([None], tf.float32), _FLOAT, _FLOAT, _FLOAT]
-BLOCKED_FROM = {"float32": 2048, "bfloat16": 128}
-"""If the first layer is at least so wide, blocked steps are faster than plain ones: docs/log.md."""
 CALL_SECONDS = 1.0  # a call of a compiled function should take about so long, or less
 FIRST_STEPS = 64  # steps of the first call for a trial, whose speed is not known
+MOST_STEPS = 8  # in a block; a call of a compiled function trains a multiple of it
 EVALUATE_AT_ONCE = 256  # examples; limits the memory that evaluation takes
-
-Arguments = tuple[tf.Tensor, ...]
-Losses = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 
 @dataclass(frozen=True)
@@ -99,6 +91,7 @@ class Trainer:
         net: the net.
         data: the data set.
         examples: number of training examples.
+        features: inputs of the first layer, D.
         variables: all variables that training changes, in the order of checkpoints: the net's
             weights and state, then the optimiser's slots.
     """
@@ -114,15 +107,10 @@ class Trainer:
         self._inputs, self._prepare = inputs.of_net(data, config.net), data.preparation(config.net)
         self.net = make_net(self._inputs, data.classes, config.net)
         self._optimizer = Optimizer(config.training, self.net.weights)
-        self._products = tf.as_dtype(config.training.precision)
-        self._drops = any(config.net.dropout_rates)
-        balanced = config.training.class_weight == "balanced"
-        self._class_weights = data.balanced_weights() if balanced else None
-        plain = not (self._optimizer.slots or config.training.weight_decay)
-        plain = plain and not self._inputs.vectors  # the first layer's inputs would change
-        self._blocked = self.net if plain and isinstance(self.net, BarebonesNet) else None
+        drops = any(config.net.dropout_rates)
+        self._steps = Steps(self.net, self._optimizer, data, self._prepare, config.training, drops)
         self.variables = [*self.net.weights, *self.net.state, *self._optimizer.slots]
-        self.examples = int(data.train[0].shape[0])
+        self.examples, self.features = int(data.train[0].shape[0]), self._inputs.width
         self._epoch, self._step, self._per_epoch = 0, 0, 1  # where the training is now
         self._steps_at_once = FIRST_STEPS
 
@@ -166,14 +154,33 @@ class Trainer:
         training = config.training
         self._epoch, self._per_epoch = epoch, math.ceil(self.examples / training.batch_size)
         self.net.dropout.rates.assign(config.net.dropout_rates)
-        middle = self._end_of_blocks(steps, training)
+        middle = self._end_of_blocks(steps, config)
         total, last, seen = 0.0, 0.0, 0
         if middle > steps.start:
-            total, last, seen = self._call(self._blocks, config, epoch, range(steps.start, middle))
+            blocks = self._blocks(training.steps_per_block)
+            total, last, seen = self._call(blocks, config, epoch, range(steps.start, middle))
         if middle < steps.stop and math.isfinite(last):
-            rest, last, more = self._call(self._steps, config, epoch, range(middle, steps.stop))
+            rest, last, more = self._one_by_one(config, epoch, range(middle, steps.stop))
             total, seen = total + rest, seen + more
         return total, last, seen
+
+    def _blocks(self, steps: int | None) -> Callable[..., Losses]:
+        """The compiled function for so many steps in a block."""
+        of = self._steps
+        compiled: Callable[..., Losses] = {2: of.blocks_of_2, 4: of.blocks_of_4}.get(
+            steps or 1, of.blocks_of_8
+        )
+        return compiled
+
+    def _one_by_one(
+        self, config: TrialConfig, epoch: int, steps: range
+    ) -> tuple[float, float, int]:
+        """Train plain steps, perhaps in tiles."""
+        tiles = self._steps.tiles
+        if not (tiles and config.training.tiles):
+            return self._call(self._steps.plain, config, epoch, steps)
+        with tiles.cut():
+            return self._call(self._steps.tiled, config, epoch, steps)
 
     def _call(
         self, compiled: Callable[..., Losses], config: TrialConfig, epoch: int, steps: range
@@ -191,7 +198,7 @@ class Trainer:
             losses = compiled(*arguments, tf.constant(total))
             total, last, seen = float(losses[0]), float(losses[1]), seen + int(losses[2])
             possible = (end - at) * CALL_SECONDS / (time.perf_counter() - begun)
-            self._steps_at_once = max(1, int(possible) // STEPS) * STEPS
+            self._steps_at_once = max(1, int(possible) // MOST_STEPS) * MOST_STEPS
             at = end
         self._step = at
         return total, last, seen
@@ -222,16 +229,16 @@ class Trainer:
         counts: Any = tf.math.confusion_matrix(y, predicted, self.data.classes, dtype=tf.int64)
         return np.asarray(counts)
 
-    def _end_of_blocks(self, steps: range, training: Training) -> int:
+    def _end_of_blocks(self, steps: range, config: TrialConfig) -> int:
         """Return the first step that is not trained in a block."""
-        width = int(self.net.weights[0].read_value().shape[1])
-        if not self._blocked or width < BLOCKED_FROM[training.precision]:
+        each = config.training.steps_per_block or 1
+        if each == 1 or not self._steps.blocks:
             return steps.start
-        full = min(steps.stop, self.examples // training.batch_size)
-        return steps.start + max(0, full - steps.start) // STEPS * STEPS
+        full = min(steps.stop, self.examples // config.training.batch_size)
+        return steps.start + max(0, full - steps.start) // each * each
 
     def _arguments(self, config: TrialConfig, epoch: int, steps: range) -> Arguments:
-        """Return the arguments of the compiled functions: see ARGUMENTS and `_steps`."""
+        """Return the arguments of the compiled functions: see `steps.ARGUMENTS`."""
         training = config.training
         per_epoch = steps_per_epoch(config, self.examples)
         before = epoch * per_epoch
@@ -246,70 +253,9 @@ class Trainer:
             tf.constant(training.weight_decay),
         )
 
-    @tf.function(input_signature=ARGUMENTS, autograph=False)  # type: ignore[untyped-decorator]
-    def _steps(
-        self, first: tf.Tensor, end: tf.Tensor, before: tf.Tensor, seed: tf.Tensor,
-        epoch: tf.Tensor, batch_size: tf.Tensor, learning_rates: tf.Tensor, momentum: tf.Tensor,
-        weight_decay: tf.Tensor, total: tf.Tensor,
-    ) -> Losses:  # fmt: skip
-        """Train plain steps; the last batch of an epoch may be short."""
-        order = self._order(seed, epoch)
-        loss = _loss(tf.minimum(batch_size, self.examples), weights=self._class_weights)
-
-        def train(step: tf.Tensor, total: tf.Tensor) -> Losses:
-            x, y = self._gather(order[step * batch_size : (step + 1) * batch_size])
-            self._begin_step(seed, before + step)
-            with tf.GradientTape() as tape:
-                losses, objective = loss(y, self.net.scores(x, training=True))
-            gradients = tape.gradient(objective, self.net.weights)
-            rates = Rates(learning_rates[step - first], momentum, weight_decay)
-            self._optimizer.apply(gradients, rates, before + step)
-            return total + tf.reduce_sum(losses), tf.reduce_mean(losses), tf.size(y)
-
-        return _loop(first, end, 1, total, train)
-
-    @tf.function(input_signature=ARGUMENTS, autograph=False)  # type: ignore[untyped-decorator]
-    def _blocks(
-        self, first: tf.Tensor, end: tf.Tensor, before: tf.Tensor, seed: tf.Tensor,
-        epoch: tf.Tensor, batch_size: tf.Tensor, learning_rates: tf.Tensor, momentum: tf.Tensor,
-        weight_decay: tf.Tensor, total: tf.Tensor,
-    ) -> Losses:  # fmt: skip
-        """Train blocks of STEPS full batches with SGD without momentum and weight decay."""
-        assert self._blocked
-        net, order = self._blocked, self._order(seed, epoch)
-        loss = _loss(batch_size, weights=self._class_weights)
-
-        def train(step: tf.Tensor, total: tf.Tensor) -> Losses:
-            x, y = self._gather(order[step * batch_size : (step + STEPS) * batch_size])
-
-            def head(z: tf.Tensor, j: int) -> tf.Tensor:
-                self._begin_step(seed, before + step + j)
-                return net.head(z, training=True)
-
-            rates = learning_rates[step - first : step - first + STEPS]
-            sums, last = train_block(net.weights, head, x, y, rates, loss, self._products)
-            # Added one after another: TensorFlow changes the order of plain additions.
-            return tf.cumsum(tf.stack([total, *sums]))[-1], last, tf.size(y)
-
-        return _loop(first, end, STEPS, total, train)
-
-    def _begin_step(self, seed: tf.Tensor, step: tf.Tensor) -> None:
-        if self._drops:
-            self.net.dropout.begin_step(seed, step)
-
     @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
     def _predict(self, x: tf.Tensor) -> tf.Tensor:
         return tf.argmax(self.net.scores(self._prepare(x)), axis=1, output_type=tf.int32)
-
-    def _order(self, seed: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
-        """Return a permutation of the training examples; each epoch has a different one."""
-        return tf.random.experimental.stateless_shuffle(
-            tf.range(self.examples), seed=tf.stack([seed, epoch])
-        )
-
-    def _gather(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        x, y = self.data.train
-        return self._prepare(tf.gather(x, index)), tf.gather(y, index)
 
     @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
     def _evaluate(self, x: tf.Tensor, y: tf.Tensor) -> Losses:
@@ -331,52 +277,3 @@ class Trainer:
         before = tf.constant(0), tf.constant(0), tf.constant(0.0), each
         found = tf.while_loop(lambda start, *_: start < tf.size(y), evaluate, before)
         return found[1], found[2], found[3].concat()
-
-
-def _loop(
-    first: tf.Tensor,
-    end: tf.Tensor,
-    stride: int,
-    total: tf.Tensor,
-    train: Callable[[tf.Tensor, tf.Tensor], Losses],
-) -> Losses:
-    """Call `train` for each step from `first` to `end`, until a loss is NaN or infinite.
-
-    `train` adds its losses to `total`, so that the sum has the same bits whatever the number of
-    calls. One loop, not two nested ones: in nested loops TensorFlow's optimiser of graphs may give
-    two running iterations the same temporary variable, and the training fails now and then.
-    """
-
-    def body(step: tf.Tensor, total: tf.Tensor, _: tf.Tensor, seen: tf.Tensor) -> Arguments:
-        total, last, count = train(step, total)
-        return step + stride, total, last, seen + count
-
-    _, total, last, seen = tf.while_loop(
-        lambda step, _, last, __: (step < end) & tf.math.is_finite(last),
-        body,
-        (first, total, tf.constant(0.0), tf.constant(0)),
-    )
-    return total, last, seen
-
-
-def _loss(
-    batch_size: tf.Tensor, dtype: tf.DType = tf.float32, weights: tf.Tensor | None = None
-) -> Loss:
-    """Return a function: (labels, scores) → (softmax cross-entropies, their sum / batch size).
-
-    If the last batch of an epoch is short, the sum is still divided by the full batch size. So
-    every example has the same weight, and the short batch is not noisier than the others.
-
-    Args:
-        batch_size: size of a full batch.
-        dtype: dtype of the scores.
-        weights: a factor for each class [C], by which the losses are multiplied in the sum, but
-            not in the first result. With None, the sum is not weighted.
-    """
-
-    def loss(labels: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=scores)
-        counted = losses if weights is None else losses * tf.gather(weights, labels)
-        return losses, tf.reduce_sum(counted) / tf.cast(batch_size, dtype)
-
-    return loss

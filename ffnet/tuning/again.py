@@ -136,12 +136,12 @@ class _Worker:
         yield trainer.evaluate(part).figures("test")
 
     def _reports(self, job: Job) -> Iterator[Any]:
-        from ffnet.training.loop import train
+        from ffnet.training import loop, paths
 
         memory.check(job.config, self._data)
         trainer = self._trainer(job)
         trainer.initialize(job.config)
-        return train(trainer, job.config)
+        return loop.train(trainer, paths.chosen(job.config, trainer.features))
 
     def _weights(self, job: Job) -> Weights:
         net = self._trainer(job).net

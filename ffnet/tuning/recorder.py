@@ -14,6 +14,7 @@ from ffnet.run.rows import PLACE
 from ffnet.run.sessions import Session
 from ffnet.run.tables import Row, Status
 from ffnet.run.writer import Writer
+from ffnet.spec.net import PATH
 from ffnet.spec.study import Study
 from ffnet.spec.trial import TrialConfig
 from ffnet.tuning.losses import Losses
@@ -76,7 +77,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         for earlier in result.get("earlier", ()):
             self.writer.report(number, earlier, again=True)
         self.writer.spend(number, result, ("setup_seconds", "report_seconds"))
-        self.writer.put(number, {name: result[name] for name in PLACE})
+        self.writer.put(number, {n: result[n] for n in (*PLACE, *PATH) if n in result})
         if "step" in result:
             self.writer.report(number, result, again=result.get("again", False))
             self._since[number] = time.monotonic()

@@ -5,11 +5,12 @@ set and the compiled functions; only the weights change.
 """
 
 import errno
+import json
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Hashable, Iterator
+from pathlib import Path as LocalPath
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -18,12 +19,14 @@ from ray import tune
 from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError, StorageError, one_line
 from ffnet.ray_cluster.private_ray import restore_umask
+from ffnet.ray_cluster.ray_internals import agreed
 from ffnet.run import storage
 from ffnet.run.folder import RunFolder
 from ffnet.run.improvement import Improvement
 from ffnet.run.rows import place
 from ffnet.run.storage import File
 from ffnet.run.tables import Status
+from ffnet.spec.net import PATH
 from ffnet.spec.study import Study
 from ffnet.spec.trial import TrialConfig
 from ffnet.training import memory
@@ -32,6 +35,7 @@ from ffnet.tuning.pulse import Pulse
 if TYPE_CHECKING:  # TensorFlow takes seconds to import: a worker imports it at its first trial
     from ffnet.training.device_data import DeviceData
     from ffnet.training.loop import Report
+    from ffnet.training.paths import Path
     from ffnet.training.trainer import Trainer
 
 Result = dict[str, Any]
@@ -66,6 +70,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self._tuning = study.tuning
         self._device_data: DeviceData | None = None
         self._trainers: OrderedDict[Hashable, Trainer] = OrderedDict()
+        self._paths: dict[str, Path] = {}
         self._pulse = Pulse()
         self.reset_config(config)
 
@@ -113,7 +118,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             return {}
         try:
             with self._checkpoint.open() as file:
-                (Path(checkpoint_dir) / CHECKPOINT).write_bytes(file.read())
+                (LocalPath(checkpoint_dir) / CHECKPOINT).write_bytes(file.read())
         except OSError as error:  # raised here, it would stop the worker again and again
             self._unwritable = storage.named(error, checkpoint_dir)
             return {}
@@ -125,7 +130,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             try:
                 keep = self._best if self._must_keep_last() else None
                 with self._checkpoint.replacing(keep=keep) as file:
-                    file.write((Path(checkpoint) / CHECKPOINT).read_bytes())
+                    file.write((LocalPath(checkpoint) / CHECKPOINT).read_bytes())
             except OSError as error:
                 self._unwritable = storage.named(error, self._checkpoint)
         self._reports = None
@@ -195,7 +200,14 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
 
     def _reported(self, report: "Report") -> Result:
         """A report for the recorder. It is also kept for the trial's checkpoints."""
-        now = self._noted({"trial": self._config.number, **report.measured(), **self._place()})
+        now = self._noted(
+            {
+                "trial": self._config.number,
+                **report.measured(),
+                **self._place(),
+                **self._config.path(),
+            }
+        )
         if report.diverged:
             reason = f"loss {report.train_loss:g} after step {report.step}"
             return now | {"status": Status.DIVERGED, "reason": reason, "done": True}
@@ -229,7 +241,28 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         memory.check(self._config, self._data)
         trainer = self._trainer()
         trainer.initialize(self._config)
-        return train(trainer, self._config, self._restore(trainer))
+        step = self._restore(trainer)
+        self._config = self._on_path(trainer)
+        return train(trainer, self._config, step)
+
+    def _on_path(self, trainer: "Trainer") -> TrialConfig:
+        """The trial with the path of its checkpoint, or the fastest on this node."""
+        from ffnet.training import paths
+
+        for report in reversed(self._own()):
+            if known := {name: report[name] for name in PATH if name in report}:
+                return self._config.on_path(known)
+        return paths.chosen(self._config, trainer.features, self._agreed)
+
+    def _agreed(self, kind: str, measure: "Callable[[], Path]") -> "Path":
+        """The path for a kind that all workers of this study use: the first one's choice."""
+        from ffnet.training.paths import Path, remembered
+
+        if kind not in self._paths:
+            name = f"{self._folder} {kind}"
+            found = agreed(name, lambda: json.dumps(remembered(kind, measure)))
+            self._paths[kind] = Path(*json.loads(found))
+        return self._paths[kind]
 
     def _restore(self, trainer: "Trainer") -> int:
         """Restore the trial's last state. Returns the number of steps trained until then."""

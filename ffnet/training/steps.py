@@ -1,0 +1,221 @@
+"""The compiled training steps: plain steps, plain steps in tiles, and blocks of steps."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from ffnet.nets.barebones import BarebonesNet
+from ffnet.nets.net import Net
+from ffnet.spec.net import Training
+from ffnet.training.blocked import Loss, train_block
+from ffnet.training.device_data import DeviceData
+from ffnet.training.optimizers import Optimizer, Rates
+from ffnet.training.tiles import Tiles
+
+_INT, _FLOAT = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
+ARGUMENTS = [*[_INT] * 6, tf.TensorSpec([None], tf.float32), _FLOAT, _FLOAT, _FLOAT]
+"""What the compiled functions get: first step and step after the last, counted in the epoch; number
+of steps before the epoch; seed; epoch; batch size; the learning rate of each step; momentum; weight
+decay; the sum of the losses so far."""
+
+Arguments = tuple[tf.Tensor, ...]
+Losses = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+"""The sum of the examples' losses, the mean loss of the last batch, the number of examples."""
+
+Update = Callable[[tf.Tensor, tf.Tensor, Loss, Rates, tf.Tensor], tf.Tensor]
+
+
+class Steps:
+    """Trains a net by compiled functions. Their arguments are those of ARGUMENTS.
+
+    Attributes:
+        blocks: whether the net can train in blocks.
+        tiles: the tiles of the first layer; None if the net cannot train in tiles.
+    """
+
+    def __init__(
+        self,
+        net: Net,
+        optimizer: Optimizer,
+        data: DeviceData,
+        prepare: Callable[[tf.Tensor], tf.Tensor],
+        training: Training,
+        drops: bool,
+    ) -> None:
+        """Nothing is compiled before it is used.
+
+        Args:
+            net: the net.
+            optimizer: updates its weights.
+            data: the data set.
+            prepare: a function: examples [N, D] → what the net gets.
+            training: any training of the structure.
+            drops: whether the net has dropout.
+        """
+        self._net, self._optimizer, self._data, self._prepare = net, optimizer, data, prepare
+        self._drops = drops
+        self._examples = int(data.train[0].shape[0])
+        self._products = tf.as_dtype(training.precision)
+        balanced = training.class_weight == "balanced"
+        self._class_weights = data.balanced_weights() if balanced else None
+        # The inputs of a first layer with learned vectors change at each step.
+        self._barebones = net if isinstance(net, BarebonesNet) and not net.vectors else None
+        self.blocks = bool(self._barebones) and training.optimizer == "sgd"
+        wide = self._barebones and net.weights[0].shape[1] is None
+        self.tiles = Tiles(optimizer) if wide else None
+
+    @tf.function(input_signature=ARGUMENTS, autograph=False)  # type: ignore[untyped-decorator]
+    def plain(self, *arguments: tf.Tensor) -> Losses:
+        """Train plain steps; the last batch of an epoch may be short."""
+
+        def update(
+            x: tf.Tensor, y: tf.Tensor, loss: Loss, rates: Rates, step: tf.Tensor
+        ) -> tf.Tensor:
+            with tf.GradientTape() as tape:
+                losses, objective = loss(y, self._net.scores(x, training=True))
+            self._optimizer.apply(tape.gradient(objective, self._net.weights), rates, step)
+            return losses
+
+        return self._one_by_one(update, *arguments)
+
+    @tf.function(input_signature=ARGUMENTS, autograph=False)  # type: ignore[untyped-decorator]
+    def tiled(self, *arguments: tf.Tensor) -> Losses:
+        """Train plain steps within `tiles.cut`."""
+        net, tiles = self._barebones, self.tiles
+        assert net
+        assert tiles
+
+        def update(
+            x: tf.Tensor, y: tf.Tensor, loss: Loss, rates: Rates, step: tf.Tensor
+        ) -> tf.Tensor:
+            z = tiles.product(x)
+            with tf.GradientTape() as tape:
+                tape.watch(z)
+                losses, objective = loss(y, net.head(z, training=True))
+            by_z, *others = tape.gradient(objective, [z, *net.weights[1:]])
+            self._optimizer.apply([None, *others], rates, step)
+            tiles.update(x, by_z, rates, step)
+            return losses
+
+        return self._one_by_one(update, *arguments)
+
+    @tf.function(input_signature=ARGUMENTS, autograph=False)  # type: ignore[untyped-decorator]
+    def blocks_of_2(self, *arguments: tf.Tensor) -> Losses:
+        """Train blocks of two full batches."""
+        return self._in_blocks(2, *arguments)
+
+    @tf.function(input_signature=ARGUMENTS, autograph=False)  # type: ignore[untyped-decorator]
+    def blocks_of_4(self, *arguments: tf.Tensor) -> Losses:
+        """Train blocks of four full batches."""
+        return self._in_blocks(4, *arguments)
+
+    @tf.function(input_signature=ARGUMENTS, autograph=False)  # type: ignore[untyped-decorator]
+    def blocks_of_8(self, *arguments: tf.Tensor) -> Losses:
+        """Train blocks of eight full batches."""
+        return self._in_blocks(8, *arguments)
+
+    def _one_by_one(
+        self, update: Update, first: tf.Tensor, end: tf.Tensor, before: tf.Tensor, seed: tf.Tensor,
+        epoch: tf.Tensor, batch_size: tf.Tensor, learning_rates: tf.Tensor, momentum: tf.Tensor,
+        weight_decay: tf.Tensor, total: tf.Tensor,
+    ) -> Losses:  # fmt: skip
+        order = self._order(seed, epoch)
+        loss = loss_of(tf.minimum(batch_size, self._examples), weights=self._class_weights)
+
+        def train(step: tf.Tensor, total: tf.Tensor) -> Losses:
+            x, y = self._gather(order[step * batch_size : (step + 1) * batch_size])
+            self._begin_step(seed, before + step)
+            rates = Rates(learning_rates[step - first], momentum, weight_decay)
+            losses = update(x, y, loss, rates, before + step)
+            return total + tf.reduce_sum(losses), tf.reduce_mean(losses), tf.size(y)
+
+        return _loop(first, end, 1, total, train)
+
+    def _in_blocks(
+        self, steps: int, first: tf.Tensor, end: tf.Tensor, before: tf.Tensor, seed: tf.Tensor,
+        epoch: tf.Tensor, batch_size: tf.Tensor, learning_rates: tf.Tensor, momentum: tf.Tensor,
+        weight_decay: tf.Tensor, total: tf.Tensor,
+    ) -> Losses:  # fmt: skip
+        assert self._barebones
+        net, order = self._barebones, self._order(seed, epoch)
+        loss = loss_of(batch_size, weights=self._class_weights)
+
+        def train(step: tf.Tensor, total: tf.Tensor) -> Losses:
+            x, y = self._gather(order[step * batch_size : (step + steps) * batch_size])
+
+            def head(z: tf.Tensor, j: int) -> tf.Tensor:
+                self._begin_step(seed, before + step + j)
+                return net.head(z, training=True)
+
+            each = tf.ensure_shape(learning_rates[step - first : step - first + steps], [steps])
+            rates = Rates(each, momentum, weight_decay)
+            sums, last = train_block(
+                self._optimizer, head, x, y, rates, before + step, loss, self._products
+            )
+            # Added one after another: TensorFlow changes the order of plain additions.
+            return tf.cumsum(tf.stack([total, *sums]))[-1], last, tf.size(y)
+
+        return _loop(first, end, steps, total, train)
+
+    def _begin_step(self, seed: tf.Tensor, step: tf.Tensor) -> None:
+        if self._drops:
+            self._net.dropout.begin_step(seed, step)
+
+    def _order(self, seed: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
+        """Return a permutation of the training examples; each epoch has a different one."""
+        return tf.random.experimental.stateless_shuffle(
+            tf.range(self._examples), seed=tf.stack([seed, epoch])
+        )
+
+    def _gather(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        x, y = self._data.train
+        return self._prepare(tf.gather(x, index)), tf.gather(y, index)
+
+
+def _loop(
+    first: tf.Tensor,
+    end: tf.Tensor,
+    stride: int,
+    total: tf.Tensor,
+    train: Callable[[tf.Tensor, tf.Tensor], Losses],
+) -> Losses:
+    """Call `train` for each step from `first` to `end`, until a loss is NaN or infinite.
+
+    `train` adds its losses to `total`, so that the sum has the same bits whatever the number of
+    calls. One loop, not two nested ones: in nested loops TensorFlow's optimiser of graphs may give
+    two running iterations the same temporary variable, and the training fails now and then.
+    """
+
+    def body(step: tf.Tensor, total: tf.Tensor, _: tf.Tensor, seen: tf.Tensor) -> Arguments:
+        total, last, count = train(step, total)
+        return step + stride, total, last, seen + count
+
+    _, total, last, seen = tf.while_loop(
+        lambda step, _, last, __: (step < end) & tf.math.is_finite(last),
+        body,
+        (first, total, tf.constant(0.0), tf.constant(0)),
+    )
+    return total, last, seen
+
+
+def loss_of(
+    batch_size: tf.Tensor, dtype: tf.DType = tf.float32, weights: tf.Tensor | None = None
+) -> Loss:
+    """Return a function: (labels, scores) → (softmax cross-entropies, their sum / batch size).
+
+    If the last batch of an epoch is short, the sum is still divided by the full batch size. So
+    every example has the same weight, and the short batch is not noisier than the others.
+
+    Args:
+        batch_size: size of a full batch.
+        dtype: dtype of the scores.
+        weights: a factor for each class [C], by which the losses are multiplied in the sum, but
+            not in the first result. With None, the sum is not weighted.
+    """
+
+    def loss(labels: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=scores)
+        counted = losses if weights is None else losses * tf.gather(weights, labels)
+        return losses, tf.reduce_sum(counted) / tf.cast(batch_size, dtype)
+
+    return loss
