@@ -66,6 +66,8 @@ def trial_bytes(config: TrialConfig, inputs: Inputs, classes: int, examples: int
     widths = each * sum(sizes[1:]) + max(sizes[1:])
     vectors = sum(FLOAT * of.rows * of.size for of in inputs.vectors)
     held = (sum(kernels) + vectors) * (1 + _slots(training) + 1) + sum(kernels[1:])
+    if (training.steps_per_block or 1) > 1 and (training.weight_decay or training.momentum):
+        held += 2 * kernels[0]  # the block's changes of kernel and velocity
     if training.precision == "bfloat16":  # copies of the first kernel and its change, 2 bytes each
         held += kernels[0]
     return held + int(FLOAT * rows * widths)

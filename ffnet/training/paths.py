@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path as File
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from ffnet.spec.net import PATH, NetSpec, Training
 from ffnet.spec.trial import TrialConfig, may_be_blocked, may_be_tiled
 from ffnet.system.atomic import atomic_write
 from ffnet.training.devices import threads
-from ffnet.training.speed import Bench
+from ffnet.training.speed import MOST_WORK, Bench
 
 SMALL = 2**16
 """A first layer with fewer weights trains plain steps: a step takes about as long as a call of
@@ -148,9 +149,12 @@ def _measured(kind: Kind, possible: list[Path]) -> Path:
         weight_decay=1e-4 if kind.weight_decay else 0.0,
         precision=kind.precision,
     )
-    bench = Bench(kind.features, kind.neurons, kind.batch_size, training)
-    found: Path = bench.fastest(possible)
+    features = min(kind.features, max(1, MOST_WORK // (kind.neurons * kind.batch_size)))
+    found: Path = _bench(features, kind.batch_size, training).fastest(possible, kind.neurons)
     return found
+
+
+_bench = lru_cache(maxsize=1)(Bench)  # trials of a study differ in their widths, above all
 
 
 def remembered(kind: str, measure: Callable[[], Path]) -> Path:

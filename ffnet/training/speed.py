@@ -14,8 +14,8 @@ from ffnet.training.optimizers import Optimizer, Rates
 from ffnet.training.tiles import Tiles
 
 MOST_STEPS = 8  # in a block
-SECONDS = 0.3  # measuring ends after the round in which so much time is over
-MOST_WORK = 2**30  # batch size · features · neurons; nets with more are measured with less features
+SECONDS = 0.2  # measuring ends after the round in which so much time is over
+MOST_WORK = 2**29  # batch size · features · neurons; nets with more are measured with less features
 FASTER = 0.98
 """A path must take less than this share of the time of the paths before it. So noise of the
 measurement does not choose a path that is no faster."""
@@ -29,16 +29,15 @@ class Bench:
     paths.
     """
 
-    def __init__(self, features: int, neurons: int, batch_size: int, training: Training) -> None:
+    def __init__(self, features: int, batch_size: int, training: Training) -> None:
         """Make the layer.
 
         Args:
-            features, neurons: inputs and outputs of the layer.
+            features: inputs of the layer.
             batch_size: examples in a batch.
             training: optimizer, momentum, weight decay and precision.
         """
-        self._features = max(1, min(features, MOST_WORK // (neurons * batch_size)))
-        self._neurons, self._batch_size = neurons, batch_size
+        self._features, self._batch_size = features, batch_size
         self._products = tf.as_dtype(training.precision)
         self._kernel = tf.Variable(tf.zeros([self._features, FEW]), shape=[self._features, None])
         self._optimizer = Optimizer(training, [self._kernel])
@@ -47,28 +46,30 @@ class Bench:
         rates = (training.learning_rate, training.momentum or 0.0, training.weight_decay)
         self._rates = Rates(*map(tf.constant, rates))
         self._loops: dict[tuple[int, bool], Loop] = {}
+        self._optimizer.reset()
         # The time of one core does not count the time in which other programs use it.
         self._clock = time.process_time if threads() == 1 else time.perf_counter
 
-    def fastest(self, paths: Iterable[Any]) -> Any:
-        """The fastest of some paths (steps in a block, whether in tiles)."""
-        seconds = self.seconds(paths)
+    def fastest(self, paths: Iterable[Any], neurons: int) -> Any:
+        """The fastest of some paths (steps in a block, whether in tiles) for so many neurons."""
+        seconds = self.seconds(paths, neurons)
         best, *others = seconds
         for path in others:
             if seconds[path] < FASTER * seconds[best]:
                 best = path
         return best
 
-    def seconds(self, paths: Iterable[Any]) -> dict[Any, float]:
+    def seconds(self, paths: Iterable[Any], neurons: int) -> dict[Any, float]:
         """Path → seconds of a step. The least of some rounds, in which paths alternate."""
         paths = list(paths)
-        self._resize(FEW)
-        for path in paths:  # compiles
-            self._timed(path)
-        self._resize(self._neurons)
+        for path in paths:
+            if path not in self._loops:  # compiles it
+                self._timed(path)
+        self._resize(neurons)
         begun, found = time.perf_counter(), {path: self._timed(path) for path in paths}
         while time.perf_counter() - begun < SECONDS:
             found = {path: min(before, self._timed(path)) for path, before in found.items()}
+        self._resize(FEW)
         return found
 
     def _resize(self, neurons: int) -> None:
