@@ -19,6 +19,7 @@ from ffnet.run import confirm, ranking, recorded, tables
 from ffnet.run.checks import LATEST_COLUMNS
 from ffnet.run.folder import RunFolder
 from ffnet.run.improvement import Improvement
+from ffnet.spec.net import PATH
 from ffnet.spec.sections import METRICS, Tuning
 from ffnet.tuning.schedulers import Asha
 
@@ -151,7 +152,7 @@ def older(place: Path) -> RunFolder:
     run = made_runs.write(place, study, rows, reports)
     for file in (run.trials.place, run.epochs.place):
         table = pq.read_table(file)
-        kept = [name for name in table.column_names if name not in LATEST_COLUMNS]
+        kept = [n for n in table.column_names if n not in {*LATEST_COLUMNS, *PATH}]
         pq.write_table(table.select(kept), file)
     document = json.loads(Path(run.study.place).read_text())
     del document["study"]["training"]["class_weight"]
@@ -163,6 +164,7 @@ def test_older_runs_are_read_by_every_command(call: Job, tmp_path: Path) -> None
     run = older(tmp_path / "run")
     rows = tables.read(run.trials)
     assert {row["class_weight"] for row in rows} == {"none"}
+    assert {(row["steps_per_block"], row["tiles"]) for row in rows} == {(0, False)}
     assert {row[f"{p}_{metric}"] for row in rows for p in ("best", "last") for metric in NEW} == {
         None
     }

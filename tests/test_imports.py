@@ -15,7 +15,7 @@ ROOMS = {
     "nets": "errors spec data",
     "run": "errors system spec data",
     "report": "errors spec run",
-    "training": "errors spec data nets",
+    "training": "errors system spec data nets",
     "export": "errors spec data run nets training serving",
     "ray_cluster": "errors system spec run",
     "serving": "errors system spec run export ray_cluster",

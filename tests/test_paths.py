@@ -21,7 +21,8 @@ from ffnet.spec.trial import TrialConfig
 from ffnet.training import paths
 from ffnet.training.devices import threads
 from ffnet.training.paths import Path
-from ffnet.training.speed import Bench
+from ffnet.training.speed import Bench, products
+from ffnet.tuning.bfloat16 import Rates, lines
 
 PLAIN, TILES, EIGHT = Path(1, False), Path(1, True), Path(8, False)
 WIDE = 512
@@ -257,3 +258,25 @@ def test_the_rule_of_runs_without_a_record() -> None:
     ):
         found = earlier.path(NetSpec(**net), Training(**training))
         assert found == {"steps_per_block": steps, "tiles": False}
+
+
+# --- bfloat16 ------------------------------------------------------------------------------------
+
+
+def test_nodes_that_multiply_bfloat16_slower_are_named_once() -> None:
+    nodes = [
+        Rates("new", 300.0, 600.0),
+        Rates("old", 281.4, 145.2),
+        Rates("old", 281.4, 145.2),
+        Rates("same", 100.0, 100.0),
+    ]
+    (line,) = lines(nodes)
+    assert line == (
+        "old multiplies bfloat16 slower than float32 (145 against 281 GFLOP/s): precision = "
+        '"float32" is faster there'
+    )
+
+
+def test_the_rates_of_both_number_types_are_measured() -> None:
+    assert 0.01 < products("float32") < 1e5
+    assert 0.01 < products("bfloat16") < 1e5

@@ -110,6 +110,23 @@ class Bench:
         return block
 
 
+def products(dtype: str) -> float:
+    """GFLOP/s of a product as in a block of four batches of 64, in this number type."""
+    rows, features, neurons = 256, 2048, 2048
+    x, w = (
+        tf.cast(tf.random.uniform(shape), dtype)
+        for shape in ((rows, features), (features, neurons))
+    )
+    clock = time.process_time if threads() == 1 else time.perf_counter
+
+    def seconds() -> float:
+        begun = clock()
+        tf.matmul(x, w).numpy()
+        return clock() - begun
+
+    return 2e-9 * rows * features * neurons / min(seconds() for _ in range(20))
+
+
 def _gradient(z: tf.Tensor) -> tf.Tensor:
     """The gradient of the sum of z², as the blocks compute it."""
     return 2.0 * z

@@ -27,7 +27,7 @@ from ffnet.spec.study import Study
 from ffnet.system.live import LiveLine
 from ffnet.system.signals import wanted
 from ffnet.training import metrics
-from ffnet.tuning import checks
+from ffnet.tuning import bfloat16, checks
 from ffnet.tuning.connection import connected
 from ffnet.tuning.learner import refuse_missing
 from ffnet.tuning.losses import Losses
@@ -192,6 +192,8 @@ def run_study(
         recorder = signals.recorder = Recorder(study, hold, losses, past, session)
         search = StudySearch(study, past, recorder.writer.rows, losses, slots)
         progress = Progress(study, recorder, live, folder)
+        for line in bfloat16.warnings(study):
+            live.say(line)
         try:
             scheduler = make_scheduler(study, losses)
             replay(scheduler, past)
