@@ -93,10 +93,15 @@ def _codes(values: Floats, place: Array) -> Array:
 def of_numbers(
     name: str, train: Array, scaling: Scaling, imputation: str
 ) -> tuple[Column, np.float64, np.float64]:
-    """Return a column of numbers, its centre and its scale, measured in the training part [N]."""
+    """Return a column of numbers, its centre and its scale, measured in the training part [N].
+
+    A column without two different numbers there has no scale. Its knots make all numbers 0, so that
+    no number of another part, however large, disturbs a net that has learned nothing about it.
+    """
     measured = scales(train[:, None], scaling, [name])
     centre, scale = measured.centre[0], measured.scale[0]
     there = train[~np.isnan(train)]
+    constant = not len(there) or bool(there.min() == there.max())
     fill = 0.0
     if len(there) and (imputation, scaling) != ("mean", "standard"):
         middle = np.median(there) if imputation == "median" else there.mean()
@@ -107,6 +112,6 @@ def of_numbers(
         gaps=len(there) < len(train),
         fill=fill,
         scaling=scaling,
-        knots=measured.knots[0] if measured.knots else (),
+        knots=measured.knots[0] if measured.knots else (0.0, 0.0) * constant,
     )
     return column, centre, scale

@@ -7,6 +7,7 @@ The rules, for a column that neither `categorical` nor `numeric` names:
 - A column is left out, with a note, if it has no value; if all its values are equal; if it is text
   or a whole number that is different in each row, and so names the row (a whole number must also
   have a name like `id`, or count the rows); and if it is free text: sentences that hardly repeat.
+  The training tables alone decide about this, as only they show a net what a column means.
 - A column in which nearly all texts, or all but a few different ones, are numbers is refused: the
   other texts may stand for gaps.
 """
@@ -58,6 +59,7 @@ class Piece:
         type: the type of the column, with the dictionary around it.
         values: the plain values of the rows that have a label.
         rows: the numbers of these rows in the table.
+        trained_on: whether the table is one of the training part.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Piece:
     type: pa.DataType
     values: pa.ChunkedArray
     rows: npt.NDArray[np.intp]
+    trained_on: bool = True
 
     @property
     def of(self) -> str:
@@ -247,19 +250,22 @@ def useless(kind: Kind, pieces: Sequence[Piece], values: Sequence[Floats]) -> st
         pieces: the column in each table.
         values: its numbers or codes in each table, float64 [N].
     """
-    every = np.concatenate([v[~np.isnan(v)] for v in values])
-    gaps = sum(map(len, values)) - len(every)
+    trained_on = [v for piece, v in zip(pieces, values, strict=True) if piece.trained_on]
+    every = np.concatenate([v[~np.isnan(v)] for v in trained_on])
+    others = np.concatenate([v[~np.isnan(v)] for v in values])
+    gaps = sum(map(len, trained_on)) - len(every)
     if not len(every):
-        return "it has no value"
+        return "it has no value" + " in the training part" * bool(len(others))
     if not gaps and every.min() == every.max():
-        return "all its values are equal"
+        elsewhere = bool((others != every[0]).any())
+        return "all its values are equal" + " in the training part" * elsewhere
     if len(every) <= 2 or len(every) <= gaps:
         return None
-    if kind == "category" and _each_once(values):
+    if kind == "category" and _each_once(trained_on):
         return "its text is different in each row, and so only names the row"
     whole = kind == "number" and all(pa.types.is_integer(piece.values.type) for piece in pieces)
     named = NAMES_ROWS.fullmatch(pieces[0].name.strip()) is not None
-    if whole and (_counts_rows(values) or (named and _each_once(values))):
+    if whole and (_counts_rows(values) or (named and _each_once(trained_on))):
         return "its number is different in each row, and so only names the row"
     return None
 
@@ -288,9 +294,11 @@ def _counts_rows(values: Sequence[Floats]) -> bool:
     return all(map(counts, values)) or counts(np.concatenate(values))
 
 
-def is_free_text(values: Sequence[Floats], texts: Sequence[str]) -> bool:
+def is_free_text(pieces: Sequence[Piece], values: Sequence[Floats], texts: Sequence[str]) -> bool:
     """Whether a column of categories holds sentences that hardly repeat."""
-    used = sum(int((~np.isnan(v)).sum()) for v in values)
+    every = np.concatenate([v for p, v in zip(pieces, values, strict=True) if p.trained_on])
+    every = every[~np.isnan(every)].astype(np.intp)
+    used, texts = len(every), [texts[i] for i in np.unique(every)]
     if 2 * len(texts) <= used or len(texts) <= 2:
         return False
     return sum(len(text.split()) for text in texts) >= WORDS * len(texts)

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ffnet.data import duplicates, features, find, formats, labels, rows, split
+from ffnet.data import duplicates, features, find, formats, labels, rows, split, untaught
 from ffnet.data import given as from_python
 from ffnet.data.dataset import DataSet, Part, refuse_odd
 from ffnet.data.encode import encode
+from ffnet.data.encoding import Column
 from ffnet.data.features import fits_float32
 from ffnet.data.leaks import telling
 from ffnet.data.raw import Array, Raw, listed
@@ -110,7 +111,12 @@ def _load(data: Data, given: Any, download: bool = True) -> tuple[DataSet, Calla
         unlabelled=raw.unlabelled,
         max_categories=data.max_categories,
         encoding=columns,
-        notes=(*raw.notes, *_few(divided, classes), *copies, *_warnings(train, raw)),
+        notes=(
+            *raw.notes,
+            *_few(divided, classes),
+            *copies,
+            *_warnings({"train": train, "validation": validation, "test": test}, raw, columns),
+        ),
     )
 
     def as_in_files() -> Part:
@@ -219,14 +225,14 @@ def _refuse_no_columns(raw: Raw, data: Data) -> None:
             )
 
 
-def _warnings(train: Part, raw: Raw) -> list[str]:
+def _warnings(parts: dict[str, Part], raw: Raw, encoding: tuple[Column, ...] | None) -> list[str]:
     """Return warnings about the columns of the training part."""
     if raw.columns is None:
         return []
-    return [
+    return untaught.notes(parts, raw.columns, encoding) + [
         f"column {listed([raw.columns[i]])} alone tells the class of every training example; leave "
         f"it out with drop if it is known only after the class is"
-        for i in telling(train)
+        for i in telling(parts["train"])
     ]
 
 

@@ -29,6 +29,7 @@ class Opened:
         read: reads columns.
         reading: makes a context manager that turns a library's errors into an InputError.
         there: whether each row has a label, bool [N]; other rows are left out.
+        trained_on: whether the table is one of the training part.
     """
 
     where: str
@@ -36,6 +37,7 @@ class Opened:
     read: Read
     reading: Callable[[], AbstractContextManager[None]]
     there: npt.NDArray[np.bool_]
+    trained_on: bool
 
 
 @dataclass
@@ -131,7 +133,7 @@ def _pieces(
                     values if len(kept) == len(values) else values.filter(pa.array(table.there))
                 )
                 kind = table.schema.field(name).type
-                pieces.append(Piece(name, table.where, kind, values, kept))
+                pieces.append(Piece(name, table.where, kind, values, kept, table.trained_on))
             yield pieces
 
 
@@ -148,7 +150,7 @@ def _add(pieces: Sequence[Piece], found: Columns, about: _About, data: Data) -> 
     judged_text = not named and texts and any(base(piece.type) == "text" for piece in pieces)
     all_numbers = judged_text and kinds.refuse_few_texts(pieces, values, texts)
     why = None if named else kinds.useless(kind, pieces, values)
-    if judged_text and not why and kinds.is_free_text(values, texts):
+    if judged_text and not why and kinds.is_free_text(pieces, values, texts):
         why = "it is free text"
     if why:
         about.left_out.append(f"{listed([name])}, as {why}")

@@ -6,7 +6,7 @@ so their order may differ between tables.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -102,7 +102,8 @@ def read(tables: Mapping[str, Sequence[Table]], data: Data) -> Raw:
     columns = mixed.Columns({})
     if layout.features:
         there = {where: found.there for where, found in labelled.items()}
-        columns = _features(every, there, layout, data)
+        trained_on = {table.where for table in tables["train"]}
+        columns = _features(every, there, trained_on, layout, data)
         examples = columns.x
     else:
         examples = {t.where: _examples(t, layout, labelled[t.where].there) for t in every}
@@ -170,7 +171,11 @@ def _without_row_numbers(layout: Layout, tables: Sequence[Table]) -> tuple[Layou
 
 
 def _features(
-    tables: Sequence[Table], there: Mapping[str, Array], layout: Layout, data: Data
+    tables: Sequence[Table],
+    there: Mapping[str, Array],
+    trained_on: Collection[str],
+    layout: Layout,
+    data: Data,
 ) -> mixed.Columns:
     """Read the columns of features: complete numbers as they are, others by `mixed`."""
     types = (value_type(t.schema.field(name).type) for t in tables for name in layout.features)
@@ -182,7 +187,10 @@ def _features(
         plain = _complete(tables, there, layout)
         if plain:
             return plain
-    opened = [mixed.Opened(t.where, t.schema, t.read, t.reading, there[t.where]) for t in tables]
+    opened = [
+        mixed.Opened(t.where, t.schema, t.read, t.reading, there[t.where], t.where in trained_on)
+        for t in tables
+    ]
     columns = mixed.read(opened, layout, data)
     columns.x = {where: x.T for where, x in columns.x.items()}
     return columns
