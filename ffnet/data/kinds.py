@@ -23,11 +23,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ffnet.data import features
+from ffnet.data import features, looks
 from ffnet.data.columns import base
 from ffnet.data.encoding import Kind
 from ffnet.data.raw import listed
-from ffnet.errors import InputError
+from ffnet.errors import InputError, one_line
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -327,6 +327,31 @@ def refuse_few_texts(
         f"{piece.of} must hold numbers, or texts that are no numbers. Given: "
         f"{listed([texts[int(codes[at])]])!r} in row {piece.rows[at]} (counted from 0) among "
         f"numbers; name such texts in missing if they stand for gaps, or the column in categorical"
+    )
+
+
+def refuse_unread(pieces: Sequence[Piece], values: Sequence[Floats], texts: Sequence[str]) -> bool:
+    """Refuse amounts, dates and times that are texts. Return whether they are, but only a FEW.
+
+    Raises:
+        InputError: names a text, its file and its row, and what to do.
+    """
+    what = looks.like(texts)
+    if what is None or len(texts) <= FEW:
+        return what is not None
+    odd = np.array([not looks.is_like(text, what) for text in texts], bool)
+    odd = odd if odd.any() else np.array([not re.match(NUMBER, text) for text in texts], bool)
+    at = [_where_odd(v, ~odd) for v in values]
+    first = next(i for i, rows in enumerate(at) if len(rows))
+    piece, row = pieces[first], at[first][0]
+    text = texts[int(values[first][row])]
+    given = f"{text!r} in row {piece.rows[row]} (counted from 0)"
+    if not looks.is_like(text, what):
+        like = next(text for text in texts if looks.is_like(text, what))
+        given += f", beside {like!r}; make it null (CSV: missing) if it stands for a gap"
+    raise InputError(
+        f"{piece.of} must hold numbers or dates as ffnet reads them. Given: {what} as text, "
+        f"{one_line(given, 160)}; {looks.REMEDIES[what]}, or name the column in categorical or drop"
     )
 
 

@@ -98,6 +98,7 @@ class _About:
     left_out: list[str] = field(default_factory=list)
     few: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    odd: list[str] = field(default_factory=list)
 
     def notes(self) -> list[str]:
         notes = [f"left out: column {each}" for each in self.left_out]
@@ -110,6 +111,11 @@ class _About:
             notes.append(
                 f"numbers that are written as text are categories: {listed(self.texts, 12)}; name "
                 f"such a column in numeric if they are numbers"
+            )
+        if self.odd:
+            notes.append(
+                f"amounts, dates or times that are written as text are categories: "
+                f"{listed(self.odd, 12)}; write them as numbers or dates if their order matters"
             )
         return notes
 
@@ -149,14 +155,19 @@ def _add(pieces: Sequence[Piece], found: Columns, about: _About, data: Data) -> 
         values = [kinds.dates(p) if kind == "date" else kinds.numbers(p) for p in pieces]
     judged_text = not named and texts and any(base(piece.type) == "text" for piece in pieces)
     all_numbers = judged_text and kinds.refuse_few_texts(pieces, values, texts)
+    unread = judged_text and not all_numbers and kinds.refuse_unread(pieces, values, texts)
     why = None if named else kinds.useless(kind, pieces, values)
     if judged_text and not why and kinds.is_free_text(pieces, values, texts):
         why = "it is free text"
+    if why and all_numbers:
+        why += "; name it in numeric if they are numbers"
     if why:
         about.left_out.append(f"{listed([name])}, as {why}")
         return
     if all_numbers:
         about.texts.append(name)
+    if unread:
+        about.odd.append(name)
     if kind == "number" and not named and kinds.has_few(values):
         about.few.append(name)
     for piece, numbers in zip(pieces, values, strict=True):
