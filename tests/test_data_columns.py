@@ -239,7 +239,7 @@ def test_rows_without_a_label_count_in_the_rows_that_messages_name(tmp_path: Pat
     labels = pa.array([None if i < 10 else i % 3 for i in range(N)])
     big = np.where(np.arange(N) == 17, np.inf, 1.0)
     path = write(tmp_path / "own.parquet", a=big, c=CITIES, label=labels)
-    assert "inf in column a at row 17 (counted from 0)" in refusal(path, drop_unlabelled=True)
+    assert "inf in column a, row 17 (counted from 0)" in refusal(path, drop_unlabelled=True)
 
 
 def test_a_column_that_is_words_in_one_file_and_numbers_in_another_is_refused(

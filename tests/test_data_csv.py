@@ -154,13 +154,13 @@ REFUSED: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "one column": ("label\n1\n2\n", {}, "must name two columns or more, separated by commas,"),
     "another separator": (text("^"), {}, "name another separator with separator"),
     "a wrong separator": (text(), {"separator": ";"}, "separated by ';'"),
-    "a cell too many": (text() + "1,2,cat,9\n", {}, "Given: 4 cells in row 60 (counted from 0)"),
-    "a cell too few": (text().replace("5.0,117", "5.0"), {}, "2 cells in row 20 (counted from 0)"),
-    "an open quote": (text() + '1,2,"cat\n3,4,dog\n', {}, "last cell of row 60 (counted from 0)"),
-    "an open quote inside": (text().replace("5.0,117", '"5.0,117'), {}, "cells in row 20"),
+    "a cell too many": (text() + "1,2,cat,9\n", {}, "Given: 4 cells in row 62 (row 1"),
+    "a cell too few": (text().replace("5.0,117", "5.0"), {}, "2 cells in row 22 (row 1"),
+    "an open quote": (text() + '1,2,"cat\n3,4,dog\n', {}, "last cell of row 62 (row 1"),
+    "an open quote inside": (text().replace("5.0,117", '"5.0,117'), {}, "cells in row 22"),
     "Latin-1": (text().replace("eel", "Bär").encode("latin1"), {}, "the byte 0xe4 in line 4"),
     "Latin-1 later": (
-        (text() + "1,2,cat\n" * 200_000 + "1,2,Bär").encode("latin1"), {}, "bytes in row 200060",
+        (text() + "1,2,cat\n" * 200_000 + "1,2,Bär").encode("latin1"), {}, "bytes in row 200062",
     ),
     "UTF-16": (text().encode("utf-16"), {}, "Given: text in UTF-16; save it as CSV in UTF-8"),
     "UTF-16 without BOM": (text().encode("utf-16-le"), {}, "NUL at byte 1, as in UTF-16"),
@@ -173,7 +173,7 @@ REFUSED: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "names twice": ("a,b,a,label\n1,2,3,x\n", {}, "Given twice: a; write a row of names above"),
     "a decimal comma": (text(";", ","), {}, 'Given: numbers with "," in column a; set'),
     "a decimal point": (text(), {"decimal": ","}, 'Given: numbers with "." in column a; set'),
-    "infinity": (text().replace("5.0,117", "inf,117"), {}, "Given: inf in column a at row 20"),
+    "infinity": (text().replace("5.0,117", "inf,117"), {}, "Given: inf in column a, row 22"),
 }  # fmt: skip
 
 

@@ -49,7 +49,7 @@ def test_what_is_not_read_is_refused_with_what_it_looks_like(tmp_path: Path, for
     path = csv(tmp_path, cells)
     message = refusal(path)
     assert f"column c must hold numbers or dates as ffnet reads them. Given: {what} as" in message
-    assert f"{cells[0]!r} in row 0" in message
+    assert f"{cells[0]!r} in row 2 (row 1 has the names" in message
     assert message.endswith(f"{looks.REMEDIES[what]}, or name the column in categorical or drop")
     frame = pd.DataFrame({"a": np.arange(N), "c": cells, "y": ["p", "q"] * (N // 2)})
     with pytest.raises(InputError, match=f"Given: {what} as text"):
@@ -61,13 +61,14 @@ def test_what_is_not_read_is_refused_with_what_it_looks_like(tmp_path: Path, for
 def test_a_text_among_dates_is_named_with_its_row(tmp_path: Path) -> None:
     cells: list[Any] = [*UNREAD["31.01.2024"][1]]
     cells[7] = "unknown"
-    assert "dates as text, 'unknown' in row 7 (counted from 0), beside '" in refusal(
-        csv(tmp_path, cells)
+    assert (
+        "dates as text, 'unknown' in row 9 (row 1 has the names, empty lines do not count), beside '"
+        in refusal(csv(tmp_path, cells))
     )
     iso = [day.isoformat() for day in DAYS]
     iso[5] = "unknown"
     path = csv(tmp_path, iso)
-    assert "'unknown' in row 5" in refusal(path)
+    assert "'unknown' in row 7" in refusal(path)
     data = loaded(path, missing=("unknown",))
     assert data.encoding
     assert [column.kind for column in data.encoding] == ["number", "date"]

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ffnet.data.raw import listed
+from ffnet.data.raw import Place, listed
 from ffnet.errors import InputError
 
 LABELS = ("label", "labels", "y", "target", "class")
@@ -44,7 +44,7 @@ class Layout:
     unused: tuple[str, ...] = ()
 
 
-def refuse_same_names(schema: pa.Schema, where: str) -> None:
+def refuse_same_names(schema: pa.Schema, where: Place) -> None:
     """Raise InputError if two columns have the same name."""
     twice = {name for name in schema.names if schema.names.count(name) > 1}
     if twice:
@@ -53,7 +53,7 @@ def refuse_same_names(schema: pa.Schema, where: str) -> None:
         )
 
 
-def _indices(schema: pa.Schema, where: str) -> set[str]:
+def _indices(schema: pa.Schema, where: Place) -> set[str]:
     """Return the names of the columns that hold an index of pandas; an index is no feature."""
     about = metadata_json(schema, b"pandas", where)
     named = about.get("index_columns") if isinstance(about, dict) else None
@@ -63,7 +63,7 @@ def _indices(schema: pa.Schema, where: str) -> set[str]:
 
 
 def find_layout(
-    schema: pa.Schema, where: str, target: str | None, drop: Collection[str] = ()
+    schema: pa.Schema, where: Place, target: str | None, drop: Collection[str] = ()
 ) -> Layout:
     """Return what each column is, judged by the first table. `drop` names columns to leave out.
 
@@ -100,7 +100,7 @@ def find_layout(
     return Layout(target, features=tuple(rest), dropped=(*drop, *dropped))
 
 
-def _target(names: list[str], where: str, wanted: str | None) -> str:
+def _target(names: list[str], where: Place, wanted: str | None) -> str:
     if wanted is not None:
         if wanted not in names:
             raise InputError(
@@ -121,14 +121,14 @@ def _target(names: list[str], where: str, wanted: str | None) -> str:
     return found[0]
 
 
-def _image(encoded: list[str], where: str) -> str | None:
+def _image(encoded: list[str], where: Place) -> str | None:
     named = [name for name in encoded if name in ENCODED] or encoded
     if len(named) > 1:
         raise InputError(f"{where}: needs one column of images. Given: {listed(named)}")
     return named[0] if named else None
 
 
-def refuse_other_columns(layout: Layout, schema: pa.Schema, where: str, first: str) -> None:
+def refuse_other_columns(layout: Layout, schema: pa.Schema, where: Place, first: str) -> None:
     """Raise InputError unless a table has all columns of the layout.
 
     Where the features are columns, the table must have no other column: it might be a feature.
@@ -175,7 +175,7 @@ def _is_numbering(values: npt.NDArray[np.float64]) -> bool:
     return first in (0, 1) and bool((np.sort(values) == np.arange(len(values)) + first).all())
 
 
-def metadata_json(schema: pa.Schema, key: bytes, where: str) -> Any:
+def metadata_json(schema: pa.Schema, key: bytes, where: Place) -> Any:
     """Return the JSON value under a key of the schema's metadata, or None without such a key.
 
     Raises:
@@ -191,7 +191,7 @@ def metadata_json(schema: pa.Schema, key: bytes, where: str) -> Any:
         raise InputError(f"{where}: metadata {name!r} must be JSON; write the file again") from None
 
 
-def class_names(schema: pa.Schema, label: str, where: str) -> tuple[str, ...] | None:
+def class_names(schema: pa.Schema, label: str, where: Place) -> tuple[str, ...] | None:
     """Return the class names from the Hugging Face hub's metadata, or None if it has none."""
     names = metadata_json(schema, b"huggingface", where)
     for key in ("info", "features", label, "names"):
@@ -216,7 +216,7 @@ def has_control(text: str) -> bool:
     return any(unicodedata.category(character) == "Cc" for character in text)
 
 
-def same_classes(named: Mapping[str, tuple[str, ...] | None]) -> tuple[str, ...] | None:
+def same_classes(named: Mapping[Place, tuple[str, ...] | None]) -> tuple[str, ...] | None:
     """Return the class names that the tables agree on, or None if no table has class names.
 
     Raises:

@@ -18,7 +18,7 @@ import pyarrow.csv
 
 from ffnet.data import csv_head, tables, text_columns
 from ffnet.data.columns import UNNAMED
-from ffnet.data.raw import Array, Raw, listed, reading, refuse_beyond_memory
+from ffnet.data.raw import Array, Place, Raw, listed, reading, refuse_beyond_memory
 from ffnet.data.spool import Spool
 from ffnet.data.text_columns import DATE, GAPS, NUMBER, TYPES, WHOLE, ZONED, Types
 from ffnet.errors import InputError
@@ -54,7 +54,7 @@ class CsvTable(tables.Table):
     of_text = True
 
     def __init__(self, path: Path, data: Data) -> None:
-        self.path, self.where, self.name = path, str(path), path.name
+        self.path, self.where, self.name = path, Place(str(path), first=FIRST_ROW), path.name
         self._decimal = data.decimal
         with self.reading():
             separator, names = csv_head.look(path, data.separator)
@@ -152,14 +152,14 @@ class CsvTable(tables.Table):
         if odd:
             raise InputError(
                 f"{self.where}: each row must have as many cells as the first, "
-                f"{odd[0].expected_columns}. Given: {odd[0].actual_columns} cells in row "
-                f"{odd[0].number - FIRST_ROW} (counted from 0): {listed([odd[0].text])}; correct "
+                f"{odd[0].expected_columns}. Given: {odd[0].actual_columns} cells in "
+                f"{self.where.row(odd[0].number - FIRST_ROW)}: {listed([odd[0].text])}; correct "
                 f"this row, and put texts with separators into quotes"
             )
         if "UTF8" in reason and (row := _ROW.search(reason)):
             raise InputError(
-                f"{self.where}: must be text in UTF-8. Given: other bytes in row "
-                f"{int(row[1]) - FIRST_ROW} (counted from 0){csv_head.REMEDY}"
+                f"{self.where}: must be text in UTF-8. Given: other bytes in "
+                f"{self.where.row(int(row[1]) - FIRST_ROW)}{csv_head.REMEDY}"
             )
         if "straddling" in reason:
             raise InputError(
@@ -175,8 +175,8 @@ class CsvTable(tables.Table):
                 end = block.rstrip(b"\r\n") or end
         if not end.endswith(b'"'):
             raise InputError(
-                f"{self.where}: a quote must have an end. Given: none for the last cell of row "
-                f"{row} (counted from 0), which goes on to the end of the file"
+                f"{self.where}: a quote must have an end. Given: none for the last cell of "
+                f"{self.where.row(row)}, which goes on to the end of the file"
             )
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ffnet.data.encoding import Column
-from ffnet.data.raw import Raw, listed
-from ffnet.data.scaling import Scaling, scales, standardized
+from ffnet.data.raw import Raw
+from ffnet.data.scaling import Cell, Scaling, scales, standardized
 from ffnet.errors import InputError
 from ffnet.spec.sections import Data
 
@@ -58,18 +58,21 @@ def encode(raw: Raw, rows: Mapping[str, Rows], data: Data) -> Encoded:
             for part, of_part in rows.items():
                 x[part][:, i] = _codes(values[of_part], place)
         else:
-            column, mean[i], std[i] = of_numbers(name, train, scaling, imputation)
+            cell = _in_column(raw, i)
+            column, mean[i], std[i] = of_numbers(name, train, scaling, imputation, cell)
             if i in raw.dates:
                 column = replace(column, kind="date")
             for part, of_part in rows.items():
-                try:
-                    x[part][:, i : i + 1] = standardized(
-                        values[of_part, None], mean[i : i + 1], std[i : i + 1]
-                    )
-                except InputError as error:
-                    raise InputError(f"{raw.where}, column {listed([name])}: {error}") from None
+                x[part][:, i : i + 1] = standardized(
+                    values[of_part, None], mean[i : i + 1], std[i : i + 1], cell
+                )
         columns.append(column)
     return Encoded(tuple(columns), mean, std, x)
+
+
+def _in_column(raw: Raw, column: int) -> Cell:
+    """Return what names the place of a number of this column, which is measured alone."""
+    return lambda _, number: raw.cell(column, number)
 
 
 def _categories(name: str, train: Floats, texts: tuple[str, ...]) -> tuple[Column, Array]:
@@ -91,14 +94,15 @@ def _codes(values: Floats, place: Array) -> Array:
 
 
 def of_numbers(
-    name: str, train: Array, scaling: Scaling, imputation: str
+    name: str, train: Array, scaling: Scaling, imputation: str, cell: Cell
 ) -> tuple[Column, np.float64, np.float64]:
     """Return a column of numbers, its centre and its scale, measured in the training part [N].
 
     A column without two different numbers there has no scale. Its knots make all numbers 0, so that
     no number of another part, however large, disturbs a net that has learned nothing about it.
+    `cell` names the place of a number, for messages.
     """
-    measured = scales(train[:, None], scaling, [name])
+    measured = scales(train[:, None], scaling, cell)
     centre, scale = measured.centre[0], measured.scale[0]
     there = train[~np.isnan(train)]
     constant = not len(there) or bool(there.min() == there.max())

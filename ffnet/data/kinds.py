@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 from ffnet.data import features, looks
 from ffnet.data.columns import base
 from ffnet.data.encoding import Kind
-from ffnet.data.raw import listed
+from ffnet.data.raw import Place, listed
 from ffnet.errors import InputError, one_line
 
 Array = npt.NDArray[Any]
@@ -55,18 +55,16 @@ class Piece:
 
     Attributes:
         name: the name of the column.
-        where: what messages call the table.
+        where: the table, and the rows that have a label.
         type: the type of the column, with the dictionary around it.
-        values: the plain values of the rows that have a label.
-        rows: the numbers of these rows in the table.
+        values: the plain values of these rows.
         trained_on: whether the table is one of the training part.
     """
 
     name: str
-    where: str
+    where: Place
     type: pa.DataType
     values: pa.ChunkedArray
-    rows: npt.NDArray[np.intp]
     trained_on: bool = True
 
     @property
@@ -124,21 +122,18 @@ def numbers(piece: Piece) -> Floats:
     there = np.asarray(pc.is_valid(column), bool)
     found = np.full(len(there), np.nan)
     if there.any():
-        rows = piece.rows[there]
-        found[there] = floats(column.drop_null(), piece.name, piece.where, rows)
+        where = piece.where if there.all() else piece.where.at(there)
+        found[there] = floats(column.drop_null(), piece.name, where)
     return found
 
 
-def floats(
-    column: pa.ChunkedArray, name: str, where: str, rows: npt.NDArray[np.intp] | None = None
-) -> Array:
+def floats(column: pa.ChunkedArray, name: str, where: Place) -> Array:
     """Return a column of numbers without nulls as floats [N].
 
     Args:
         column: the numbers.
         name: the name of the column.
-        where: what messages call the table.
-        rows: the numbers of the rows in the table, for messages; None for all rows.
+        where: the table.
 
     Raises:
         InputError: a value is infinite, or one that float64 cannot hold.
@@ -149,12 +144,12 @@ def floats(
         if not pc.all(same).as_py():
             at = pc.index(same, False).as_py()
             raise InputError(
-                f"{where}: column {listed([name])} has {column.type} numbers that float64 cannot "
-                f"hold, the first in row {at if rows is None else rows[at]} (counted from 0); "
-                f"write it with fewer digits"
+                f"{where}: features must be numbers that float64 holds. Given: {column[at]} in "
+                f"column {listed([name])}, {where.row(at)}, of type {column.type}; write it with "
+                f"fewer digits"
             )
         column = rounded
-    return features.as_floats(column.to_numpy()[:, None], where, [name], rows)[:, 0]
+    return features.as_floats(column.to_numpy()[:, None], where, [name])[:, 0]
 
 
 def _parsed(piece: Piece) -> pa.ChunkedArray:
@@ -164,8 +159,8 @@ def _parsed(piece: Piece) -> pa.ChunkedArray:
     if pc.any(wrong).as_py():
         at = pc.index(wrong, True).as_py()
         raise InputError(
-            f"{piece.of} must hold numbers, as numeric says. Given: {listed([column[at]])} in row "
-            f"{piece.rows[at]} (counted from 0)"
+            f"{piece.of} must hold numbers, as numeric says. Given: {listed([column[at]])} in "
+            f"{piece.where.row(at)}"
         )
     return pc.utf8_trim_whitespace(column).cast(pa.float64())
 
@@ -325,8 +320,8 @@ def refuse_few_texts(
     piece, at, codes = pieces[first], odd[first][0], values[first]
     raise InputError(
         f"{piece.of} must hold numbers, or texts that are no numbers. Given: "
-        f"{listed([texts[int(codes[at])]])!r} in row {piece.rows[at]} (counted from 0) among "
-        f"numbers; name such texts in missing if they stand for gaps, or the column in categorical"
+        f"{listed([texts[int(codes[at])]])!r} in {piece.where.row(int(at))} among numbers; name "
+        f"such texts in missing if they stand for gaps, or the column in categorical"
     )
 
 
@@ -345,7 +340,7 @@ def refuse_unread(pieces: Sequence[Piece], values: Sequence[Floats], texts: Sequ
     first = next(i for i, rows in enumerate(at) if len(rows))
     piece, row = pieces[first], at[first][0]
     text = texts[int(values[first][row])]
-    given = f"{text!r} in row {piece.rows[row]} (counted from 0)"
+    given = f"{text!r} in {piece.where.row(int(row))}"
     if not looks.is_like(text, what):
         like = next(text for text in texts if looks.is_like(text, what))
         given += f", beside {like!r}; make it null (CSV: missing) if it stands for a gap"

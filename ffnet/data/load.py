@@ -84,7 +84,7 @@ def _load(data: Data, given: Any, download: bool = True) -> tuple[DataSet, Calla
     train, validation, test = split.divide(
         parts, data, known.validation if known else None, (known and known.split) or "stratified"
     )
-    _refuse_unseen({"validation": validation, "test": test}, train, classes, raw.where)
+    _refuse_unseen({"validation": validation, "test": test}, train, classes, raw)
     divided = {"train": train, "validation": validation, "test": test}
     copies = duplicates.notes(_hashes(raw, divided, by_column))
     in_files, columns = validation, None
@@ -146,8 +146,8 @@ def _scaled(
     if data.scaling == "unit":
         raise InputError("scaling unit divides pixels (uint8) by 255. Given: features")
     fits = all(fits_float32(part.x) for part in parts)
-    mean, std = statistics(train.x, raw.columns)
-    scaled = (replace(part, x=standardized(part.x, mean, std)) for part in parts)
+    mean, std = statistics(train.x, raw.cell)
+    scaled = (replace(part, x=standardized(part.x, mean, std, raw.cell)) for part in parts)
     return tuple(scaled), mean, std, np.dtype(np.float32 if fits else np.float64)
 
 
@@ -155,15 +155,14 @@ def _parts(
     raw: Raw, names: tuple[str, ...] | None, by_column: bool
 ) -> tuple[dict[str, Part], tuple[str, ...]]:
     """Check the parts and turn labels into class numbers. Returns parts and class names."""
-    where = raw.where
     found = {}
     for part, (x, y) in raw.parts.items():
-        of_part = f"{where} ({part})"
-        refuse_odd(x, len(y), of_part)
-        read = labels.from_array(np.asarray(y), of_part)
-        labels.refuse_missing(read, of_part)  # some readers do not check this
+        origin, _ = raw.origin(part)
+        refuse_odd(x, len(y), origin.x)
+        read = labels.from_array(np.asarray(y), origin.y)
+        labels.refuse_missing(read, origin.y)  # some readers do not check this
         found[part] = read.values
-    numbered, classes = labels.numbered(found, names, where)
+    numbered, classes = labels.numbered(found, names, raw)
     if by_column:  # rows are split by their numbers, and the columns are encoded after that
         starts = accumulate(map(len, numbered.values()), initial=0)
         return {
@@ -177,7 +176,7 @@ def _parts(
     pixels = all(x.dtype == np.uint8 for x, _ in raw.parts.values())
     parts = {
         part: Part(
-            x if pixels else features.as_floats(x, where),
+            x if pixels else features.as_floats(x, raw.origin(part)[0].x),
             numbered[part],
             None if raw.groups is None else raw.groups[part],
         )
@@ -185,7 +184,8 @@ def _parts(
     }
     shapes = {part: p.x.shape[1:] for part, p in parts.items()}
     if len(set(shapes.values())) > 1:
-        raise InputError(f"{where}: parts must have examples of one shape. Given: {shapes}")
+        given = ", ".join(f"{shape} in {raw.origin(part)[0].x}" for part, shape in shapes.items())
+        raise InputError(f"parts must have examples of one shape. Given: {given}")
     return parts, classes
 
 
@@ -236,16 +236,14 @@ def _warnings(parts: dict[str, Part], raw: Raw, encoding: tuple[Column, ...] | N
     ]
 
 
-def _refuse_unseen(
-    parts: dict[str, Part], train: Part, classes: tuple[str, ...], where: str
-) -> None:
+def _refuse_unseen(parts: dict[str, Part], train: Part, classes: tuple[str, ...], raw: Raw) -> None:
     """Raise InputError if a class of another part has no training example: no net can learn it."""
     learnt = np.bincount(train.y, minlength=len(classes)) > 0
     for name, part in parts.items():
         unseen = np.unique(part.y[~learnt[part.y]])
         if len(unseen):
             raise InputError(
-                f"{where}: each class needs an example in the training part. Given: "
-                f"{listed(classes[i] for i in unseen)} in {name} only; split with "
+                f"{raw.origin('train')[0].y}: each class needs an example in the training "
+                f"part. Given: {listed(classes[i] for i in unseen)} in {name} only; split with "
                 f"split = stratified, or correct the data"
             )

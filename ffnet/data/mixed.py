@@ -11,7 +11,7 @@ import pyarrow as pa
 from ffnet.data import kinds
 from ffnet.data.columns import Layout, base, stored
 from ffnet.data.kinds import Floats, Piece
-from ffnet.data.raw import VALUES_AT_ONCE, listed, refused
+from ffnet.data.raw import VALUES_AT_ONCE, Place, listed, refused
 from ffnet.errors import InputError
 from ffnet.spec.sections import Data
 
@@ -24,7 +24,7 @@ class Opened:
     """A table whose labels are known.
 
     Attributes:
-        where: what messages call the table.
+        where: the table.
         schema: the names and types of its columns.
         read: reads columns.
         reading: makes a context manager that turns a library's errors into an InputError.
@@ -32,7 +32,7 @@ class Opened:
         trained_on: whether the table is one of the training part.
     """
 
-    where: str
+    where: Place
     schema: pa.Schema
     read: Read
     reading: Callable[[], AbstractContextManager[None]]
@@ -45,13 +45,13 @@ class Columns:
     """The columns of all tables as numbers.
 
     Attributes:
-        x: {what messages call a table: its numbers, float64 [columns, N]}.
+        x: {table: its numbers, float64 [columns, N]}.
         names: the names of the columns that are used.
         categories, dates, notes: as in `Raw`.
         gaps: whether a value is missing.
     """
 
-    x: dict[str, Floats]
+    x: dict[Place, Floats]
     names: list[str] = field(default_factory=list)
     categories: dict[int, tuple[str, ...]] = field(default_factory=dict)
     dates: list[int] = field(default_factory=list)
@@ -139,7 +139,7 @@ def _pieces(
                     values if len(kept) == len(values) else values.filter(pa.array(table.there))
                 )
                 kind = table.schema.field(name).type
-                pieces.append(Piece(name, table.where, kind, values, kept, table.trained_on))
+                pieces.append(Piece(name, table.where.at(kept), kind, values, table.trained_on))
             yield pieces
 
 
@@ -180,7 +180,7 @@ def _add(pieces: Sequence[Piece], found: Columns, about: _About, data: Data) -> 
         found.dates.append(place)
 
 
-def refuse_unused_names(data: Data, layout: Layout, where: str) -> None:
+def refuse_unused_names(data: Data, layout: Layout, where: Place) -> None:
     """Raise InputError unless the columns that the study names are features of the table."""
     for option in ("categorical", "numeric"):
         wrong = set(getattr(data, option)) - set(layout.features)
@@ -196,13 +196,13 @@ def refuse_unused_names(data: Data, layout: Layout, where: str) -> None:
         )
 
 
-def row_names(contents: Mapping[str, pa.Table], names: Sequence[str]) -> list[str]:
+def row_names(contents: Mapping[Place, pa.Table], names: Sequence[str]) -> list[str]:
     """Return a note for each column of complete numbers that seems to name the rows."""
     notes = []
     for name in names:
         columns = {where: stored(content[name]) for where, content in contents.items()}
         if all(pa.types.is_integer(c.type) and c.type != pa.uint8() for c in columns.values()):
-            pieces = [Piece(name, w, c.type, c, np.arange(len(c))) for w, c in columns.items()]
+            pieces = [Piece(name, w, c.type, c) for w, c in columns.items()]
             why = kinds.useless("number", pieces, [*map(kinds.numbers, pieces)])
             if why and why.startswith("its number"):
                 notes.append(f"column {listed([name])} may mislead, as {why}; drop leaves it out")

@@ -17,13 +17,14 @@ from ffnet.data.columns import base, stored
 from ffnet.data.encoding import Column
 from ffnet.data.given import as_table
 from ffnet.data.kinds import Piece
-from ffnet.data.raw import Raw, listed, refused
+from ffnet.data.raw import Place, Raw, listed, refused
 from ffnet.errors import InputError
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
 PER_DAY = 86_400_000_000  # microseconds
+ROWS = Place("rows")
 
 
 def as_in_files(raw: Raw, at: npt.NDArray[np.intp]) -> Array:
@@ -67,7 +68,7 @@ def of_user(columns: Sequence[Column], given: Any) -> Array:
     found = {}
     for column in columns:
         values = stored(table[column.name])
-        piece = Piece(column.name, "rows", values.type, values, np.arange(len(table)))
+        piece = Piece(column.name, ROWS, values.type, values)
         with refused(piece.of, "cannot be read"):
             found[column.name] = _values(piece, column)
     return _joined(found, len(table))
@@ -77,7 +78,7 @@ def is_table(given: Any) -> bool:
     """Whether a user's rows have names for their columns: see `of_user`."""
     if isinstance(given, Sequence) and not isinstance(given, str):
         return len(given) > 0 and all(isinstance(row, Mapping) for row in given)
-    return isinstance(given, Mapping) or as_table(given, "rows") is not None
+    return isinstance(given, Mapping) or as_table(given, ROWS) is not None
 
 
 def numbers_by_name(names: Sequence[str], given: Any) -> Floats:
@@ -92,7 +93,7 @@ def by_name(x: Array) -> Array | dict[str, Array]:
 
 
 def _table(given: Any) -> pa.Table:
-    with refused("rows", "cannot be read as a table"):
+    with refused(ROWS, "cannot be read as a table"):
         if isinstance(given, Mapping):
             return pa.table({n: pa.array(values, from_pandas=True) for n, values in given.items()})
         if isinstance(given, Sequence) and all(isinstance(row, Mapping) for row in given):
@@ -100,7 +101,7 @@ def _table(given: Any) -> pa.Table:
             return pa.table(
                 {n: pa.array([row.get(n) for row in given], from_pandas=True) for n in names}
             )
-        table = as_table(given, "rows")
+        table = as_table(given, ROWS)
     if table is None:
         raise InputError(
             f"rows must be a DataFrame, a PyArrow Table or a list of dicts, with the columns of "
@@ -112,7 +113,7 @@ def _table(given: Any) -> pa.Table:
 def _values(piece: Piece, column: Column) -> Array:
     kind = base(piece.type)
     if kind == "nothing":
-        gaps = np.full(len(piece.rows), np.nan)
+        gaps = np.full(len(piece.values), np.nan)
         return gaps if column.kind == "number" else _texts(gaps, ())
     if column.kind == "category":
         codes, texts = kinds.categories([piece])
@@ -134,8 +135,8 @@ def _parsed(piece: Piece) -> Floats:
             at = datetime.fromisoformat(text) if text else None
         except ValueError:
             raise InputError(
-                f"{piece.of} must hold dates such as 2024-02-29. Given: {listed([text])} in row "
-                f"{row} (counted from 0)"
+                f"{piece.of} must hold dates such as 2024-02-29. Given: {listed([text])} in "
+                f"{piece.where.row(row)}"
             ) from None
         found.append(np.nan if at is None else _days(at))
     return np.array(found, np.float64)

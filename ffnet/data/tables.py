@@ -36,7 +36,7 @@ from ffnet.data.columns import (
 )
 from ffnet.data.kinds import floats
 from ffnet.data.labels import Labels
-from ffnet.data.raw import Array, Raw, listed
+from ffnet.data.raw import Array, Origin, Place, Raw, listed
 from ffnet.errors import InputError
 from ffnet.spec.sections import Data
 
@@ -47,7 +47,7 @@ class Table(ABC):
     """A table of a data set.
 
     Attributes:
-        where: what messages call the table.
+        where: what messages call the table, and how its rows are counted.
         name: a short name, for messages that compare two tables.
         schema: the names and types of the columns.
         of_text: whether the types were found out from text, as in a CSV file. Such a table has no
@@ -56,7 +56,7 @@ class Table(ABC):
     """
 
     of_text: bool = False
-    where: str
+    where: Place
     name: str
     schema: pa.Schema
 
@@ -109,12 +109,13 @@ def read(tables: Mapping[str, Sequence[Table]], data: Data) -> Raw:
         examples = {t.where: _examples(t, layout, labelled[t.where].there) for t in every}
     if layout.image and any(x.ndim == 4 for x in examples.values()):  # all get colours if one has
         examples = {w: x if x.ndim == 4 else images.in_colour(x) for w, x in examples.items()}
-    parts, unlabelled = {}, {}
+    parts, origins, unlabelled = {}, {}, {}
     for part, of_part in tables.items():
         of_labels = [labelled[table.where] for table in of_part]
         x = _joined([examples[table.where] for table in of_part], of_part[0].where)
         parts[part] = (x, np.concatenate([each.values for each in of_labels]))
         unlabelled[part] = sum(int((~each.there).sum()) for each in of_labels)
+        origins[part] = tuple(_origin(table, labelled[table.where], layout) for table in of_part)
     unused = set(layout.features) - set(columns.names)
     return Raw(
         parts,
@@ -129,19 +130,25 @@ def read(tables: Mapping[str, Sequence[Table]], data: Data) -> Raw:
         gaps=columns.gaps,
         notes=(*notes, *columns.notes),
         groups=_groups(tables, data.group, labelled) if data.group else None,
+        origins=origins,
     )
 
 
+def _origin(table: Table, found: Labels, layout: Layout) -> Origin:
+    """Return where the rows of a table come from that have a label."""
+    where = table.where if found.there.all() else table.where.at(found.there)
+    return Origin(where, where.of(layout.target), len(found.values))
+
+
 def _groups(
-    tables: Mapping[str, Sequence[Table]], name: str, labelled: Mapping[str, Labels]
+    tables: Mapping[str, Sequence[Table]], name: str, labelled: Mapping[Place, Labels]
 ) -> dict[str, Array]:
     """Return the number of each example's group, by part."""
     columns = []
     for part, table in ((part, table) for part, of_part in tables.items() for table in of_part):
         with table.reading():
             column = table.read([name])[name]
-        where = f"{table.where}, column {listed([name])}"
-        columns.append((part, where, column, labelled[table.where].there))
+        columns.append((part, table.where.of(name), column, labelled[table.where].there))
     return groups.numbered(columns)
 
 
@@ -172,8 +179,8 @@ def _without_row_numbers(layout: Layout, tables: Sequence[Table]) -> tuple[Layou
 
 def _features(
     tables: Sequence[Table],
-    there: Mapping[str, Array],
-    trained_on: Collection[str],
+    there: Mapping[Place, Array],
+    trained_on: Collection[Place],
     layout: Layout,
     data: Data,
 ) -> mixed.Columns:
@@ -197,7 +204,7 @@ def _features(
 
 
 def _complete(
-    tables: Sequence[Table], there: Mapping[str, Array], layout: Layout
+    tables: Sequence[Table], there: Mapping[Place, Array], layout: Layout
 ) -> mixed.Columns | None:
     """Read columns of numbers without gaps, all of which are kept; None if there is a gap."""
     found = mixed.Columns({}, list(layout.features))
@@ -205,11 +212,12 @@ def _complete(
     for table in tables:
         with table.reading():
             content = table.read(list(layout.features))
-            rows = there[table.where]
-            content = content if rows.all() else content.filter(pa.array(rows))
+            rows, where = there[table.where], table.where
+            if not rows.all():
+                content, where = content.filter(pa.array(rows)), where.at(rows)
             if not mixed.is_complete(content):
                 return None
-            found.x[table.where] = _columns(content, layout.features, table.where)
+            found.x[table.where] = _columns(content, layout.features, where)
             contents[table.where] = content
     found.notes = mixed.row_names(contents, layout.features)
     return found
@@ -229,7 +237,7 @@ def _numbers(table: Table, name: str) -> Array:
         return as_float64(table.read([name])[name])
 
 
-def _joined(xs: list[Array], where: str) -> Array:
+def _joined(xs: list[Array], where: Place) -> Array:
     shapes = {x.shape[1:] for x in xs}
     if len(shapes) > 1:
         raise InputError(f"{where}: examples must have one shape. Given: {listed(shapes)}")
@@ -237,7 +245,7 @@ def _joined(xs: list[Array], where: str) -> Array:
 
 
 def _labels(table: Table, layout: Layout, classes: tuple[str, ...] | None, data: Data) -> Labels:
-    where = f"{table.where}, column {listed([layout.target])}"
+    where = table.where.of(layout.target)
     with table.reading():
         found = labels.from_column(table.read([layout.target])[layout.target], where)
     if classes and found.values.dtype.kind == "i":  # the hub writes -1 for a missing label
@@ -256,12 +264,13 @@ def _examples(table: Table, layout: Layout, there: Array) -> Array:
             x = table.images(layout.image)
             return x if there.all() else x[there]
         assert layout.pixels
-        content = table.read([layout.pixels])
-        content = content if there.all() else content.filter(pa.array(there))
-        return _lists(content[layout.pixels], layout.pixels, table.schema, table.where)
+        content, where = table.read([layout.pixels]), table.where.of(layout.pixels)
+        if not there.all():
+            content, where = content.filter(pa.array(there)), where.at(there)
+        return _lists(content[layout.pixels], table.schema, where)
 
 
-def _columns(table: pa.Table, names: Iterable[str], where: str) -> Array:
+def _columns(table: pa.Table, names: Iterable[str], where: Place) -> Array:
     """Join columns of numbers without gaps to features [N, columns]: uint8 if all columns are."""
     columns = {name: stored(table[name]) for name in names}
     if all(column.type == pa.uint8() for column in columns.values()):
@@ -269,55 +278,46 @@ def _columns(table: pa.Table, names: Iterable[str], where: str) -> Array:
     return np.stack([floats(column, name, where) for name, column in columns.items()], axis=1)
 
 
-def _refuse_nulls(column: pa.ChunkedArray, name: str, where: str, inside: int = 1) -> None:
+def _refuse_nulls(column: pa.ChunkedArray, where: Place, inside: int = 1) -> None:
     """Raise InputError if a column has nulls. `inside` is the number of values in each row."""
     if column.null_count:
         row = pc.index(pc.is_null(column), True).as_py() // inside
         raise InputError(
             f"{where}: each row needs all its features. Given: {column.null_count:,} missing "
-            f"values in column {listed([name])}, the first in row {row} (counted from 0); fill "
-            f"such gaps or drop these rows"
+            f"values, the first in {where.row(row)}; fill such gaps or drop these rows"
         )
 
 
-def _lists(column: pa.ChunkedArray, name: str, schema: pa.Schema, where: str) -> Array:
+def _lists(column: pa.ChunkedArray, schema: pa.Schema, where: Place) -> Array:
     """Turn lists of numbers, or lists of such lists, into [N, ...]. All must have one length."""
     shape = [len(column)]
     values: Any = stored(column).combine_chunks()
     while is_list(values.type):
         inside = math.prod(shape[1:])  # lists of this depth in a row
-        _refuse_nulls(pa.chunked_array([values]), name, where, inside)
+        _refuse_nulls(pa.chunked_array([values]), where, inside)
         lengths = pc.list_value_length(values).to_numpy(zero_copy_only=False)
         other = np.flatnonzero(lengths != lengths[:1])
         if len(other):
             raise InputError(
-                f"{where}: all lists in column {listed([name])} must have one length. Given: "
-                f"{lengths[0]} and, in row {other[0] // inside} (counted from 0), "
-                f"{lengths[other[0]]}"
+                f"{where}: all lists must have one length. Given: {lengths[0]} values in "
+                f"{where.row(0)} and {lengths[other[0]]} in {where.row(other[0] // inside)}"
             )
         if not lengths[:1].any():
-            raise InputError(f"{where}: lists in column {listed([name])} must hold numbers")
+            raise InputError(f"{where}: lists must hold numbers. Given: empty lists")
         shape.append(int(lengths[0]))
         values = stored(pa.chunked_array([values.flatten()])).combine_chunks()
     if not is_number(values.type) or pa.types.is_decimal(values.type):
-        raise InputError(
-            f"{where}: column {listed([name])} must list numbers. Given: {values.type}"
-        )
-    if values.null_count:
-        row = pc.index(pc.is_null(values), True).as_py() // math.prod(shape[1:])
-        raise InputError(
-            f"{where}: each row needs all its features. Given: {values.null_count:,} missing "
-            f"values in lists of column {listed([name])}, the first in row {row} (counted from 0)"
-        )
+        raise InputError(f"{where}: lists must hold numbers. Given: {values.type}")
+    _refuse_nulls(pa.chunked_array([values]), where, math.prod(shape[1:]))
     numbers: Array = values.to_numpy(zero_copy_only=False)
     numbers = numbers.reshape(len(column), -1)
     if numbers.dtype != np.uint8:
-        numbers = features.as_floats(numbers, f"{where}, column {listed([name])}")
+        numbers = features.as_floats(numbers, where)
     inner = tuple(shape[1:]) if len(shape) > 2 else _pixel_shape(numbers, schema, where)
     return numbers.reshape(len(column), *inner)
 
 
-def _pixel_shape(x: Array, schema: pa.Schema, where: str) -> tuple[int, ...]:
+def _pixel_shape(x: Array, schema: pa.Schema, where: Place) -> tuple[int, ...]:
     """Return the shape of an example.
 
     It is `shape` (JSON) in the file's metadata if there is one. Otherwise bytes are a square
