@@ -198,6 +198,8 @@ def class_names(schema: pa.Schema, label: str, where: Place) -> tuple[str, ...] 
         names = names.get(key) if isinstance(names, dict) else None
     if names is None:
         return None
+    if isinstance(names, list):
+        names = [name.strip() if isinstance(name, str) else name for name in names]
     if (
         not isinstance(names, list)
         or not all(isinstance(name, str) for name in names)

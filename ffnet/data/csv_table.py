@@ -55,7 +55,7 @@ class CsvTable(tables.Table):
 
     def __init__(self, path: Path, data: Data) -> None:
         self.path, self.where, self.name = path, Place(str(path), first=FIRST_ROW), path.name
-        self._decimal = data.decimal
+        self._decimal, self._gaps = data.decimal, [*GAPS, *data.missing]
         with self.reading():
             separator, names = csv_head.look(path, data.separator)
             self._names = _named(names, path)
@@ -63,12 +63,12 @@ class CsvTable(tables.Table):
             self._texts = Spool(pa.schema((name, pa.string()) for name in self._names), IN_MEMORY)
             maybe = set(self._names)
             rows, last = 0, ""
-            for batch in self._batches(separator, names, data.missing):
+            for batch in self._batches(separator, names):
                 rows += len(batch)
                 refuse_beyond_memory(path, rows * len(names) * 4)
                 self._texts.add(pa.record_batch(batch.columns, self._names))
                 for name, column in zip(self._names, batch.columns, strict=True):
-                    kept = text_columns.types(column, self.types[name], self._decimal)
+                    kept = text_columns.types(column, self.types[name], self._decimal, self._gaps)
                     self.types[name] = kept
                     other = name in maybe and not kept
                     if other and not text_columns.has_other_decimals(column, self._decimal):
@@ -113,17 +113,18 @@ class CsvTable(tables.Table):
         if kind == pa.null():
             return pa.chunked_array([pa.nulls(len(texts))])
         if kind == pa.string():
-            return texts
-        return text_columns.typed(texts, kind, self._decimal)
+            return text_columns.stripped(texts, self._gaps)
+        return text_columns.typed(texts, kind, self._decimal, self._gaps)
 
-    def _batches(
-        self, separator: str, names: list[str], missing: tuple[str, ...]
-    ) -> Iterator[pa.RecordBatch]:
+    def texts(self, name: str) -> pa.ChunkedArray:
+        """Return a column as it is written; a gap is null."""
+        return text_columns.stripped(self._texts.read([name])[name], self._gaps)
+
+    def _batches(self, separator: str, names: list[str]) -> Iterator[pa.RecordBatch]:
         """Yield the rows as texts. A gap is null, also with a blank before or after it."""
-        gaps = [*GAPS, *missing]
         texts = pa.csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.string()),
-            null_values=[each for gap in gaps for each in (gap, f" {gap}", f"{gap} ")],
+            null_values=[each for gap in self._gaps for each in (gap, f" {gap}", f"{gap} ")],
             strings_can_be_null=True,
         )
         odd: list[pa.csv.InvalidRow] = []
@@ -189,8 +190,13 @@ def read(files: Mapping[str, list[Path]], data: Data) -> Raw:
     one_type(every)
     for table in every:
         _refuse_misread(table, data)
+    notes = [_keep_spellings(name, every, data.decimal) for name in (*data.categorical, data.group)]
     raw = tables.read(opened, data)
-    return replace(raw, files=tuple(path for paths in files.values() for path in paths))
+    return replace(
+        raw,
+        files=tuple(path for paths in files.values() for path in paths),
+        notes=(*raw.notes, *filter(None, notes)),
+    )
 
 
 def one_type(files: list[CsvTable]) -> None:
@@ -201,6 +207,20 @@ def one_type(files: list[CsvTable]) -> None:
         for file in files:
             if name in file.types:
                 file.types[name] = common
+
+
+def _keep_spellings(name: str | None, files: list[CsvTable], decimal: str) -> str:
+    """Make categories or groups text if 1.1 and 1.10 would become one. Return a note."""
+    if name is None or any(file.types.get(name) != (NUMBER,) for file in files):
+        return ""
+    pair = text_columns.two_spellings([file.texts(name) for file in files], decimal)
+    if not pair:
+        return ""
+    for file in files:
+        file.types[name] = ()
+    return (
+        f"column {listed([name])} keeps numbers as they are written, so {' and '.join(pair)} differ"
+    )
 
 
 def _refuse_other_type(table: CsvTable, first: CsvTable, data: Data) -> None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ffnet.data.columns import stored
+from ffnet.data.columns import base, stored
 from ffnet.data.raw import Place, listed
 from ffnet.errors import InputError
 
@@ -47,6 +47,9 @@ def numbered(columns: Iterable[tuple[str, Place, pa.ChunkedArray, Bools]]) -> di
     values, parts = [], []
     for part, where, column, there in columns:
         plain = stored(column)
+        if base(plain.type) == "text":  # blanks around a text do not count
+            plain = pc.utf8_trim_whitespace(plain)
+            plain = pc.if_else(pc.equal(plain, ""), pa.scalar(None, plain.type), plain)
         missing = np.flatnonzero(np.asarray(pc.is_null(plain, nan_is_null=True)) & there)
         if len(missing):
             raise InputError(

@@ -191,6 +191,7 @@ def categories(pieces: Sequence[Piece]) -> tuple[list[Floats], tuple[str, ...]]:
 
     A code is a position in the categories, which are in the order of their texts; a gap is NaN.
     Numbers become texts as Python writes them, whole ones without a point; dates become ISO texts.
+    Blanks around a text do not count.
     """
     found = [_texts(piece) for piece in pieces]
     every = tuple(sorted({text for _, texts in found for text in texts if text is not None}))
@@ -230,7 +231,7 @@ def _text(value: Any) -> str | None:
         return str(value).lower()
     if isinstance(value, float | Decimal) and value == value // 1:
         value = int(value)
-    text = str(value)
+    text = str(value).strip()
     return None if text in GAPS else text
 
 

@@ -225,7 +225,11 @@ def _one_hot(y: Array, where: Place) -> Labels:
 
 
 def _plain(y: Array, where: Place) -> Array:
-    """Return labels as int64, bool or text. Raises InputError for values that cannot be classes."""
+    """Return labels as int64, bool or text without blanks around it.
+
+    Raises:
+        InputError: the values cannot be classes.
+    """
     if y.dtype.kind == "O":
         y = _of_objects(y, where)
     if y.dtype.kind == "b":
@@ -290,7 +294,7 @@ def _is_whole(value: Any) -> bool:
 def _texts(y: list[str], where: Place) -> Array:
     _refuse_long(np.array([*map(len, y)], np.intp), where)
     _refuse_control(y, where)  # first, as NumPy drops a NUL at the end: two labels may become one
-    return np.array(y, dtype=np.str_)
+    return np.strings.strip(np.array(y, dtype=np.str_))
 
 
 def _of_characters(y: Array, where: Place) -> Array:
@@ -305,7 +309,7 @@ def _of_characters(y: Array, where: Place) -> Array:
         )
     _refuse_long(np.strings.str_len(y), where)
     _refuse_control(y.tolist(), where)
-    return y
+    return np.strings.strip(y)
 
 
 def _refuse_long(lengths: Array, where: Place) -> None:

@@ -1,9 +1,11 @@
 """Finds the type of a column of texts, and turns the texts into values of that type.
 
 A column gets the first of `TYPES` that holds all its texts, and stays text otherwise. Blanks around
-numbers and dates do not count. Whole numbers with leading zeros, such as 007 or 0x1F, and
+texts do not count. Whole numbers with leading zeros, such as 007 or 0x1F, and
 those too long for 64 bits are codes, not quantities: text.
 """
+
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,7 +29,7 @@ _OTHER = {
 }
 
 
-def types(column: pa.ChunkedArray, among: Types, decimal: str) -> Types:
+def types(column: pa.ChunkedArray, among: Types, decimal: str, gaps: Sequence[str]) -> Types:
     """Return those types of `among` that hold all texts of a column, or of a part of a column.
 
     A column without any text keeps all types. No type means that the column is text.
@@ -35,7 +37,7 @@ def types(column: pa.ChunkedArray, among: Types, decimal: str) -> Types:
     if not among or column.null_count == len(column):
         return among
     for kind in among:
-        if typed(column, kind, decimal) is not None:
+        if typed(column, kind, decimal, gaps) is not None:
             code = _CODES.get(kind)
             if code and pc.any(pc.match_substring_regex(column, code)).as_py():
                 return ()
@@ -44,7 +46,9 @@ def types(column: pa.ChunkedArray, among: Types, decimal: str) -> Types:
     return ()
 
 
-def typed(column: pa.ChunkedArray, kind: pa.DataType, decimal: str) -> pa.ChunkedArray | None:
+def typed(
+    column: pa.ChunkedArray, kind: pa.DataType, decimal: str, gaps: Sequence[str]
+) -> pa.ChunkedArray | None:
     """Return the values of a column of texts, or None if a text is no value of this type."""
     if kind == NUMBER and decimal != ".":
         if pc.any(pc.match_substring(column, ".")).as_py():
@@ -55,9 +59,34 @@ def typed(column: pa.ChunkedArray, kind: pa.DataType, decimal: str) -> pa.Chunke
     except pa.ArrowInvalid:
         pass
     try:
-        return pc.utf8_trim_whitespace(column).cast(kind)
+        return stripped(column, gaps).cast(kind)
     except pa.ArrowInvalid:
         return None
+
+
+def stripped(column: pa.ChunkedArray, gaps: Sequence[str]) -> pa.ChunkedArray:
+    """Return texts without blanks around them; those of `gaps` are then null."""
+    plain = pc.utf8_trim_whitespace(column)
+    is_gap = pc.is_in(plain, pa.array(gaps, plain.type))
+    return pc.if_else(is_gap, pa.scalar(None, plain.type), plain)
+
+
+def two_spellings(columns: Sequence[pa.ChunkedArray], decimal: str) -> tuple[str, ...]:
+    """Return two spellings of a number with decimals, such as 1.1 and 1.10; () if there are none.
+
+    Args:
+        columns: the same column of all files, as texts that are all numbers.
+        decimal: the character before the decimals.
+    """
+    texts: set[str] = set()
+    for column in columns:
+        texts |= set(pc.unique(column.drop_null()).to_pylist())
+    found: dict[float, str] = {}
+    for text in sorted(texts):
+        number = float(text.replace(decimal, "."))
+        if number % 1 and found.setdefault(number, text) != text:
+            return found[number], text
+    return ()
 
 
 def has_other_decimals(column: pa.ChunkedArray, decimal: str) -> bool:
