@@ -94,6 +94,12 @@ class CsvTable(tables.Table):
         texts = self._texts.read(columns)
         return pa.table({name: self._typed(name, texts[name]) for name in columns})
 
+    def first_other(self, name: str, held: Types) -> str:
+        """Return the first text of a column that has none of these types, and its row."""
+        texts = self._texts.read([name])[name]
+        at = text_columns.first_other(texts, held, self._decimal, self._gaps)
+        return f"{listed([texts[at]])!r} in {self.where.row(at)}"
+
     def images(self, column: str) -> Array:
         """No column of a CSV file is one of images, so this is never called."""
         raise NotImplementedError
@@ -232,11 +238,10 @@ def _refuse_other_type(table: CsvTable, first: CsvTable, data: Data) -> None:
     for name in sorted(table.types.keys() - named):
         held = first.types.get(name, ())
         if held not in ((), TYPES) and not set(held) & set(table.types[name]):
-            given = "values of another kind" if table.types[name] else "also texts"
             raise InputError(
                 f"{table.where}: column {listed([name])} must hold {_WORDS[held[0]]}, as in "
-                f"{first.where}. Given: {given}; name a text that stands for a gap in missing, or "
-                f"the column in categorical"
+                f"{first.name}. Given: {table.first_other(name, held)}; name a text that stands "
+                f"for a gap in missing, or the column in categorical"
             )
 
 
@@ -245,10 +250,11 @@ def _refuse_misread(table: CsvTable, data: Data) -> None:
     wrong = sorted(table.misread - {*data.drop, *data.categorical, data.target})
     if wrong:
         other = "," if data.decimal == "." else "."
+        given = table.first_other(wrong[0], (NUMBER,))
         raise InputError(
             f'{table.where}: numbers must have "{data.decimal}" before their decimals. Given: '
-            f'numbers with "{other}" in column {listed(wrong)}; set decimal = "{other}", or remove '
-            f"it if it groups digits, or name the column in categorical"
+            f'numbers with "{other}" in column {listed(wrong)}, the first is {given}; set decimal '
+            f'= "{other}", or remove it if it groups digits, or name the column in categorical'
         )
 
 

@@ -46,6 +46,18 @@ def types(column: pa.ChunkedArray, among: Types, decimal: str, gaps: Sequence[st
     return ()
 
 
+def first_other(column: pa.ChunkedArray, among: Types, decimal: str, gaps: Sequence[str]) -> int:
+    """Return the position of the first text because of which no type of `among` holds a column."""
+    start, stop = 0, len(column)
+    while stop - start > 1:
+        middle = (start + stop) // 2
+        if types(column.slice(start, middle - start), among, decimal, gaps):
+            start = middle
+        else:
+            stop = middle
+    return start
+
+
 def typed(
     column: pa.ChunkedArray, kind: pa.DataType, decimal: str, gaps: Sequence[str]
 ) -> pa.ChunkedArray | None:
