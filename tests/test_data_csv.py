@@ -171,8 +171,8 @@ REFUSED: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "no names": ("5.1,3.5,7,cat\n4.9,3.0,1,dog\n", {}, "the columns. Given: 5.1, 3.5, 7, cat;"),
     "no names of pixels": ("5,0,0,7\n4,0,1,0\n", {}, "must name the columns. Given: 5, 0, 0, 7"),
     "names twice": ("a,b,a,label\n1,2,3,x\n", {}, "Given twice: a; write a row of names above"),
-    "a decimal comma": (text(";", ","), {}, 'Given: numbers with "," in column a, the first is ''),
-    "a decimal point": (text(), {"decimal": ","}, 'Given: numbers with "." in column a, the first is ''),
+    "a decimal comma": (text(";", ","), {}, 'Given: numbers with "," in column a, the first'),
+    "a decimal point": (text(), {"decimal": ","}, 'Given: numbers with "." in column a, the first'),
     "infinity": (text().replace("5.0,117", "inf,117"), {}, "Given: inf in column a, row 22"),
 }  # fmt: skip
 
