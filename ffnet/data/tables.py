@@ -104,6 +104,7 @@ def read(tables: Mapping[str, Sequence[Table]], data: Data) -> Raw:
         there = {where: found.there for where, found in labelled.items()}
         trained_on = {table.where for table in tables["train"]}
         columns = _features(every, there, trained_on, layout, data)
+        notes += _as_numbers(columns, first, data)
         examples = columns.x
     else:
         examples = {t.where: _examples(t, layout, labelled[t.where].there) for t in every}
@@ -220,6 +221,33 @@ def _complete(
             found.x[table.where] = _columns(content, layout.features, where)
             contents[table.where] = content
     found.notes = mixed.row_names(contents, layout.features)
+    return found
+
+
+def _as_numbers(columns: mixed.Columns, table: Table, data: Data) -> list[str]:
+    """Return notes about columns that are numbers here, and categories in other tables."""
+    schema = table.schema
+    about = metadata_json(schema, b"pandas", table.where)
+    of_pandas = about.get("columns") if isinstance(about, dict) else None
+    coded = {
+        str(each.get("name"))
+        for each in (of_pandas if isinstance(of_pandas, list) else [])
+        if isinstance(each, dict) and each.get("pandas_type") == "categorical"
+    }
+    numbers = [name for i, name in enumerate(columns.names) if i not in columns.categories]
+    types = {n: schema.field(n).type for n in numbers if n not in data.numeric}
+    coded |= {name for name, kind in types.items() if pa.types.is_dictionary(kind)}
+    found = []
+    if names := [name for name in types if name in coded]:
+        found.append(
+            f"categories that are numbers count as numbers in this table: {listed(names, 12)}; "
+            f"name such a column in categorical if they are codes"
+        )
+    if names := [name for name, kind in types.items() if pa.types.is_boolean(kind)]:
+        found.append(
+            f"booleans are 0 and 1 in a table of complete numbers: {listed(names, 12)}; in other "
+            f"tables they are categories, which tell nets the same"
+        )
     return found
 
 

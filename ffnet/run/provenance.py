@@ -109,9 +109,10 @@ def check_data(before: dict[str, Any], data: DataSet, run: str) -> None:
         "groups",
         "encoding",
     ):
-        if name in before and before[name] != now[name]:
+        then = before.get(name) if name == "encoding" else before.get(name, now[name])
+        if then != now[name]:
             raise InputError(
-                f"{run} read its data in another way: {name} {listed([before[name]])}. Given: "
+                f"{run} read its data in another way: {name} {listed([then])}. Given: "
                 f"{listed([now[name]])}; begin a new run"
             )
     if "mean" in before and "normalized_in" not in before and data.train.x.dtype != np.uint8:
