@@ -18,6 +18,7 @@ import pyarrow.csv
 
 from ffnet.data import csv_head, tables, text_columns
 from ffnet.data.columns import UNNAMED
+from ffnet.data.csv_quotes import JoinedRows
 from ffnet.data.raw import Array, Place, Raw, listed, reading, refuse_beyond_memory
 from ffnet.data.spool import Spool
 from ffnet.data.text_columns import DATE, GAPS, NUMBER, TYPES, WHOLE, ZONED, Types
@@ -44,6 +45,7 @@ class CsvTable(tables.Table):
     Attributes:
         types: for each column, the types that hold all its texts; `one_type` makes them the same in
             all files of a data set.
+        joined: finds rows that stray quotes have joined.
         misread: the columns whose texts are all numbers with the other character than `decimal`.
 
     Raises:
@@ -62,11 +64,13 @@ class CsvTable(tables.Table):
             self.types: dict[str, Types] = dict.fromkeys(self._names, TYPES)
             self._texts = Spool(pa.schema((name, pa.string()) for name in self._names), IN_MEMORY)
             maybe = set(self._names)
+            self.joined = JoinedRows(self.where, self._names, separator)
             rows, last = 0, ""
             for batch in self._batches(separator, names):
                 rows += len(batch)
                 refuse_beyond_memory(path, rows * len(names) * 4)
                 self._texts.add(pa.record_batch(batch.columns, self._names))
+                self.joined.add(batch)
                 for name, column in zip(self._names, batch.columns, strict=True):
                     kept = text_columns.types(column, self.types[name], self._decimal, self._gaps)
                     self.types[name] = kept
@@ -197,6 +201,7 @@ def read(files: Mapping[str, list[Path]], data: Data) -> Raw:
     for table in every:
         _refuse_misread(table, data)
     notes = [_keep_spellings(name, every, data.decimal) for name in (*data.categorical, data.group)]
+    notes += [note for table in every for note in table.joined.notes()]
     raw = tables.read(opened, data)
     return replace(
         raw,
