@@ -6,12 +6,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
+import pyarrow as pa
 import pytest
 
 from data_files import N, loaded, refusal
-from ffnet.data import looks
+from ffnet.data import kinds, looks, rows
+from ffnet.data.encoding import Column
 from ffnet.data.load import load
+from ffnet.data.raw import Place
 from ffnet.errors import InputError
+from ffnet.export import columns
 from ffnet.spec.sections import Data
 
 DAYS = [date(2024, 1, 1) + timedelta(days=i) for i in range(N)]
@@ -106,3 +110,38 @@ def test_the_note_about_numbers_as_text_that_differ_in_each_row_names_a_remedy()
 )  # fmt: skip
 def test_codes_ranges_and_names_look_like_nothing(texts: list[str]) -> None:
     assert looks.like(texts) is None
+
+
+@pytest.mark.parametrize("odd", ["0000-00-00", "12000-01-01", "2024-02-30"])
+def test_a_date_that_does_not_exist_is_named_among_dates(tmp_path: Path, odd: str) -> None:
+    cells = [day.isoformat() for day in DAYS]
+    cells[5] = odd
+    path = csv(tmp_path, cells)
+    message = refusal(path)
+    assert f"Given: dates as text, {odd!r} in row 7" in message
+    assert "beside '2024-01-01'; make it null (CSV: missing) if it stands for a gap" in message
+    assert [column.kind for column in loaded(path, missing=(odd,)).encoding or ()][1] == "date"
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+@pytest.mark.parametrize("categorical", [(), ("c",)])
+def test_dates_without_a_year_of_four_digits_are_refused(unit: Any, categorical: Any) -> None:
+    days = np.full(N, np.datetime64("2024-01-01", unit)) + np.arange(N)
+    fields = {"a": np.arange(N) % 7, "y": ["p", "q"] * (N // 2)}
+    for wrong, given in (("10000-01-01", "2932897"), ("0000-12-31", "-719163")):
+        days[3] = np.datetime64(wrong, unit)
+        table = pa.table(fields | {"c": days})
+        with pytest.raises(InputError, match=f"c must hold .* 1 to 9999. Given: {given} .*row 3 "):
+            load(Data(target="y", categorical=categorical), table)
+    days[3], days[4] = np.datetime64("9999-12-31", unit), np.datetime64("0001-01-01", unit)
+    data = load(Data(target="y", categorical=categorical), pa.table(fields | {"c": days}))
+    assert data.columns == ("a", "c")
+
+
+def test_dates_long_ago_stand_as_raw_rows_as_in_the_file() -> None:
+    days = np.array([f"{year:04d}-03-01" for year in range(1600, 1600 + N)], "datetime64[s]")
+    piece = kinds.Piece("c", Place("x"), pa.timestamp("s"), pa.chunked_array([pa.array(days)]))
+    raw = rows.of_user([Column("c", "date")], pa.table({"c": days}))
+    assert raw["c"][0] == "1600-03-01T00:00:00.000000"
+    assert columns.days(raw["c"].tolist()).numpy().tolist() == kinds.dates(piece).tolist()
+    assert kinds.dates(piece)[0] == (date(1600, 3, 1) - date(1970, 1, 1)).days

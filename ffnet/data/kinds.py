@@ -46,6 +46,8 @@ WORDS = 5
 """Free text has so many words or more on average."""
 MOST_CATEGORIES = 2**24 - 2
 """float32, in which the codes of categories are held, has no more whole numbers without a gap."""
+YEAR_1, YEAR_10_000 = -719_162, 2_932_897
+"""Days from 1970-01-01 to the first days of these years."""
 PER_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 
 
@@ -171,7 +173,11 @@ def _without_gaps(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def dates(piece: Piece) -> Floats:
-    """Return a column of dates as days since 1970-01-01 in UTC, float64 [N]; a gap is NaN."""
+    """Return a column of dates as days since 1970-01-01 in UTC, float64 [N]; a gap is NaN.
+
+    Raises:
+        InputError: a date is one that exported nets cannot read, as its year has no four digits.
+    """
     column, kind = piece.values, piece.values.type
     if pa.types.is_date(kind):
         column = column.cast(pa.timestamp("ms"))
@@ -180,6 +186,14 @@ def dates(piece: Piece) -> Floats:
     if there.any():
         ticks = column.drop_null().cast(pa.int64()).to_numpy()
         found[there] = ticks / PER_DAY[column.type.unit]
+    outside = (found < YEAR_1) | (found >= YEAR_10_000)
+    if outside.any():
+        at = int(outside.argmax())
+        raise InputError(
+            f"{piece.of} must hold dates of the years 1 to 9999. Given: {found[at]:.0f} days from "
+            f"1970-01-01 in {piece.where.row(at)}; make it null if it stands for a gap, or leave "
+            f"the column out with drop"
+        )
     return found
 
 
@@ -209,6 +223,7 @@ def _texts(piece: Piece) -> tuple[npt.NDArray[np.intp], list[str | None]]:
     """Return the positions of a column's values in a list of texts; -1 for a null."""
     column = piece.values
     if base(column.type) == "dates":
+        dates(piece)  # refuses those that have no text
         kind = column.type
         if pa.types.is_timestamp(kind):
             column = column.cast(pa.timestamp(kind.unit))  # in UTC, without the time zone
@@ -336,14 +351,15 @@ def refuse_unread(pieces: Sequence[Piece], values: Sequence[Floats], texts: Sequ
     if what is None or len(texts) <= FEW:
         return what is not None
     odd = np.array([not looks.is_like(text, what) for text in texts], bool)
-    odd = odd if odd.any() else np.array([not re.match(NUMBER, text) for text in texts], bool)
+    odd = odd if odd.any() else np.array([not looks.is_read(text) for text in texts], bool)
+    odd = odd if odd.any() else ~odd
     at = [_where_odd(v, ~odd) for v in values]
     first = next(i for i, rows in enumerate(at) if len(rows))
     piece, row = pieces[first], at[first][0]
     text = texts[int(values[first][row])]
     given = f"{text!r} in {piece.where.row(int(row))}"
-    if not looks.is_like(text, what):
-        like = next(text for text in texts if looks.is_like(text, what))
+    if not odd.all():
+        like = next(text for text, is_odd in zip(texts, odd, strict=True) if not is_odd)
         given += f", beside {like!r}; make it null (CSV: missing) if it stands for a gap"
     raise InputError(
         f"{piece.of} must hold numbers or dates as ffnet reads them. Given: {what} as text, "

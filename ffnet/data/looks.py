@@ -6,6 +6,7 @@ Without this, such a column would be categories, or would be left out because ea
 import re
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 
 MOST = 1000
 """So many texts of a column are looked at, at equal distances in their order."""
@@ -19,7 +20,7 @@ _AMOUNT = re.compile(
     rf"|[-+−]?{_NUMBER}(?P<unit>[^\d,;:]{{0,12}}))"
 )
 _DATE = re.compile(
-    rf"\s*(?:\d{{1,2}}([./-])\d{{1,2}}\1(?:\d{{4}}|\d{{2}})|\d{{4}}([./-])\d{{1,2}}\2\d{{1,2}}"
+    rf"\s*(?:\d{{1,2}}([./-])\d{{1,2}}\1(?:\d{{4}}|\d{{2}})|[-+]?\d{{4,6}}([./-])\d{{1,2}}\2\d{{1,2}}"
     rf"|\d{{4}}-\d{{2}}|\d{{1,2}}\.?[\s-]{_MONTH}[\s-]\d{{2,4}}|{_MONTH}\s\d{{1,2}},?\s\d{{4}})"
     rf"(?:[T,\s]+{_CLOCK}\s*(?:Z|UTC|[-+]\d{{2}}:?\d{{2}})?)?\s*",
     re.I,
@@ -57,6 +58,14 @@ def like(texts: Sequence[str]) -> str | None:
 def is_like(text: str, what: str) -> bool:
     """Whether a single text looks like `what`."""
     return {"dates": _DATE, "times": _TIME, "amounts": _AMOUNT}[what].fullmatch(text) is not None
+
+
+def is_read(text: str) -> bool:
+    """Whether a CSV file may have this text as a number or a date."""
+    try:
+        return _is_plain(text) or datetime.fromisoformat(text).year > 0
+    except ValueError:
+        return False
 
 
 def _is_plain(text: str) -> bool:
