@@ -74,7 +74,7 @@ def test_one_table_written_in_many_ways_is_read_as_the_same(tmp_path: Path, name
     assert raw
     x, y = raw.parts["train"]
     assert raw.columns == ("a", "b")
-    assert x.tolist() == np.stack([A, B], axis=1).tolist()
+    assert x.rows().tolist() == np.stack([A, B], axis=1).tolist()
     assert y.tolist() == NAMES.tolist()
     assert loaded(tmp_path / name, **fields).classes[0] == "cat"
 
@@ -135,12 +135,34 @@ def test_a_large_file_lies_on_disk_and_is_read_the_same(
     monkeypatch.setattr(csv_head, "BLOCK", 20_000)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     large = table(tmp_path, content)
-    assert large._texts._file
-    assert large._texts._batches == []
+    assert large._values._file
     assert large.schema == small.schema
     for columns in (["label"], ["b", "a"], ["a", "b", "label"]):
         assert large.read(columns).equals(small.read(columns))
     assert [path.name for path in tmp_path.iterdir()] == ["own.csv"]
+
+
+def test_a_column_that_becomes_text_late_keeps_the_texts_of_its_first_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = {"word": "x", "code": "007", "hex": "0x1F", "long": "123456789012345678901", "gap": ""}
+    rows = [[f"{i}.50"] * 3 + [f" {i}", ""] for i in range(3000)] + [[*late.values()]]
+    content = "\n".join(",".join([*row, "cat"]) for row in [[*late], *rows]) + "\n"
+    monkeypatch.setattr(csv_head, "BLOCK", 20_000)
+    read = table(tmp_path, content.replace("gap,cat", "gap,label", 1))
+    for at, name in enumerate(late):
+        assert read.read([name])[name].to_pylist() == [row[at].strip() or None for row in rows]
+    assert [str(kind) for kind in read.schema.types] == ["string"] * 4 + ["null", "string"]
+
+
+def test_numbers_of_one_file_are_texts_where_another_file_has_texts(tmp_path: Path) -> None:
+    files = [
+        table(tmp_path, "a,b,label\n1.50,2,x\n,3,y\n", name="one.csv"),
+        table(tmp_path, "a,b,label\nword,2.5,x\n2,3,y\n", name="two.csv"),
+    ]
+    csv_table.one_type(files)
+    assert [f.read(["a"])["a"].to_pylist() for f in files] == [["1.50", None], ["word", "2"]]
+    assert [f.read(["b"])["b"].to_pylist() for f in files] == [[2.0, 3.0], [2.5, 3.0]]
 
 
 # --- damage --------------------------------------------------------------------------------------

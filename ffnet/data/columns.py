@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ffnet.data import arrow_numpy
 from ffnet.data.raw import Place, listed
 from ffnet.errors import InputError
 
@@ -167,7 +168,8 @@ def numbers_rows(numbers: Sequence[npt.NDArray[np.float64]]) -> bool:
 
 def as_float64(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
     """Return a column of numbers as float64 [N]; missing values become NaN."""
-    return np.asarray(stored(column).cast(pa.float64(), safe=False).to_numpy(), np.float64)
+    numbers = stored(column).cast(pa.float64(), safe=False)
+    return np.where(arrow_numpy.valid(numbers), arrow_numpy.values(numbers), np.nan)
 
 
 def _is_numbering(values: npt.NDArray[np.float64]) -> bool:

@@ -1,9 +1,11 @@
 """Reads CSV and TSV files, plain or packed with gzip or Zstandard, as tables of typed columns.
 
-PyArrow's reader parses the text, and every cell is text at first. Then each column gets the type
-that all its cells have, in all files (see `text_columns`), so it does not depend on the first rows.
+PyArrow's reader takes the rows apart. Each column gets the type that all its cells have, in all
+files (see `text_columns`), so it does not depend on the first rows: some rows at a time become
+values of the type that all cells had so far. If a later cell, or another file, makes a column of
+numbers one of texts, its texts are read once more.
 
-A file may be larger than memory: of a large one, the cells go to a temporary file, from which each
+A file may be larger than memory: of a large one, the values go to a temporary file, from which each
 column is read on its own.
 """
 
@@ -11,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,7 +29,7 @@ from ffnet.errors import InputError
 from ffnet.spec.sections import Data
 
 IN_MEMORY = 256 << 20
-"""How many bytes of cells stay in memory for each file."""
+"""How many bytes of values stay in memory for each file."""
 FIRST_ROW = 2
 """PyArrow's number of the first row of data: it counts from 1, and the row of names too."""
 _WORDS = {
@@ -62,26 +65,32 @@ class CsvTable(tables.Table):
             separator, names = csv_head.look(path, data.separator)
             self._names = _named(names, path)
             self.types: dict[str, Types] = dict.fromkeys(self._names, TYPES)
-            self._texts = Spool(pa.schema((name, pa.string()) for name in self._names), IN_MEMORY)
+            self._values = Spool(IN_MEMORY)
+            self._texts = partial(self._batches, separator)
+            self._in_file = dict(zip(self._names, names, strict=True))
+            self._converted: set[str] = set()
             maybe = set(self._names)
             self.joined = JoinedRows(self.where, self._names, separator)
-            rows, last = 0, ""
-            for batch in self._batches(separator, names):
-                rows += len(batch)
-                refuse_beyond_memory(path, rows * len(names) * 4)
-                self._texts.add(pa.record_batch(batch.columns, self._names))
+            self._rows, last = 0, ""
+            for batch in self._texts(names):
+                self._rows += len(batch)
+                refuse_beyond_memory(path, self._rows * len(names) * 4)
                 self.joined.add(batch)
                 for name, column in zip(self._names, batch.columns, strict=True):
-                    kept = text_columns.types(column, self.types[name], self._decimal, self._gaps)
-                    self.types[name] = kept
-                    other = name in maybe and not kept
+                    self.types[name], values = text_columns.typed(
+                        column, self.types[name], self._decimal, self._gaps
+                    )
+                    if name not in data.drop:
+                        self._values.add(name, values)
+                    if values.type not in (pa.string(), pa.null()):
+                        self._converted.add(name)
+                    other = name in maybe and not self.types[name]
                     if other and not text_columns.has_other_decimals(column, self._decimal):
                         maybe.discard(name)
                 last = (batch.column(-1)[-1].as_py() or "") if len(batch) else last
-            self._texts.close()
             self.misread = {name for name in maybe if not self.types[name]}
             if "\n" in last or "\r" in last:
-                self._refuse_open_quote(rows - 1)
+                self._refuse_open_quote(self._rows - 1)
 
     @property
     def schema(self) -> pa.Schema:
@@ -95,14 +104,19 @@ class CsvTable(tables.Table):
 
     def read(self, columns: list[str]) -> pa.Table:
         """Read the named columns, with the types that the schema says."""
-        texts = self._texts.read(columns)
-        return pa.table({name: self._typed(name, texts[name]) for name in columns})
+        return pa.table({name: self._column(name) for name in columns})
 
     def first_other(self, name: str, held: Types) -> str:
         """Return the first text of a column that has none of these types, and its row."""
-        texts = self._texts.read([name])[name]
+        row = 0
+        for batch in self._texts([self._in_file[name]]):
+            texts = batch.column(0)
+            kept, _ = text_columns.typed(texts, held, self._decimal, self._gaps)
+            if not kept:
+                break
+            held, row = kept, row + len(batch)
         at = text_columns.first_other(texts, held, self._decimal, self._gaps)
-        return f"{listed([texts[at]])!r} in {self.where.row(at)}"
+        return f"{listed([texts[at]])!r} in {self.where.row(row + at)}"
 
     def images(self, column: str) -> Array:
         """No column of a CSV file is one of images, so this is never called."""
@@ -118,22 +132,35 @@ class CsvTable(tables.Table):
             return pa.null()
         return types[0] if types else pa.string()
 
-    def _typed(self, name: str, texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    def _column(self, name: str) -> pa.ChunkedArray:
         kind = self._type(name)
-        if kind == pa.null():
-            return pa.chunked_array([pa.nulls(len(texts))])
-        if kind == pa.string():
-            return text_columns.stripped(texts, self._gaps)
-        return text_columns.typed(texts, kind, self._decimal, self._gaps)
+        if kind == pa.string() and name in self._converted:
+            self._read_texts()
+        pieces = self._values.read(name)
+        column = pa.chunked_array([piece.cast(kind, safe=False) for piece in pieces], kind)
+        return text_columns.stripped(column, self._gaps) if kind == pa.string() else column
 
     def texts(self, name: str) -> pa.ChunkedArray:
         """Return a column as it is written; a gap is null."""
-        return text_columns.stripped(self._texts.read([name])[name], self._gaps)
+        batches = self._texts([self._in_file[name]])
+        written = pa.chunked_array([batch.column(0) for batch in batches], pa.string())
+        return text_columns.stripped(written, self._gaps)
+
+    def _read_texts(self) -> None:
+        """Read the texts of all columns that became text late, or by another file, once more."""
+        late = [name for name in self._names if name in self._converted and not self.types[name]]
+        for name in late:
+            self._values.remove(name)
+        self._converted.difference_update(late)
+        for batch in self._texts([self._in_file[name] for name in late]):
+            for name, column in zip(late, batch.columns, strict=True):
+                self._values.add(name, column)
 
     def _batches(self, separator: str, names: list[str]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows as texts. A gap is null, also with a blank before or after it."""
+        """Yield the named columns as texts. A gap is null, also with a blank beside it."""
         texts = pa.csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.string()),
+            include_columns=names,
             null_values=[each for gap in self._gaps for each in (gap, f" {gap}", f"{gap} ")],
             strings_can_be_null=True,
         )

@@ -23,6 +23,8 @@ import numpy as np
 import pyarrow as pa
 
 from ffnet.data import arrays, images, labels, tables
+from ffnet.data.by_column import ByColumn
+from ffnet.data.coded import Coded
 from ffnet.data.labels import Labels
 from ffnet.data.raw import PARTS, Array, Place, Raw, listed, refuse_uneven, refused
 from ffnet.errors import InputError
@@ -266,8 +268,18 @@ def _array(value: Any, where: Place) -> Array:
 def _refuse_copies(raw: Raw) -> None:
     """Raise InputError if two parts are equal: a net would be tested on its training examples."""
     for (one, (x, y)), (other, (u, v)) in combinations(raw.parts.items(), 2):
-        if np.array_equal(x, u) and np.array_equal(y, v):
+        if _same(y, v) and _same(x, u):
             raise InputError(
                 f"data ({other}): must not have the same content as another part. Given: a copy of "
                 f"{one}"
             )
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two parts have the same examples, or the same labels."""
+    if isinstance(a, ByColumn) and isinstance(b, ByColumn):
+        columns = zip(a.columns(), b.columns(), strict=False)
+        return a.shape == b.shape and all(np.array_equal(*each) for each in columns)
+    if isinstance(a, Coded) and isinstance(b, Coded):
+        return np.array_equal(a.codes, b.codes) and np.array_equal(a.texts, b.texts)
+    return np.array_equal(a, b)

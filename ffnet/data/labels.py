@@ -9,14 +9,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ffnet.data.columns import has_control, is_list, is_number, stored
+from ffnet.data import arrow_numpy, kinds
+from ffnet.data.coded import Coded
+from ffnet.data.columns import base, has_control, is_list, is_number, stored
+from ffnet.data.kinds import GAPS
 from ffnet.data.raw import Place, Raw, listed
 from ffnet.errors import InputError
 
 Array = npt.NDArray[Any]
 
-GAPS = ("", "nan", "NaN", "NaT", "<NA>", "None")
-"""The texts that pandas and NumPy write for a missing label when they turn labels into text."""
 LONGEST = 200
 """A label may have up to so many characters."""
 KINDS = {"i": "whole numbers", "U": "text", "b": "true or false"}
@@ -27,12 +28,13 @@ class Labels:
     """The labels of a file.
 
     Attributes:
-        values: the labels without the missing ones, [M]: int64, bool or text.
+        values: the labels without the missing ones, [M]: int64, bool or text. The texts of a
+            column of Arrow are `Coded`.
         there: whether each row has a label, bool [N]; M of them are true.
         width: the number of classes if the labels were one-hot rows, else None.
     """
 
-    values: Array
+    values: Array | Coded
     there: Array
     width: int | None = None
 
@@ -69,8 +71,9 @@ def from_array(y: Array, where: Place) -> Labels:
         raise InputError(f"{where}: labels must be {_kinds()}. Given: {listed([y.dtype])}")
     there = np.array([_is_there(v) for v in y]) if y.dtype.kind == "O" else y == y
     there = np.array(there, bool)
-    found = Labels(_plain(y[there], where if there.all() else where.at(there)), there)
-    return found.without(np.isin(found.values, GAPS)) if found.values.dtype.kind == "U" else found
+    values = _plain(y[there], where if there.all() else where.at(there))
+    found = Labels(values, there)
+    return found.without(np.isin(values, GAPS)) if values.dtype.kind == "U" else found
 
 
 def _is_there(value: Any) -> bool:
@@ -86,19 +89,39 @@ def from_column(column: pa.ChunkedArray, where: Place) -> Labels:
     column = stored(column)
     if is_list(column.type):
         return _from_lists(column, where)
-    there = np.array(pc.is_valid(column), bool)
+    if base(column.type) == "text":
+        return _from_texts(column, where)
+    there = arrow_numpy.valid(column)
     column = column.drop_null()
     if pa.types.is_nested(column.type) or pa.types.is_temporal(column.type):
         raise InputError(f"{where}: labels must be {_kinds()}. Given: {column.type}")
-    found = from_array(column.to_numpy(), where if there.all() else where.at(there))
+    plain = base(column.type) in ("numbers", "booleans") and not pa.types.is_decimal(column.type)
+    found = from_array(
+        arrow_numpy.values(column) if plain else column.to_numpy(),
+        where if there.all() else where.at(there),
+    )
     there[there] = found.there
     return Labels(found.values, there)
+
+
+def _from_texts(column: pa.ChunkedArray, where: Place) -> Labels:
+    """Read labels from a column of texts. Only the different texts become Python objects."""
+    at, texts = kinds.encoded(column)
+    different = texts.to_pylist()
+    if any(len(text) > LONGEST or has_control(text) for text in different):
+        _, first = np.unique(at, return_index=True)
+        _texts(different, where.at(first[-len(different) :]))  # names the first such row
+    plain = pc.utf8_trim_whitespace(texts)
+    every = kinds.known(plain)
+    codes = kinds.placed(at, plain, every)
+    there = codes >= 0
+    return Labels(Coded(codes[there], np.array(every.to_pylist(), np.str_)), there)
 
 
 def _from_lists(column: pa.ChunkedArray, where: Place) -> Labels:
     """Read labels from a column of lists: one-hot rows, or lists that hold a single label."""
     lengths = pc.list_value_length(column).to_numpy()
-    rows = np.flatnonzero(np.asarray(pc.is_valid(column)))
+    rows = np.flatnonzero(arrow_numpy.valid(column))
     if not len(rows):
         return Labels(np.empty(0, np.int64), np.zeros(len(column), bool))
     width = int(lengths[rows[0]])
@@ -146,7 +169,7 @@ def of_one_kind(columns: Mapping[Place, Labels]) -> None:
 
 
 def numbered(
-    parts: Mapping[str, Array], names: Sequence[str] | None, raw: Raw
+    parts: Mapping[str, Array | Coded], names: Sequence[str] | None, raw: Raw
 ) -> tuple[dict[str, npt.NDArray[np.int32]], tuple[str, ...]]:
     """Return labels as class numbers from 0, int32 [N] for each part, and the class names.
 
@@ -160,14 +183,17 @@ def numbered(
         InputError: there are fewer than two classes, or more than half as many classes as
             examples, or a label is not a class.
     """
-    parts = {p: y.astype(np.str_) if y.dtype.kind == "b" else y for p, y in parts.items()}
+    parts = {
+        part: y if isinstance(y, Coded) or y.dtype.kind != "b" else y.astype(np.str_)
+        for part, y in parts.items()
+    }
     train = parts["train"]
     if names is not None and train.dtype.kind == "i":
         classes: Array = np.arange(len(names))
     elif names is not None:
         classes = np.array(sorted(names))
     else:
-        classes = np.unique(train)
+        classes = _different(train)
         _refuse_no_classes(classes, train, raw)
     order = {name: i for i, name in enumerate(names or map(str, classes))}
     if len(order) < 2:
@@ -180,20 +206,30 @@ def numbered(
     )
     found = {}
     for part, y in parts.items():
-        at = np.searchsorted(classes, y).clip(max=len(classes) - 1)
-        unknown = classes[at] != y
+        each, row = (y.texts, y.codes) if isinstance(y, Coded) else (y, slice(None))
+        at = np.searchsorted(classes, each).clip(max=len(classes) - 1)
+        unknown = (classes[at] != each)[row]
         if unknown.any():
             raise InputError(_unknown(y, unknown, raw, part, classes, names))
-        found[part] = number[at].astype(np.int32)
+        found[part] = number[at].astype(np.int32)[row]
     return found, tuple(order)
 
 
+def _different(y: Array | Coded) -> Array:
+    return y.different() if isinstance(y, Coded) else np.unique(y)
+
+
 def _unknown(
-    y: Array, unknown: Array, raw: Raw, part: str, classes: Array, names: Sequence[str] | None
+    y: Array | Coded,
+    unknown: Array,
+    raw: Raw,
+    part: str,
+    classes: Array,
+    names: Sequence[str] | None,
 ) -> str:
     origin, at = raw.origin(part, int(unknown.argmax()))
     given = (
-        f"Given: {listed(np.unique(y[unknown]))} in {int(unknown.sum()):,} rows, the first is "
+        f"Given: {listed(_different(y[unknown]))} in {int(unknown.sum()):,} rows, the first is "
         f"{origin.y.row(at)}"
     )
     if names is not None and y.dtype.kind == "i":
@@ -201,7 +237,7 @@ def _unknown(
     return f"{origin.y}: a label must be a class of the training part: {listed(classes)}. {given}"
 
 
-def _refuse_no_classes(classes: Array, train: Array, raw: Raw) -> None:
+def _refuse_no_classes(classes: Array, train: Array | Coded, raw: Raw) -> None:
     if len(train) > 2 and len(classes) > len(train) / 2:
         raise InputError(
             f"{raw.origin('train')[0].y}: labels must name classes that many examples "

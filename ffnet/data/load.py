@@ -10,6 +10,8 @@ import numpy as np
 
 from ffnet.data import duplicates, features, find, formats, labels, rows, split, untaught
 from ffnet.data import given as from_python
+from ffnet.data.by_column import ByColumn
+from ffnet.data.coded import Coded
 from ffnet.data.dataset import DataSet, Part, refuse_odd
 from ffnet.data.encode import encode
 from ffnet.data.encoding import Column
@@ -79,21 +81,26 @@ def _load(data: Data, given: Any, download: bool = True) -> tuple[DataSet, Calla
     formats.refuse_unused_fields(raw, data)
     known = find.KNOWN.get(data.dataset)
     _refuse_no_columns(raw, data)
-    by_column = _is_by_column(raw, data)
+    with_columns = _has_encoding(raw, data)
+    raw = raw if with_columns else _with_pixels(raw)
+    by_column = isinstance(raw.parts["train"][0], ByColumn)
     parts, classes = _parts(raw, find.class_names(data.dataset, raw.classes), by_column)
     train, validation, test = split.divide(
         parts, data, known.validation if known else None, (known and known.split) or "stratified"
     )
     _refuse_unseen({"validation": validation, "test": test}, train, classes, raw)
     divided = {"train": train, "validation": validation, "test": test}
-    copies = duplicates.notes(_hashes(raw, divided, by_column))
     in_files, columns = validation, None
     if by_column:
-        found = encode(raw, {name: part.x[:, 0] for name, part in divided.items()}, data)
-        columns, mean, std, dtype = found.columns, found.mean, found.std, np.dtype(np.float64)
+        of_parts = {name: part.x[:, 0] for name, part in divided.items()}
+        found = encode(raw, of_parts, data, with_columns)
+        columns, mean, std, dtype = found.columns, found.mean, found.std, found.dtype
         train, validation, test = (replace(p, x=found.x[name]) for name, p in divided.items())
+        hashes = found.hashes
     else:
+        hashes = {name: duplicates.hashes(part.x) for name, part in divided.items()}
         (train, validation, test), mean, std, dtype = _scaled((train, validation, test), data, raw)
+    copies = duplicates.notes(hashes)
     whole = DataSet(
         name=data.dataset if known or data.dataset == "digits" else Path(data.dataset).stem,
         train=train,
@@ -104,7 +111,7 @@ def _load(data: Data, given: Any, download: bool = True) -> tuple[DataSet, Calla
         std=std,
         source=raw.source,
         digest=raw.digest(),
-        dtype=dtype.name,
+        dtype=dtype,
         columns=raw.columns,
         target=raw.target,
         unused=raw.unused,
@@ -122,43 +129,47 @@ def _load(data: Data, given: Any, download: bool = True) -> tuple[DataSet, Calla
     def as_in_files() -> Part:
         if not by_column:
             return in_files
-        return Part(rows.as_in_files(raw, in_files.x[:, 0]), in_files.y)
+        at = in_files.x[:, 0]
+        x = rows.as_in_files(raw, at) if with_columns else raw.features().rows(at)
+        return Part(x, in_files.y)
 
     return whole, as_in_files
 
 
-def _hashes(raw: Raw, parts: dict[str, Part], by_column: bool) -> dict[str, duplicates.Hashes]:
-    """Return hashes of the examples as they stand in the files, for each part."""
-    if not by_column:
-        return {name: duplicates.hashes(part.x) for name, part in parts.items()}
-    every = np.concatenate([duplicates.hashes(x) for x, _ in raw.parts.values()])
-    return {name: every[part.x[:, 0]] for name, part in parts.items()}
+def _with_pixels(raw: Raw) -> Raw:
+    """Return the data with bytes as arrays, if the columns of a table hold only bytes."""
+    if any(not isinstance(x, ByColumn) or x.dtype != np.uint8 for x, _ in raw.parts.values()):
+        return raw
+    return replace(raw, parts={part: (x.rows(), y) for part, (x, y) in raw.parts.items()})
 
 
 def _scaled(
     parts: tuple[Part, Part, Part], data: Data, raw: Raw
-) -> tuple[tuple[Part, ...], Array, Array, np.dtype[Any]]:
+) -> tuple[tuple[Part, ...], Array, Array, str]:
     """Return parts that are no columns of an encoding, mean and std, and the dtype of the files."""
     train = parts[0]
     if train.x.dtype == np.uint8:
         mean, std = statistics(train.x) if data.scaling == "standard" else PIXELS
-        return parts, mean, std, train.x.dtype
+        return parts, mean, std, "uint8"
     if data.scaling == "unit":
         raise InputError("scaling unit divides pixels (uint8) by 255. Given: features")
     fits = all(fits_float32(part.x) for part in parts)
     mean, std = statistics(train.x, raw.cell)
     scaled = (replace(part, x=standardized(part.x, mean, std, raw.cell)) for part in parts)
-    return tuple(scaled), mean, std, np.dtype(np.float32 if fits else np.float64)
+    return tuple(scaled), mean, std, "float32" if fits else "float64"
 
 
 def _parts(
     raw: Raw, names: tuple[str, ...] | None, by_column: bool
 ) -> tuple[dict[str, Part], tuple[str, ...]]:
     """Check the parts and turn labels into class numbers. Returns parts and class names."""
-    found = {}
+    found: dict[str, Any] = {}
     for part, (x, y) in raw.parts.items():
         origin, _ = raw.origin(part)
         refuse_odd(x, len(y), origin.x)
+        if isinstance(y, Coded):
+            found[part] = y
+            continue
         read = labels.from_array(np.asarray(y), origin.y)
         labels.refuse_missing(read, origin.y)  # some readers do not check this
         found[part] = read.values
@@ -200,7 +211,7 @@ def _few(parts: dict[str, Part], classes: tuple[str, ...]) -> tuple[str, ...]:
     return (f"classes with only one or two examples: {listed(few)}; {told}",)
 
 
-def _is_by_column(raw: Raw, data: Data) -> bool:
+def _has_encoding(raw: Raw, data: Data) -> bool:
     """Whether the data set gets an encoding.
 
     Raises:

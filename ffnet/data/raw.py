@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ffnet.data import cache
+from ffnet.data.by_column import ByColumn, joined
 from ffnet.errors import InputError, one_line
 
 Array = npt.NDArray[Any]
@@ -82,6 +83,7 @@ class Raw:
 
     Attributes:
         parts: {part: (examples [N, ...], labels [N])}; "train", and perhaps "validation", "test".
+            The examples of a table whose columns are features are `ByColumn`.
         files: the files that were read, in order; empty for data from Python.
         classes: the class names, if the files have them.
         columns: the names of the features, if they have names.
@@ -100,7 +102,7 @@ class Raw:
             first file and the part.
     """
 
-    parts: dict[str, tuple[Array, Array]]
+    parts: dict[str, tuple[Any, Any]]
     files: tuple[Path, ...]
     classes: tuple[str, ...] | None = None
     columns: tuple[str, ...] | None = None
@@ -144,9 +146,11 @@ class Raw:
         """Return where a column (of images, a channel) has a number first: file, column and row."""
         for part, (x, _) in self.parts.items():
             channels = 1 if x.ndim == 3 else x.shape[-1]
-            found = np.flatnonzero(x.reshape(-1, channels)[:, column] == number)
+            by_column = isinstance(x, ByColumn)
+            values = x.column(column) if by_column else x.reshape(-1, channels)[:, column]
+            found = np.flatnonzero(values == number)
             if len(found):
-                row, pixel = divmod(int(found[0]), x[0].size // channels)
+                row, pixel = divmod(int(found[0]), x.size // len(x) // channels)
                 origin, at = self.origin(part, row)
                 name = self._feature(pixel * channels + column)
                 return f"{origin.x}, {name}, {origin.x.row(at)}"
@@ -154,6 +158,10 @@ class Raw:
 
     def _feature(self, number: int) -> str:
         return f"column {listed([self.columns[number]])}" if self.columns else f"feature {number}"
+
+    def features(self) -> ByColumn:
+        """Return the features of a table, with the rows of all parts in their order."""
+        return joined([x for x, _ in self.parts.values()])
 
     def digest(self) -> str:
         """Return the SHA-256 of the contents of the files, or of the data from Python."""
@@ -183,8 +191,10 @@ class Raw:
             text = y.dtype.kind == "U"
             head = [part, x.dtype.name, x.shape, "text" if text else y.dtype.name, len(y)]
             digest.update(json.dumps(head).encode())
+            columns = [*x.columns()] if isinstance(x, ByColumn) else []
             for rows in blocks(x):
-                digest.update(np.ascontiguousarray(x[rows]).data)
+                some = np.stack([c[rows] for c in columns], axis=1) if columns else x[rows]
+                digest.update(np.ascontiguousarray(some).data)
             digest.update(json.dumps(y.tolist()).encode() if text else y.tobytes())
             if self.groups is not None:
                 digest.update(self.groups[part].tobytes())
@@ -195,9 +205,12 @@ VALUES_AT_ONCE = 1 << 22
 """How many values a check reads at a time. This limits the memory that it takes."""
 
 
-def blocks(x: Array) -> Iterator[slice]:
-    """Yield slices of rows that cover `x`, with about VALUES_AT_ONCE values each."""
-    size = max(1, VALUES_AT_ONCE * len(x) // max(1, x.size))
+def blocks(x: Array | ByColumn, width: int | None = None) -> Iterator[slice]:
+    """Yield slices of rows that cover `x`, with about VALUES_AT_ONCE values each.
+
+    With `width`, a row counts as so many values.
+    """
+    size = max(1, VALUES_AT_ONCE // (width or max(1, x.size // max(1, len(x)))))
     for start in range(0, len(x), size):
         yield slice(start, min(start + size, len(x)))
 

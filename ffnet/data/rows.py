@@ -16,7 +16,7 @@ from ffnet.data import kinds
 from ffnet.data.columns import base, stored
 from ffnet.data.encoding import Column
 from ffnet.data.given import as_table
-from ffnet.data.kinds import Piece
+from ffnet.data.kinds import Codes, Piece
 from ffnet.data.raw import Place, Raw, listed, refused
 from ffnet.errors import InputError
 
@@ -35,12 +35,12 @@ def as_in_files(raw: Raw, at: npt.NDArray[np.intp]) -> Array:
         at: the wanted rows, counted over all parts of `raw` in their order.
     """
     assert raw.columns
-    numbers = np.concatenate([x for x, _ in raw.parts.values()])[at]
+    numbers = raw.features().rows(at)
     columns: dict[str, Array] = {}
     for i, name in enumerate(raw.columns):
         values = numbers[:, i].astype(np.float64)
         if i in raw.categories:
-            values = _texts(values, raw.categories[i])
+            values = _texts(np.nan_to_num(values, nan=-1).astype(np.int32), raw.categories[i])
         elif i in raw.dates:
             values = _dates(values)
         columns[name] = values
@@ -113,11 +113,11 @@ def _table(given: Any) -> pa.Table:
 def _values(piece: Piece, column: Column) -> Array:
     kind = base(piece.type)
     if kind == "nothing":
-        gaps = np.full(len(piece.values), np.nan)
-        return gaps if column.kind == "number" else _texts(gaps, ())
+        every: Array = np.full(len(piece.values), np.nan if column.kind == "number" else "")
+        return every if column.kind == "number" else every.astype(object)
     if column.kind == "category":
         codes, texts = kinds.categories([piece])
-        return _texts(codes[0], texts)
+        return _texts(codes[0], texts.to_pylist())
     if column.kind == "date":
         if kind not in ("dates", "text"):
             raise InputError(f"{piece.of} must hold dates. Given: {piece.type}")
@@ -147,10 +147,9 @@ def _days(at: datetime) -> float:
     return (at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() / 86_400
 
 
-def _texts(codes: Floats, texts: Sequence[str]) -> Array:
-    """Return the texts of provisional codes; "" for a gap."""
-    known = np.where(np.isnan(codes), len(texts), codes).astype(np.intp)
-    return np.array([*texts, ""], object)[known]
+def _texts(codes: Codes, texts: Sequence[str]) -> Array:
+    """Return the texts of provisional codes; "" for a gap, whose code is -1."""
+    return np.array([*texts, ""], object)[codes]
 
 
 def _dates(days: Floats) -> Array:

@@ -114,7 +114,7 @@ def _knots(numbers: Array, centre: float, scale: float) -> tuple[float, ...]:
     return (*map(float, places), *normal)
 
 
-def statistics(x: Array, cell: Cell = _feature) -> tuple[Array, Array]:
+def statistics(x: Array, cell: Cell = _feature, width: int = 0) -> tuple[Array, Array]:
     """Return mean and standard deviation of each channel (images) or column (features).
 
     A channel or column whose values are all equal gets deviation 1, so that dividing by it
@@ -123,6 +123,8 @@ def statistics(x: Array, cell: Cell = _feature) -> tuple[Array, Array]:
     Args:
         x: examples [N, ...] as in `Part.x`, not yet standardised.
         cell: names the place of a number, for messages.
+        width: for a single column [N, 1] of a table without gaps: how many columns the table has.
+            The results are then, bit by bit, those of the whole table.
 
     Returns:
         Mean and deviation, [C] or [D]; float32 for pixels (uint8), else float64.
@@ -131,7 +133,7 @@ def statistics(x: Array, cell: Cell = _feature) -> tuple[Array, Array]:
         InputError: float64 cannot hold the spread of a column.
     """
     rows = _by_channel(x)
-    return _of_bytes(rows) if x.dtype == np.uint8 else _of_floats(rows, cell)
+    return _of_bytes(rows) if x.dtype == np.uint8 else _of_floats(rows, cell, width)
 
 
 def standardized(x: Array, mean: Array, std: Array, cell: Cell = _feature) -> Array:
@@ -178,30 +180,37 @@ def _of_bytes(rows: Array) -> tuple[Array, Array]:
     return mean.astype(np.float32), std.astype(np.float32)
 
 
-def _of_floats(rows: Array, cell: Cell) -> tuple[Array, Array]:
+def _of_floats(rows: Array, cell: Cell, width: int) -> tuple[Array, Array]:
     """Scale each column to 0 … 1 before summing, so that large numbers keep their precision."""
     low = np.fmin.reduce([np.fmin.reduce(rows[part]) for part in blocks(rows)]).astype(np.float64)
     high = np.fmax.reduce([np.fmax.reduce(rows[part]) for part in blocks(rows)]).astype(np.float64)
     empty = np.isnan(low)  # a column of gaps
     low[empty] = high[empty] = 0
     with np.errstate(all="ignore"):
-        return _of_range(rows, low, high, cell)
+        return _of_range(rows, low, high, cell, width)
 
 
-def _of_range(rows: Array, low: Array, high: Array, cell: Cell) -> tuple[Array, Array]:
+def _of_range(rows: Array, low: Array, high: Array, cell: Cell, width: int) -> tuple[Array, Array]:
     span = high - low
     constant = span == 0
     span[constant] = 1
     gaps = sum(np.isnan(rows[part]).sum(axis=0) for part in blocks(rows))
     count = np.maximum(len(rows) - gaps, 1)
-    add = np.nansum if gaps.any() else np.sum
-    total = sum(add((rows[part] - low) / span, axis=0) for part in blocks(rows))
+    add = np.nansum if gaps.any() else _in_order if width > 1 else np.sum
+    every = [*blocks(rows, width or None)]
+    total = sum(add((rows[part] - low) / span, axis=0) for part in every)
     middle = total / count
-    squares = sum(add(((rows[part] - low) / span - middle) ** 2, axis=0) for part in blocks(rows))
+    squares = sum(add(((rows[part] - low) / span - middle) ** 2, axis=0) for part in every)
     std = np.sqrt(squares / count) * span
     std[constant] = 1
     _refuse_wide(std, low, high, cell)
     return low + middle * span, std
+
+
+def _in_order(numbers: Array, axis: int) -> Array:
+    """Add the numbers one by one, as NumPy adds the rows of a table of two columns or more."""
+    total: Array = np.add.accumulate(numbers, axis)[-1]
+    return total
 
 
 def _refuse_wide(scale: Array, low: Array, high: Array, cell: Cell) -> None:

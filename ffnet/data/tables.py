@@ -15,7 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ffnet.data import features, groups, images, labels, mixed
+from ffnet.data import coded, features, groups, images, labels, mixed
+from ffnet.data.arrow_numpy import bools
+from ffnet.data.by_column import joined
 from ffnet.data.columns import (
     ROW_NUMBERS,
     UNNAMED,
@@ -34,7 +36,6 @@ from ffnet.data.columns import (
     stored,
     value_type,
 )
-from ffnet.data.kinds import floats
 from ffnet.data.labels import Labels
 from ffnet.data.raw import Array, Origin, Place, Raw, listed
 from ffnet.errors import InputError
@@ -100,12 +101,13 @@ def read(tables: Mapping[str, Sequence[Table]], data: Data) -> Raw:
     labelled = {table.where: _labels(table, layout, classes, data) for table in every}
     labels.of_one_kind(labelled)
     columns = mixed.Columns({})
+    examples: dict[Place, Any]
     if layout.features:
         there = {where: found.there for where, found in labelled.items()}
         trained_on = {table.where for table in tables["train"]}
         columns = _features(every, there, trained_on, layout, data)
         notes += _as_numbers(columns, first, data)
-        examples = columns.x
+        examples = dict[Place, Any](columns.x)
     else:
         examples = {t.where: _examples(t, layout, labelled[t.where].there) for t in every}
     if layout.image and any(x.ndim == 4 for x in examples.values()):  # all get colours if one has
@@ -113,8 +115,9 @@ def read(tables: Mapping[str, Sequence[Table]], data: Data) -> Raw:
     parts, origins, unlabelled = {}, {}, {}
     for part, of_part in tables.items():
         of_labels = [labelled[table.where] for table in of_part]
-        x = _joined([examples[table.where] for table in of_part], of_part[0].where)
-        parts[part] = (x, np.concatenate([each.values for each in of_labels]))
+        xs = [examples[table.where] for table in of_part]
+        x = joined(xs) if layout.features else _joined(xs, of_part[0].where)
+        parts[part] = (x, coded.joined([each.values for each in of_labels]))
         unlabelled[part] = sum(int((~each.there).sum()) for each in of_labels)
         origins[part] = tuple(_origin(table, labelled[table.where], layout) for table in of_part)
     unused = set(layout.features) - set(columns.names)
@@ -186,42 +189,19 @@ def _features(
     data: Data,
 ) -> mixed.Columns:
     """Read the columns of features: complete numbers as they are, others by `mixed`."""
+    opened = [
+        mixed.Opened(t.where, t.schema, t.read, t.reading, there[t.where], t.where in trained_on)
+        for t in tables
+    ]
     types = (value_type(t.schema.field(name).type) for t in tables for name in layout.features)
+    plain = None
     if (
         all(map(is_number, types))
         and not data.categorical
         and not any(table.of_text for table in tables)
     ):
-        plain = _complete(tables, there, layout)
-        if plain:
-            return plain
-    opened = [
-        mixed.Opened(t.where, t.schema, t.read, t.reading, there[t.where], t.where in trained_on)
-        for t in tables
-    ]
-    columns = mixed.read(opened, layout, data)
-    columns.x = {where: x.T for where, x in columns.x.items()}
-    return columns
-
-
-def _complete(
-    tables: Sequence[Table], there: Mapping[Place, Array], layout: Layout
-) -> mixed.Columns | None:
-    """Read columns of numbers without gaps, all of which are kept; None if there is a gap."""
-    found = mixed.Columns({}, list(layout.features))
-    contents = {}
-    for table in tables:
-        with table.reading():
-            content = table.read(list(layout.features))
-            rows, where = there[table.where], table.where
-            if not rows.all():
-                content, where = content.filter(pa.array(rows)), where.at(rows)
-            if not mixed.is_complete(content):
-                return None
-            found.x[table.where] = _columns(content, layout.features, where)
-            contents[table.where] = content
-    found.notes = mixed.row_names(contents, layout.features)
-    return found
+        plain = mixed.complete(opened, layout.features)
+    return plain or mixed.read(opened, layout, data)
 
 
 def _as_numbers(columns: mixed.Columns, table: Table, data: Data) -> list[str]:
@@ -277,7 +257,7 @@ def _labels(table: Table, layout: Layout, classes: tuple[str, ...] | None, data:
     with table.reading():
         found = labels.from_column(table.read([layout.target])[layout.target], where)
     if classes and found.values.dtype.kind == "i":  # the hub writes -1 for a missing label
-        found = found.without(found.values == -1)
+        found = found.without(np.asarray(found.values == -1))
     if not data.drop_unlabelled:
         labels.refuse_missing(found, where)
     if not layout.image and not found.there.any():
@@ -294,16 +274,8 @@ def _examples(table: Table, layout: Layout, there: Array) -> Array:
         assert layout.pixels
         content, where = table.read([layout.pixels]), table.where.of(layout.pixels)
         if not there.all():
-            content, where = content.filter(pa.array(there)), where.at(there)
+            content, where = content.filter(bools(there)), where.at(there)
         return _lists(content[layout.pixels], table.schema, where)
-
-
-def _columns(table: pa.Table, names: Iterable[str], where: Place) -> Array:
-    """Join columns of numbers without gaps to features [N, columns]: uint8 if all columns are."""
-    columns = {name: stored(table[name]) for name in names}
-    if all(column.type == pa.uint8() for column in columns.values()):
-        return np.stack([column.to_numpy() for column in columns.values()], axis=1)
-    return np.stack([floats(column, name, where) for name, column in columns.items()], axis=1)
 
 
 def _refuse_nulls(column: pa.ChunkedArray, where: Place, inside: int = 1) -> None:
