@@ -10,7 +10,7 @@ A request is POSTed to /v1/models/NAME:predict. Its examples are rows or columns
 takes its columns by name, and null is a gap:
 
   {"instances": [{"age": 39, "workclass": "Private", "hours": null}]}
-  {"inputs": {"age": [39, 50], "workclass": ["Private", null], "hours": [null, 13]}}
+  {"inputs": {"age": [39, 5], "workclass": ["Private", null], "hours": [9, 3]}}
 
 The server has no password. Without --host, only this machine can reach it. A SavedModel is a
 program: serve only models that you trust. Ctrl-C, SIGTERM or SIGHUP stops the server cleanly. Exit
