@@ -18,6 +18,7 @@ from ffnet.data.encoding import Column
 from ffnet.data.given import as_table
 from ffnet.data.kinds import Codes, Piece
 from ffnet.data.raw import Place, Raw, listed, refused
+from ffnet.data.text_columns import GAPS, stripped
 from ffnet.errors import InputError
 
 Array = npt.NDArray[Any]
@@ -47,7 +48,7 @@ def as_in_files(raw: Raw, at: npt.NDArray[np.intp]) -> Array:
     return _joined(columns, len(at))
 
 
-def of_user(columns: Sequence[Column], given: Any) -> Array:
+def of_user(columns: Sequence[Column], given: Any, missing: Sequence[str] = ()) -> Array:
     """Return rows that a user gives, by the rules of the reader of tables.
 
     Args:
@@ -55,19 +56,17 @@ def of_user(columns: Sequence[Column], given: Any) -> Array:
         given: a DataFrame of pandas, a PyArrow Table, a table of another library with Arrow's C
             interface, a list of dicts, or a dict of columns. Other columns than those of the
             encoding are ignored.
+        missing: texts that stand for a gap, besides the usual ones.
 
     Raises:
         InputError: it is no table, lacks a column, or holds a value of another kind.
     """
-    table = _table(given)
-    if missing := [column.name for column in columns if column.name not in table.schema.names]:
-        raise InputError(
-            f"rows must have the columns of the data. Given: rows without {listed(missing, 12)}; "
-            f"a gap is null or NaN"
-        )
-    found = {}
+    table = _table(given, [column.name for column in columns])
+    gaps, found = [*GAPS, *missing], {}
     for column in columns:
         values = stored(table[column.name])
+        if column.kind != "category" and base(values.type) == "text":
+            values = stripped(values, gaps)
         piece = Piece(column.name, ROWS, values.type, values)
         with refused(piece.of, "cannot be read"):
             found[column.name] = _values(piece, column)
@@ -92,7 +91,21 @@ def by_name(x: Array) -> Array | dict[str, Array]:
     return {name: x[name] for name in x.dtype.names} if x.dtype.names else x
 
 
-def _table(given: Any) -> pa.Table:
+def _table(given: Any, columns: Sequence[str]) -> pa.Table:
+    """Return rows that a user gives as a table, which has these columns and perhaps others."""
+    table = _any_table(given)
+    rows = given if isinstance(given, Sequence) else [dict.fromkeys(table.schema.names)]
+    for at, row in enumerate(rows):
+        if lacking := [name for name in columns if name not in row]:
+            where = f"row {at} (counted from 0)" if isinstance(given, Sequence) else "rows"
+            raise InputError(
+                f"rows must have the columns of the data. Given: {where} without "
+                f"{listed(lacking, 12)}; a gap is null or NaN"
+            )
+    return table
+
+
+def _any_table(given: Any) -> pa.Table:
     with refused(ROWS, "cannot be read as a table"):
         if isinstance(given, Mapping):
             return pa.table({n: pa.array(values, from_pandas=True) for n, values in given.items()})
