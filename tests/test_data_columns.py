@@ -217,10 +217,10 @@ def test_a_column_that_tells_the_class_alone_is_warned_of(tmp_path: Path) -> Non
         ({"categorical": ["c"]}, "categorical must name columns that are features: a, b. Given: c"),
         (
             {"numeric": ["a"], "drop": ["a"]},
-            "numeric must name columns that are features: b. Given",
+            "group, drop, categorical and numeric. Given: a in drop and in numeric",
         ),
-        ({"numeric": ["a"], "categorical": ["a"]}, "one of categorical and numeric. Given: a in"),
-        ({"drop": ["a", "b"]}, "numbers, text, booleans or dates only. Given: only labels"),
+        ({"numeric": ["a"], "categorical": ["a"]}, "Given: a in categorical and in num"),
+        ({"drop": ["a", "b"]}, "drop must leave a column of features. Given: a, b, and"),
     ],
 )
 def test_names_of_no_column_are_refused(tmp_path: Path, fields: Any, words: str) -> None:

@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,7 +73,10 @@ def find_layout(
     """
     indices = _indices(schema, where)
     names = [name for name in schema.names if name not in indices]
-    target = _target(schema.names if target else names, where, target)
+    kept = [name for name in names if name not in drop]
+    target = _target(
+        schema.names if target else kept if find_labels(kept) else names, where, target
+    )
     rest = [name for name in names if name != target]
     if wrong := set(drop) - set(rest):
         raise InputError(
@@ -90,6 +93,11 @@ def find_layout(
         return Layout(target, pixels=lists[0], unused=tuple(n for n in rest if n != lists[0]))
     dropped = tuple(name for name in rest if UNNAMED.fullmatch(name))
     rest = [name for name in rest if name not in dropped]
+    if not rest and drop:
+        raise InputError(
+            f"{where}: drop must leave a column of features. Given: {listed(drop)}, and no other "
+            f"column beside the labels"
+        )
     odd = [f"{n} ({t})" for n in rest if not base(t := schema.field(n).type)]
     if odd or not rest:
         raise InputError(
@@ -108,11 +116,11 @@ def _target(names: list[str], where: Place, wanted: str | None) -> str:
                 f"{where}: target must be one of its columns: {listed(names, 12)}. Given: {wanted}"
             )
         return wanted
-    found = [name for name in names if name.lower() in LABELS]
+    found = find_labels(names)
     if len(found) > 1:
         raise InputError(
             f"{where}: more than one column could hold the labels: {listed(found)}; name it with "
-            f"target"
+            f"target, and the others in drop unless they are features"
         )
     if not found:
         raise InputError(
@@ -120,6 +128,11 @@ def _target(names: list[str], where: Place, wanted: str | None) -> str:
             f"names. Given: {listed(names, 12) or 'no columns'}"
         )
     return found[0]
+
+
+def find_labels(names: Iterable[str]) -> list[str]:
+    """Return the columns that hold the labels if their names tell so."""
+    return [name for name in names if name.lower() in LABELS]
 
 
 def _image(encoded: list[str], where: Place) -> str | None:
@@ -140,10 +153,17 @@ def refuse_other_columns(layout: Layout, schema: pa.Schema, where: Place, first:
     names -= {name for name in names if name in layout.dropped or UNNAMED.fullmatch(name)}
     more = sorted(names - set(used)) if layout.features else []
     if missing or more:
-        said = [f"without {listed(missing)}"] * bool(missing) + [f"with {listed(more)}"] * bool(
-            more
+        said = [f"without {listed(missing)}"] * bool(missing)
+        said += [f"with {listed(more)}"] * bool(more)
+        ways = ["remove what is too much from this file"] * bool(more)
+        if layout.target in missing:
+            ways += ["add the labels, or keep rows without labels in another folder"]
+        elif missing:
+            ways += ["add what is missing, or leave it out of all files with drop"]
+        raise InputError(
+            f"{where}: needs the same columns as {first}. Given: {' and '.join(said)}; "
+            f"{', and '.join(ways)}"
         )
-        raise InputError(f"{where}: needs the same columns as {first}. Given: {' and '.join(said)}")
     for name in layout.features:
         kind = schema.field(name).type
         if not base(kind):

@@ -72,6 +72,11 @@ def look(path: Path, wanted: str | None) -> tuple[str, list[str]]:
             head += _read(file, BLOCK - len(head))
         whole = not file.read(1)
     _refuse_no_text(head, path)
+    if first := re.match(rb"(\xef\xbb\xbf)?(\"?sep=.\"?)\r?\n", head, re.I):
+        raise InputError(
+            f"{path}: the first row must name the columns. Given: {first[2].decode()}, which only "
+            f"Excel reads; remove this row"
+        )
     if whole and len(head.strip().splitlines()) < 2:
         raise InputError(f"{path}: must have a row of names and rows of data. Given: a single row")
     rows = head if whole else head[: max(head.rfind(b"\n"), head.rfind(b"\r")) + 1]

@@ -60,7 +60,7 @@ class CsvTable(tables.Table):
 
     def __init__(self, path: Path, data: Data) -> None:
         self.path, self.where, self.name = path, Place(str(path), first=FIRST_ROW), path.name
-        self._decimal, self._gaps = data.decimal, [*GAPS, *data.missing]
+        self._decimal, self.gaps = data.decimal, [*GAPS, *data.missing]
         with self.reading():
             separator, names = csv_head.look(path, data.separator)
             self._names = _named(names, path)
@@ -78,7 +78,7 @@ class CsvTable(tables.Table):
                 self.joined.add(batch)
                 for name, column in zip(self._names, batch.columns, strict=True):
                     self.types[name], values = text_columns.typed(
-                        column, self.types[name], self._decimal, self._gaps
+                        column, self.types[name], self._decimal, self.gaps
                     )
                     if name not in data.drop:
                         self._values.add(name, values)
@@ -111,11 +111,11 @@ class CsvTable(tables.Table):
         row = 0
         for batch in self._texts([self._in_file[name]]):
             texts = batch.column(0)
-            kept, _ = text_columns.typed(texts, held, self._decimal, self._gaps)
+            kept, _ = text_columns.typed(texts, held, self._decimal, self.gaps)
             if not kept:
                 break
             held, row = kept, row + len(batch)
-        at = text_columns.first_other(texts, held, self._decimal, self._gaps)
+        at = text_columns.first_other(texts, held, self._decimal, self.gaps)
         return f"{listed([texts[at]])!r} in {self.where.row(row + at)}"
 
     def images(self, column: str) -> Array:
@@ -138,13 +138,13 @@ class CsvTable(tables.Table):
             self._read_texts()
         pieces = self._values.read(name)
         column = pa.chunked_array([piece.cast(kind, safe=False) for piece in pieces], kind)
-        return text_columns.stripped(column, self._gaps) if kind == pa.string() else column
+        return text_columns.stripped(column, self.gaps) if kind == pa.string() else column
 
     def texts(self, name: str) -> pa.ChunkedArray:
         """Return a column as it is written; a gap is null."""
         batches = self._texts([self._in_file[name]])
         written = pa.chunked_array([batch.column(0) for batch in batches], pa.string())
-        return text_columns.stripped(written, self._gaps)
+        return text_columns.stripped(written, self.gaps)
 
     def _read_texts(self) -> None:
         """Read the texts of all columns that became text late, or by another file, once more."""
@@ -161,7 +161,7 @@ class CsvTable(tables.Table):
         texts = pa.csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.string()),
             include_columns=names,
-            null_values=[each for gap in self._gaps for each in (gap, f" {gap}", f"{gap} ")],
+            null_values=[each for gap in self.gaps for each in (gap, f" {gap}", f"{gap} ")],
             strings_can_be_null=True,
         )
         odd: list[pa.csv.InvalidRow] = []
@@ -187,6 +187,12 @@ class CsvTable(tables.Table):
 
     def _refuse(self, reason: str, odd: list[pa.csv.InvalidRow]) -> None:
         """Raise InputError for rows that PyArrow cannot parse, if the reason is known."""
+        if odd and odd[0].number == FIRST_ROW and odd[0].actual_columns - 1 == len(self._names):
+            raise InputError(
+                f"{self.where}: each cell must have a name in the first row. Given: one name fewer "
+                f"than cells, as R's write.table writes; use write.csv, or write a name for the "
+                f"first column"
+            )
         if odd:
             raise InputError(
                 f"{self.where}: each row must have as many cells as the first, "
@@ -279,7 +285,7 @@ def _refuse_other_type(table: CsvTable, first: CsvTable, data: Data) -> None:
 
 def _refuse_misread(table: CsvTable, data: Data) -> None:
     """Raise InputError for columns of numbers that are text because of the wrong `decimal`."""
-    wrong = sorted(table.misread - {*data.drop, *data.categorical, data.target})
+    wrong = sorted(table.misread - {*data.drop, *data.categorical, data.group, data.target})
     if wrong:
         other = "," if data.decimal == "." else "."
         given = table.first_other(wrong[0], (NUMBER,))

@@ -48,6 +48,8 @@ def _refuse_rounded(x: Array, floats: Array, where: Place, columns: Sequence[str
     for at in _rounded(x, floats):
         whole = x.dtype.kind in "iu"
         way = "subtract a constant from the whole column" if whole else "save them as float64"
+        if columns:
+            way += ", or name it in drop if it is an identifier, in categorical if it is a code"
         row, column = divmod(at, x.size // len(x))
         raise InputError(
             f"{where}: features must be numbers that float64 holds. Given: {x.flat[at]!s} in "

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ffnet.data.columns import base, stored
+from ffnet.data.columns import base, find_labels, stored
 from ffnet.data.raw import Place, listed
 from ffnet.errors import InputError
 
@@ -29,6 +29,11 @@ def without(schema: pa.Schema, name: str | None, target: str | None, where: Plac
         raise InputError(
             f"{where}: group must be one of its columns, and not the labels: "
             f"{listed(schema.names, 12)}. Given: {name}"
+        )
+    if target is None and find_labels(schema.names) == [name]:
+        raise InputError(
+            f"{where}: group must not be the column of labels. Given: {name}, which holds the "
+            f"labels by its name; name the column of labels with target"
         )
     return schema.remove(schema.get_field_index(name))
 

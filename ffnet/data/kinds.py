@@ -23,7 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ffnet.data import arrow_numpy, features, looks
+from ffnet.data import arrow_numpy, features, looks, text_columns
 from ffnet.data.columns import base
 from ffnet.data.encoding import Kind
 from ffnet.data.raw import Place, listed
@@ -157,15 +157,25 @@ def floats(column: pa.ChunkedArray, name: str, where: Place) -> Array:
 
 def _parsed(piece: Piece) -> pa.ChunkedArray:
     """Read numbers that are written as text."""
-    column = _without_gaps(piece.values)
+    column = pc.utf8_trim_whitespace(_without_gaps(piece.values))
+    words = pc.utf8_lower(column)
+    if pc.all(pc.is_in(words.drop_null(), pa.array(["true", "false"], words.type))).as_py():
+        return pc.equal(words, "true").cast(pa.float64())
     wrong = pc.fill_null(pc.invert(pc.match_substring_regex(column, NUMBER)), False)
     if pc.any(wrong).as_py():
         at = pc.index(wrong, True).as_py()
         raise InputError(
             f"{piece.of} must hold numbers, as numeric says. Given: {listed([column[at]])} in "
-            f"{piece.where.row(at)}"
+            f"{piece.where.row(at)}; write numbers as 1.5, make gaps empty, or take the column out "
+            f"of numeric"
         )
-    return pc.utf8_trim_whitespace(column).cast(pa.float64())
+    if (at := text_columns.rounded(column)) is not None:
+        raise InputError(
+            f"{piece.of} must hold numbers that float64 holds, as numeric says. Given: "
+            f"{column[at]} in {piece.where.row(at)}; take the column out of numeric, or write "
+            f"fewer digits"
+        )
+    return column.cast(pa.float64())
 
 
 def _without_gaps(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -93,8 +93,14 @@ def from_column(column: pa.ChunkedArray, where: Place) -> Labels:
         return _from_texts(column, where)
     there = arrow_numpy.valid(column)
     column = column.drop_null()
-    if pa.types.is_nested(column.type) or pa.types.is_temporal(column.type):
+    if pa.types.is_nested(column.type):
         raise InputError(f"{where}: labels must be {_kinds()}. Given: {column.type}")
+    if pa.types.is_temporal(column.type):
+        given = f"{column[0]!s} in {where.row(int(there.argmax()))}, " if len(column) else ""
+        raise InputError(
+            f"{where}: labels must be {_kinds()}. Given: {given}of type {column.type}; write "
+            f"classes as text, for example day 2024-01-31"
+        )
     plain = base(column.type) in ("numbers", "booleans") and not pa.types.is_decimal(column.type)
     found = from_array(
         arrow_numpy.values(column) if plain else column.to_numpy(),
@@ -141,15 +147,21 @@ def _from_lists(column: pa.ChunkedArray, where: Place) -> Labels:
     return from_array(y, where)
 
 
-def refuse_missing(labels: Labels, where: Place) -> None:
-    """Raise InputError if a row has no label. The message tells how many, and the first row."""
+def refuse_missing(labels: Labels, where: Place, gaps: Sequence[str] = GAPS) -> None:
+    """Raise InputError if a row has no label. The message tells how many, and the first row.
+
+    Args:
+        labels: the labels.
+        where: the column or array.
+        gaps: the texts that stand for a missing label.
+    """
     missing = np.flatnonzero(~labels.there)
     if len(missing):
         raise InputError(
             f"{where}: each row needs a label. Given: {len(missing):,} of {len(labels.there):,} "
             f"rows have none, the first is {where.row(missing[0])}; add the labels, or "
-            f"leave these rows out with drop_unlabelled = true (the texts {', '.join(GAPS[1:])} "
-            f"count as missing: give such a class another name)"
+            f"leave these rows out with drop_unlabelled = true (the texts "
+            f"{listed(filter(None, gaps), 30)} count as missing: give such a class another name)"
         )
 
 
@@ -278,7 +290,8 @@ def _plain(y: Array, where: Place) -> Array:
         if (odd := (y != np.rint(y)) | (abs(y) >= np.float64(2**53))).any():
             raise InputError(
                 f"{where}: labels must be classes: {_kinds()}. Given: the number "
-                f"{_first(y, odd, where)}; ffnet classifies, it predicts no quantities"
+                f"{_first(y, odd, where)}; ffnet classifies, it predicts no quantities: write "
+                f"classes as text, for example v1.10"
             )
     elif y.dtype.kind == "u" and (high := y > np.uint64(np.iinfo(np.int64).max)).any():
         raise InputError(f"{where}: labels must be below 2^63. Given: {_first(y, high, where)}")

@@ -288,15 +288,11 @@ def refuse_unused_names(data: Data, layout: Layout, where: Place) -> None:
     for option in ("categorical", "numeric"):
         wrong = set(getattr(data, option)) - set(layout.features)
         if wrong:
+            labels = ", the labels" if layout.target in wrong else ""
             raise InputError(
                 f"{where}: {option} must name columns that are features: "
-                f"{listed(layout.features, 12) or 'none'}. Given: {listed(sorted(wrong))}"
+                f"{listed(layout.features, 12) or 'none'}. Given: {listed(sorted(wrong))}{labels}"
             )
-    if both := set(data.categorical) & set(data.numeric):
-        raise InputError(
-            f"a column must be in one of categorical and numeric. Given: {listed(sorted(both))} in "
-            f"both"
-        )
 
 
 def _row_names(pieces: Sequence[Piece]) -> list[str]:

@@ -36,6 +36,7 @@ from ffnet.data.columns import (
     stored,
     value_type,
 )
+from ffnet.data.kinds import GAPS
 from ffnet.data.labels import Labels
 from ffnet.data.raw import Array, Origin, Place, Raw, listed
 from ffnet.errors import InputError
@@ -54,9 +55,11 @@ class Table(ABC):
         of_text: whether the types were found out from text, as in a CSV file. Such a table has no
             column that only names its rows, and booleans are categories. A table of another format
             that has nothing but complete numbers and booleans is used as it is.
+        gaps: the texts that stand for a missing label.
     """
 
     of_text: bool = False
+    gaps: Sequence[str] = GAPS
     where: Place
     name: str
     schema: pa.Schema
@@ -259,7 +262,7 @@ def _labels(table: Table, layout: Layout, classes: tuple[str, ...] | None, data:
     if classes and found.values.dtype.kind == "i":  # the hub writes -1 for a missing label
         found = found.without(np.asarray(found.values == -1))
     if not data.drop_unlabelled:
-        labels.refuse_missing(found, where)
+        labels.refuse_missing(found, where, table.gaps)
     if not layout.image and not found.there.any():
         raise InputError(f"{table.where}: no example has a label; leave this table out")
     return found

@@ -30,10 +30,31 @@ GAPS = (
 """The texts that stand for a missing value: those of pandas' readers, and NaT."""
 
 _CODES = {WHOLE: r"^\s*[-+]?0[0-9xX]", NUMBER: r"^\s*[-+]?(0[0-9xX]|[0-9]{18})"}
+_WIDE = r"^\s*[-+]?[1-9][0-9]{15,}\s*$"  # 2^53 has 16 digits
 _OTHER = {
     decimal: rf"^\s*[-+]?(0|[1-9][0-9]{{0,16}})({other}[0-9]+)?\s*$"  # no codes such as 007
     for decimal, other in ((".", ","), (",", r"\."))
 }
+
+
+def rounded(column: pa.ChunkedArray) -> int | None:
+    """Return the position of the first whole number that float64 would round, or None."""
+    wide = pc.match_substring_regex(column, _WIDE)
+    if not pc.any(wide).as_py():
+        return None
+    at = np.flatnonzero(np.asarray(pc.fill_null(wide, False)))
+    texts = column.take(pa.array(at)).to_pylist()
+    return next(
+        (int(i) for i, text in zip(at, texts, strict=True) if int(text) != int(float(text))), None
+    )
+
+
+def _float64_holds(column: pa.Array, values: pa.Array) -> bool:
+    """Whether float64 holds all whole numbers of a part of a column of numbers."""
+    if values.type not in (WHOLE, NUMBER):
+        return True
+    ends = [end for end in pc.min_max(values).as_py().values() if end is not None]
+    return max(map(abs, ends), default=0) < 2**53 or rounded(column) is None
 
 
 def first_other(column: pa.Array, among: Types, decimal: str, gaps: Sequence[str]) -> int:
@@ -64,7 +85,10 @@ def typed(
             code = _CODES.get(kind)
             if code and _any_matches(code, column):
                 break
-            wider = (NUMBER,) if kind == WHOLE else ()
+            exact = NUMBER not in among or _float64_holds(column, values)
+            if kind == NUMBER and not exact:
+                break
+            wider = (NUMBER,) if kind == WHOLE and exact else ()
             return tuple(each for each in among if each in (kind, *wider)), values
     return (), column
 
