@@ -1,17 +1,22 @@
 """Texts that were gaps in the data are gaps in rows for a net, and no gap is silent."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from data_files import N, loaded
 from ffnet.data.encoding import Column
+from ffnet.data.load import load
 from ffnet.data.rows import of_user
 from ffnet.data.text_columns import GAPS
 from ffnet.errors import InputError
 from ffnet.serving import rest
 from ffnet.serving.tensors import Input, Refused
+from ffnet.spec.sections import Data
 
 COLUMNS = (
     Column("age", "number"),
@@ -47,6 +52,24 @@ def test_a_row_without_a_key_is_refused_and_null_is_a_gap() -> None:
     with pytest.raises(InputError, match="Given: rows without job; a gap is null or NaN"):
         rows({"age": [39], "seen": [None]})
     assert rows({"age": [39.0], "job": ["a"], "seen": [None]}) == [(39, "a", "")]
+
+
+TOLD = "words that count as gaps in many rows: c ({}); where such a word is a value, write another"
+
+
+@pytest.mark.parametrize("word", ["None", "NA"])
+def test_a_note_names_words_that_are_gaps_in_many_rows_of_a_text_column(
+    tmp_path: Path, word: str
+) -> None:
+    cells = [[word, "Shed", "Pool"][i % 3] for i in range(N)]
+    csv = tmp_path / "own.csv"
+    csv.write_text("a,c,y\n" + "".join(f"{i % 7},{c},{i % 2}\n" for i, c in enumerate(cells)))
+    assert any(note.startswith(TOLD.format(word)) for note in loaded(csv).notes)
+    csv.write_text(csv.read_text().replace(word, "no"))
+    assert not any(note.startswith("words") for note in loaded(csv).notes)
+    table = pa.table({"a": np.arange(N) % 7, "c": cells, "y": np.arange(N) % 2})
+    told = any(note.startswith(TOLD.format(word)) for note in load(Data(), table).notes)
+    assert told == (word == "None")  # only a CSV file is written by tools that write gaps as NA
 
 
 def served(kind: str, value: Any) -> Any:

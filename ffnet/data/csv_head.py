@@ -125,6 +125,19 @@ def _parsed(rows: bytes, separator: str) -> tuple[float, list[str], str]:
     return share if len(names) > 1 else 2.0, names, separator
 
 
+def first_rows(path: Path, separator: str) -> pa.Table:
+    """Return the first rows of a file as texts, with gaps as they are written."""
+    with opened(path) as file:
+        head = _read(file, _HEAD)
+        whole = not file.read(1)
+    rows = head if whole else head[: max(head.rfind(b"\n"), head.rfind(b"\r")) + 1]
+    way = options(separator)
+    way.invalid_row_handler = into([], "skip")
+    read = pa.csv.ReadOptions(use_threads=False, block_size=len(rows) + 1)
+    texts = pa.csv.ConvertOptions(check_utf8=False, null_values=[], column_types={})
+    return pa.csv.read_csv(pa.BufferReader(rows), read, way, texts)
+
+
 def _refuse_no_text(head: bytes, path: Path) -> None:
     for magic, kind in _OTHER.items():
         if head.startswith(magic):

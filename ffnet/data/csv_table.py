@@ -10,7 +10,7 @@ column is read on its own.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -19,7 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv
 
-from ffnet.data import csv_head, tables, text_columns
+from ffnet.data import csv_head, gap_words, tables, text_columns
 from ffnet.data.columns import UNNAMED
 from ffnet.data.csv_quotes import JoinedRows
 from ffnet.data.raw import Array, Place, Raw, listed, reading, refuse_beyond_memory
@@ -67,6 +67,7 @@ class CsvTable(tables.Table):
             self.types: dict[str, Types] = dict.fromkeys(self._names, TYPES)
             self._values = Spool(IN_MEMORY)
             self._texts = partial(self._batches, separator)
+            self._first_rows = partial(csv_head.first_rows, path, separator)
             self._in_file = dict(zip(self._names, names, strict=True))
             self._converted: set[str] = set()
             maybe = set(self._names)
@@ -117,6 +118,15 @@ class CsvTable(tables.Table):
             held, row = kept, row + len(batch)
         at = text_columns.first_other(texts, held, self._decimal, self.gaps)
         return f"{listed([texts[at]])!r} in {self.where.row(row + at)}"
+
+    def gap_words(self, columns: Iterable[str]) -> list[str]:
+        """Return a note if a word is a gap in many of the first rows of these columns."""
+        with self.reading():
+            first = self._first_rows()
+            places = {name: self._names.index(name) for name in columns}
+            return gap_words.notes(
+                {name: gap_words.often(first.column(at)) for name, at in places.items()}
+            )
 
     def images(self, column: str) -> Array:
         """No column of a CSV file is one of images, so this is never called."""
@@ -236,6 +246,7 @@ def read(files: Mapping[str, list[Path]], data: Data) -> Raw:
     notes = [_keep_spellings(name, every, data.decimal) for name in (*data.categorical, data.group)]
     notes += [note for table in every for note in table.joined.notes()]
     raw = tables.read(opened, data)
+    notes += every[0].gap_words((raw.columns or ())[i] for i in raw.categories)
     return replace(
         raw,
         files=tuple(path for paths in files.values() for path in paths),

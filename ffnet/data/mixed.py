@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ffnet.data import arrow_numpy, kinds
+from ffnet.data import arrow_numpy, gap_words, kinds
 from ffnet.data.by_column import ByColumn, ReadColumn
 from ffnet.data.columns import Layout, base, stored
 from ffnet.data.encoding import Kind
@@ -183,6 +183,7 @@ class _About:
     few: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     odd: list[str] = field(default_factory=list)
+    gap_words: dict[str, str] = field(default_factory=dict)
 
     def notes(self) -> list[str]:
         notes = [f"left out: column {each}" for each in self.left_out]
@@ -201,7 +202,7 @@ class _About:
                 f"amounts, dates or times that are written as text are categories: "
                 f"{listed(self.odd, 12)}; write them as numbers or dates if their order matters"
             )
-        return notes
+        return notes + gap_words.notes(self.gap_words)
 
 
 def _pieces(tables: Sequence[Opened], names: Sequence[str]) -> Iterator[list[Piece]]:
@@ -247,6 +248,8 @@ def _column(pieces: Sequence[Piece], found: Columns, about: _About, data: Data) 
     if why:
         about.left_out.append(f"{listed([name])}, as {why}")
         return None
+    if kind == "category":
+        about.gap_words[name] = gap_words.often(pieces[0].values, ("None",))
     if all_numbers:
         about.texts.append(name)
     if unread:
