@@ -29,7 +29,7 @@ def notes(parts: Mapping[str, Hashes]) -> tuple[str, ...]:
         parts: {"train", "validation" and perhaps "test": `hashes` of the part's features, as they
             stand in the files}.
     """
-    there = np.unique(parts["train"])
+    there = np.sort(parts["train"])
     found = []
     for name, part in parts.items():
         if name != "train":
