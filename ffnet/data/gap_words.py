@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ffnet.data import arrow_numpy
 from ffnet.data.raw import listed
 
 WORDS = ("None", "NA")
@@ -17,7 +18,10 @@ def often(column: pa.ChunkedArray, words: Sequence[str] = WORDS) -> str:
     """Return the word that is in many rows of a column; "" if there is none, or it has no texts."""
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         return ""
-    counts = {word: pc.sum(pc.equal(column, word)).as_py() or 0 for word in words}
+    counts = {
+        word: pc.sum(pc.is_in(column, value_set=arrow_numpy.texts([word]))).as_py() or 0
+        for word in words
+    }
     return next((word for word, count in counts.items() if count > MANY * len(column)), "")
 
 
