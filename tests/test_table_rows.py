@@ -255,6 +255,7 @@ def test_a_hundred_thousand_categories_train_and_are_exported(tmp_path: Path) ->
     assert fit.trials()["train_seconds"][0].as_py() < 60
 
 
+@pytest.mark.filterwarnings("ignore:soybean. :UserWarning")  # notes about the data
 @pytest.mark.slow
 def test_the_test_accuracy_through_the_server_is_that_of_the_table(
     real_data: Path, tmp_path: Path

@@ -101,6 +101,7 @@ def _load(data: Data, given: Any, download: bool = True) -> tuple[DataSet, Calla
         hashes = {name: duplicates.hashes(part.x) for name, part in divided.items()}
         (train, validation, test), mean, std, dtype = _scaled((train, validation, test), data, raw)
     copies = duplicates.notes(hashes)
+    scaled = {"train": train, "validation": validation, "test": test}
     whole = DataSet(
         name=data.dataset if known or data.dataset == "digits" else Path(data.dataset).stem,
         train=train,
@@ -122,7 +123,8 @@ def _load(data: Data, given: Any, download: bool = True) -> tuple[DataSet, Calla
             *raw.notes,
             *_few(divided, classes),
             *copies,
-            *_warnings({"train": train, "validation": validation, "test": test}, raw, columns),
+            *_warnings(scaled, raw, columns),
+            *_without_effect(data, scaled, columns),
         ),
     )
 
@@ -228,12 +230,30 @@ def _has_encoding(raw: Raw, data: Data) -> bool:
 
 def _refuse_no_columns(raw: Raw, data: Data) -> None:
     """Raise InputError if the study names columns, but the data have none."""
-    for field in ("drop", "categorical", "numeric"):
-        if getattr(data, field) and raw.columns is None:
+    for field in ("drop", "categorical", "numeric", "imputation", "max_categories"):
+        value = getattr(data, field)
+        if value != Data.model_fields[field].default and raw.columns is None:
             raise InputError(
                 f"{field} must be left out: the examples of {raw.where} are not columns of a "
-                f"table. Given: {listed(getattr(data, field))}"
+                f"table. Given: {listed(value if isinstance(value, tuple) else [value])}"
             )
+
+
+def _without_effect(
+    data: Data, parts: dict[str, Part], encoding: tuple[Column, ...] | None
+) -> list[str]:
+    """Return a note for each field about columns that is set and changes nothing."""
+    numbers = [i for i, column in enumerate(encoding or ()) if column.kind != "category"]
+    gaps = any(np.isnan(part.x[:, i]).any() for part in parts.values() for i in numbers)
+    categories = len(numbers) < len(encoding or ())
+    return [
+        f"{field} has no effect, because no column {why}"
+        for field, has_effect, why in (
+            ("imputation", gaps, "of numbers or dates has a gap"),
+            ("max_categories", categories, "holds categories"),
+        )
+        if getattr(data, field) != Data.model_fields[field].default and not has_effect
+    ]
 
 
 def _warnings(parts: dict[str, Part], raw: Raw, encoding: tuple[Column, ...] | None) -> list[str]:
