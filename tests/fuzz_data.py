@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ffnet.data import cifar_batches, formats, idx, images, pickled
+from ffnet.data.raw import Place
 from ffnet.errors import InputError, one_line
 from fuzzing import fuzzed
 
@@ -110,4 +111,4 @@ def _image_seeds() -> list[bytes]:
 @fuzzed("images", _image_seeds, words=[b"IHDR", b"tRNS", b"acTL", b"Exif\0\0", b"\xff\xd9", b"NET"])
 def images_(data: bytes, folder: Path) -> object:
     """Read an encoded image."""
-    return images.decode([data], 1, str(folder / "a.parquet"))
+    return images.decode([data], 1, Place(str(folder / "a.parquet")))

@@ -17,6 +17,8 @@ from conftest import RunningRay
 from ffnet.data.load import load
 from ffnet.spec.sections import Data
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*alone tells the class:UserWarning")  # a note
+
 SPACE = {"learning_rate": {"log_uniform": [0.05, 1.0]}}
 BUDGET = {"trials": 3, "epochs": 2, "concurrency": 1}
 STUDY = {"space": SPACE, "net": {"hidden_sizes": 16}, "budget": BUDGET}

@@ -327,10 +327,10 @@ def test_a_cut_file_of_any_format_is_named(tmp_path: Path) -> None:
     ("x", "y", "words"),
     [
         (IMAGES, LABELS[:-1], ["as many labels as examples", "60 examples, 59 labels"]),
-        (IMAGES, LABELS * 0, ["two classes or more", "Given: 1"]),
+        (IMAGES, LABELS * 0, ["two classes or more", "Given: only 0; add rows"]),
         (IMAGES, LABELS + 0.5, ["labels must be classes", "Given: the number 0.5"]),
         (IMAGES[:0], LABELS[:0], ["Given: 0"]),
-        (np.full((60, 3), np.nan), LABELS, ["features must be finite", "feature 0 at row 0"]),
+        (np.full((60, 3), np.nan), LABELS, ["features must be finite", "feature 0, row 0"]),
         (LABELS, LABELS, ["2 to 4 dimensions", "(60,)"]),
     ],
 )
@@ -356,7 +356,7 @@ def test_images_of_two_sizes_and_bytes_that_are_no_image(tmp_path: Path) -> None
     assert "(3, 5) at row 5" in message
     column = [{"bytes": b"no image", "path": None}] * 6
     pq.write_table(pa.table({"img": column, "label": LABELS[:6]}), tmp_path / "b.parquet")
-    assert "row 0 is not an image" in refusal(tmp_path / "b.parquet")
+    assert "row 0 (counted from 0) is not an image" in refusal(tmp_path / "b.parquet")
 
 
 def test_unknown_names_and_kinds_are_told_what_is_possible(tmp_path: Path) -> None:

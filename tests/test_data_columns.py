@@ -217,10 +217,10 @@ def test_a_column_that_tells_the_class_alone_is_warned_of(tmp_path: Path) -> Non
         ({"categorical": ["c"]}, "categorical must name columns that are features: a, b. Given: c"),
         (
             {"numeric": ["a"], "drop": ["a"]},
-            "numeric must name columns that are features: b. Given",
+            "group, drop, categorical and numeric. Given: a in drop and in numeric",
         ),
-        ({"numeric": ["a"], "categorical": ["a"]}, "one of categorical and numeric. Given: a in"),
-        ({"drop": ["a", "b"]}, "numbers, text, booleans or dates only. Given: only labels"),
+        ({"numeric": ["a"], "categorical": ["a"]}, "Given: a in categorical and in num"),
+        ({"drop": ["a", "b"]}, "drop must leave a column of features. Given: a, b, and"),
     ],
 )
 def test_names_of_no_column_are_refused(tmp_path: Path, fields: Any, words: str) -> None:
@@ -239,7 +239,7 @@ def test_rows_without_a_label_count_in_the_rows_that_messages_name(tmp_path: Pat
     labels = pa.array([None if i < 10 else i % 3 for i in range(N)])
     big = np.where(np.arange(N) == 17, np.inf, 1.0)
     path = write(tmp_path / "own.parquet", a=big, c=CITIES, label=labels)
-    assert "inf in column a at row 17 (counted from 0)" in refusal(path, drop_unlabelled=True)
+    assert "inf in column a, row 17 (counted from 0)" in refusal(path, drop_unlabelled=True)
 
 
 def test_a_column_that_is_words_in_one_file_and_numbers_in_another_is_refused(

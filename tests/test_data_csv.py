@@ -74,9 +74,9 @@ def test_one_table_written_in_many_ways_is_read_as_the_same(tmp_path: Path, name
     assert raw
     x, y = raw.parts["train"]
     assert raw.columns == ("a", "b")
-    assert x.tolist() == np.stack([A, B], axis=1).tolist()
-    assert [each.strip() for each in y] == NAMES.tolist()
-    assert loaded(tmp_path / name, **fields).classes[0].strip() == "cat"
+    assert x.rows().tolist() == np.stack([A, B], axis=1).tolist()
+    assert y.tolist() == NAMES.tolist()
+    assert loaded(tmp_path / name, **fields).classes[0] == "cat"
 
 
 @pytest.mark.parametrize(
@@ -135,12 +135,34 @@ def test_a_large_file_lies_on_disk_and_is_read_the_same(
     monkeypatch.setattr(csv_head, "BLOCK", 20_000)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     large = table(tmp_path, content)
-    assert large._texts._file
-    assert large._texts._batches == []
+    assert large._values._file
     assert large.schema == small.schema
     for columns in (["label"], ["b", "a"], ["a", "b", "label"]):
         assert large.read(columns).equals(small.read(columns))
     assert [path.name for path in tmp_path.iterdir()] == ["own.csv"]
+
+
+def test_a_column_that_becomes_text_late_keeps_the_texts_of_its_first_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = {"word": "x", "code": "007", "hex": "0x1F", "long": "123456789012345678901", "gap": ""}
+    rows = [[f"{i}.50"] * 3 + [f" {i}", ""] for i in range(3000)] + [[*late.values()]]
+    content = "\n".join(",".join([*row, "cat"]) for row in [[*late], *rows]) + "\n"
+    monkeypatch.setattr(csv_head, "BLOCK", 20_000)
+    read = table(tmp_path, content.replace("gap,cat", "gap,label", 1))
+    for at, name in enumerate(late):
+        assert read.read([name])[name].to_pylist() == [row[at].strip() or None for row in rows]
+    assert [str(kind) for kind in read.schema.types] == ["string"] * 4 + ["null", "string"]
+
+
+def test_numbers_of_one_file_are_texts_where_another_file_has_texts(tmp_path: Path) -> None:
+    files = [
+        table(tmp_path, "a,b,label\n1.50,2,x\n,3,y\n", name="one.csv"),
+        table(tmp_path, "a,b,label\nword,2.5,x\n2,3,y\n", name="two.csv"),
+    ]
+    csv_table.one_type(files)
+    assert [f.read(["a"])["a"].to_pylist() for f in files] == [["1.50", None], ["word", "2"]]
+    assert [f.read(["b"])["b"].to_pylist() for f in files] == [[2.0, 3.0], [2.5, 3.0]]
 
 
 # --- damage --------------------------------------------------------------------------------------
@@ -154,13 +176,13 @@ REFUSED: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "one column": ("label\n1\n2\n", {}, "must name two columns or more, separated by commas,"),
     "another separator": (text("^"), {}, "name another separator with separator"),
     "a wrong separator": (text(), {"separator": ";"}, "separated by ';'"),
-    "a cell too many": (text() + "1,2,cat,9\n", {}, "Given: 4 cells in row 60 (counted from 0)"),
-    "a cell too few": (text().replace("5.0,117", "5.0"), {}, "2 cells in row 20 (counted from 0)"),
-    "an open quote": (text() + '1,2,"cat\n3,4,dog\n', {}, "last cell of row 60 (counted from 0)"),
-    "an open quote inside": (text().replace("5.0,117", '"5.0,117'), {}, "cells in row 20"),
+    "a cell too many": (text() + "1,2,cat,9\n", {}, "Given: 4 cells in row 62 (row 1"),
+    "a cell too few": (text().replace("5.0,117", "5.0"), {}, "2 cells in row 22 (row 1"),
+    "an open quote": (text() + '1,2,"cat\n3,4,dog\n', {}, "last cell of row 62 (row 1"),
+    "an open quote inside": (text().replace("5.0,117", '"5.0,117'), {}, "cells in row 22"),
     "Latin-1": (text().replace("eel", "Bär").encode("latin1"), {}, "the byte 0xe4 in line 4"),
     "Latin-1 later": (
-        (text() + "1,2,cat\n" * 200_000 + "1,2,Bär").encode("latin1"), {}, "bytes in row 200060",
+        (text() + "1,2,cat\n" * 200_000 + "1,2,Bär").encode("latin1"), {}, "bytes in row 200062",
     ),
     "UTF-16": (text().encode("utf-16"), {}, "Given: text in UTF-16; save it as CSV in UTF-8"),
     "UTF-16 without BOM": (text().encode("utf-16-le"), {}, "NUL at byte 1, as in UTF-16"),
@@ -171,9 +193,9 @@ REFUSED: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "no names": ("5.1,3.5,7,cat\n4.9,3.0,1,dog\n", {}, "the columns. Given: 5.1, 3.5, 7, cat;"),
     "no names of pixels": ("5,0,0,7\n4,0,1,0\n", {}, "must name the columns. Given: 5, 0, 0, 7"),
     "names twice": ("a,b,a,label\n1,2,3,x\n", {}, "Given twice: a; write a row of names above"),
-    "a decimal comma": (text(";", ","), {}, 'Given: numbers with "," in column a; set'),
-    "a decimal point": (text(), {"decimal": ","}, 'Given: numbers with "." in column a; set'),
-    "infinity": (text().replace("5.0,117", "inf,117"), {}, "Given: inf in column a at row 20"),
+    "a decimal comma": (text(";", ","), {}, 'Given: numbers with "," in column a, the first'),
+    "a decimal point": (text(), {"decimal": ","}, 'Given: numbers with "." in column a, the first'),
+    "infinity": (text().replace("5.0,117", "inf,117"), {}, "Given: inf in column a, row 22"),
 }  # fmt: skip
 
 

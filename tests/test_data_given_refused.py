@@ -39,12 +39,12 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "too few labels": ((X, LABELS[1:]), "data: needs as many labels as examples. Given: 60 ex"),
     "too few of a frame": ((pd.DataFrame(X), LABELS[1:]), "x and y: needs as many labels"),
-    "a gap": ((HOLE, LABELS), "NaN, a missing value, in feature 2 at row 17 (counted from 0)"),
+    "a gap": ((HOLE, LABELS), "NaN, a missing value, in feature 2, row 17 (counted from 0)"),
     "a gap in a part": (
         {"train": (X, LABELS), "test": (HOLE, LABELS)}, "x (test): features must be finite"),
     "an infinite number in a frame": (
         (pd.DataFrame({"age": np.where(np.isnan(HOLE), np.inf, HOLE)[:, 2], "b": X[:, 0]}), LABELS),
-        "finite numbers. Given: inf in column age at row 17 (counted from 0)"),
+        "finite numbers. Given: inf in column age, row 17 (counted from 0)"),
     "masked": ((np.ma.masked_equal(LABELS[:, None], 2), LABELS), "x: must have no masked values"),
     "masked labels": ((X, np.ma.masked_equal(LABELS, 2)), "y: must have no masked"),
     "objects": ((X.astype(object), LABELS), "x: features must be numbers. Given: object"),
@@ -74,7 +74,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
         "data: must have a feature beside the labels and the numbers of the rows. Given: y, index"),
     "a class of the test part alone": (
         {"train": (X[:, :2], LABELS % 2), "test": (X[:, 2:], LABELS)},
-        "data (test): a label must be a class of the training part"),
+        "y (test): a label must be a class of the training part"),
     "bytes and floats": (
         {"train": (PIXELS, LABELS), "test": (PIXELS / 255, LABELS)},
         "Given: x (train) with uint8 and x (test) with float64"),

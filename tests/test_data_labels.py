@@ -222,7 +222,10 @@ def test_whole_numbers_and_floats_of_python_are_labels_of_one_kind() -> None:
     y = np.array([1 if i else 2.0 for i in LABELS], object)
     assert load(Data(), (X, y)).classes == ("1", "2")
     y[0] = True
-    with pytest.raises(InputError, match=r"of one kind\. Given: bool, float, int"):
+    with pytest.raises(
+        InputError,
+        match=r"Given: bool in row 0 .* and float in row 3 .* and int in row 1 ",
+    ):
         load(Data(), (X, y))
 
 
@@ -249,7 +252,7 @@ def test_lists_of_labels_of_different_lengths_are_refused_by_their_row(tmp_path:
     y = gappy(one_hot(int).tolist())
     y[9] = [1, 0]
     message = refusal(table(tmp_path, pa.array(y)))
-    assert "must have one length. Given: 3 values in row 0 and 2 in row 9" in message
+    assert "Given: 3 values in row 0 (counted from 0) and 2 in row 9" in message
     assert "complete" not in message
 
 

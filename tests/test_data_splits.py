@@ -105,7 +105,8 @@ def test_parts_of_their_own_may_share_no_group(tmp_path: Path) -> None:
     ("fields", "words"),
     [
         ({"group": "b2"}, "group must be one of its columns, and not the labels: a, b, label"),
-        ({"group": "label", "target": "label"}, "and not the labels: a, b, label"),
+        ({"group": "label", "target": "label"}, "Given: label in target and in group"),
+        ({"group": "label"}, "group must not be the column of labels. Given: label, which holds"),
         ({"group": "patient", "split": "last"}, "Given: split last, group patient"),
         ({"group": "one"}, "Given: 1 groups to draw about 9 of 60 examples from"),
         ({"group": "gap"}, "Given: 1 rows without one, the first is row 7 (counted from 0)"),

@@ -14,11 +14,12 @@ import pytest
 from PIL import Image
 
 from ffnet.data import formats, images
+from ffnet.data.raw import Place
 from ffnet.errors import InputError
 
 GREY = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
 COLOUR = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
-WHERE = "some.parquet"
+WHERE = Place("some.parquet")
 
 
 def saved(image: Image.Image | np.ndarray[Any, Any], kind: str = "png", **options: Any) -> bytes:
@@ -216,7 +217,7 @@ def test_a_camera_s_jpeg_with_a_preview_is_its_first_picture() -> None:
 )
 def test_more_than_8_bits_and_other_colour_spaces_are_refused(content: bytes, words: str) -> None:
     message = refusal(saved(GREY), content)
-    assert "row 1 is not an image" in message
+    assert "row 1 (counted from 0) is not an image" in message
     assert words in message
 
 
@@ -236,7 +237,7 @@ def test_more_than_8_bits_and_other_colour_spaces_are_refused(content: bytes, wo
     ],
 )
 def test_transparent_pixels_are_refused(content: bytes) -> None:
-    assert "row 0 is not an image that can be decoded (it has" in refusal(content)
+    assert "row 0 (counted from 0) is not an image that can be decoded (it has" in refusal(content)
     assert "transparent" in refusal(content)
 
 
@@ -252,10 +253,10 @@ def test_cut_and_changed_files_are_refused() -> None:
     for kind in ("png", "jpeg", "webp", "gif", "bmp", "tiff"):
         content = saved(random, kind)
         for length in (0, 10, len(content) // 2, len(content) - 40):
-            assert "row 0 is not an image" in refusal(content[:length])
+            assert "row 0 (counted from 0) is not an image" in refusal(content[:length])
     content = saved(random)
     changed = content[:-60] + bytes([content[-60] ^ 1]) + content[-59:]
-    assert "row 0 is not an image" in refusal(changed)
+    assert "row 0 (counted from 0) is not an image" in refusal(changed)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +267,7 @@ def test_cut_and_changed_files_are_refused() -> None:
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "it is none of PNG, JPEG, "),
         (b"P5 2 1 255\nab", "it is none of PNG, JPEG, "),
         (saved(GREY)[:8] + chunk(b"teXt", b"") + saved(GREY)[8:], "a PNG must begin with its head"),
-        (saved(GREY, "jpeg")[:2] + b"\xff" * 5000, "row 0 is not an image"),
+        (saved(GREY, "jpeg")[:2] + b"\xff" * 5000, "row 0 (counted from 0) is not an image"),
     ],
 )
 def test_what_is_no_image_of_a_known_kind_is_refused(content: bytes | None, words: str) -> None:
@@ -312,5 +313,5 @@ def test_a_damaged_tiff_is_told_by_its_refusal_alone(capfd: pytest.CaptureFixtur
     content = saved(COLOUR, "tiff", compression="tiff_deflate")
     at = content.index(b"\x78\x9c") + 9
     changed = content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :]
-    assert "row 0 is not an image" in refusal(changed)
+    assert "row 0 (counted from 0) is not an image" in refusal(changed)
     assert capfd.readouterr() == ("", "")

@@ -144,7 +144,7 @@ def test_predict_takes_tables_and_rows(run: ffnet.Run, model: Path) -> None:
         ({"age (years)": "old"}, "must hold numbers"),
         ({"age (years)": math.inf}, "must be finite"),
         ({"seen": "yesterday"}, "must hold dates such as 2024-02-29. Given: yesterday in row 0"),
-        (None, "rows without job"),
+        (None, "row 0 (counted from 0) without job; a gap is null or NaN"),
     ],
 )
 def test_predict_refuses_other_kinds(run: ffnet.Run, change: Values | None, words: str) -> None:
@@ -192,6 +192,8 @@ def test_the_server_reads_categories_and_dates_as_the_data_were_read(served: Any
 
     assert probabilities(flag=True) == probabilities(flag="true") != probabilities(flag=False)
     assert probabilities(job=7) == probabilities(job="never seen") != probabilities(job=None)
+    assert probabilities(**{"age (years)": "NA"}) == probabilities(**{"age (years)": None})
+    assert probabilities(seen="NaN") == probabilities(seen=None)
     day, noon = probabilities(seen="2021-02-03"), probabilities(seen="2021-06-03T12:00:00")
     assert day == probabilities(seen="2021-02-03T01:30:00+01:30") != noon
     assert noon == probabilities(seen="2021-06-03 12:00") == probabilities(seen="20210603T120000Z")
@@ -253,6 +255,7 @@ def test_a_hundred_thousand_categories_train_and_are_exported(tmp_path: Path) ->
     assert fit.trials()["train_seconds"][0].as_py() < 60
 
 
+@pytest.mark.filterwarnings("ignore:soybean. :UserWarning")  # notes about the data
 @pytest.mark.slow
 def test_the_test_accuracy_through_the_server_is_that_of_the_table(
     real_data: Path, tmp_path: Path

@@ -40,6 +40,7 @@ class Net:
         self.example_shape = tuple(data["example_shape"])
         self._dtype = np.dtype(data["dtype"])
         self._names = data.get("columns")
+        self._missing = choice.missing
         self._net = ServedNet(choice)
 
     def probabilities(self, x: Any) -> npt.NDArray[np.float32]:
@@ -49,8 +50,8 @@ class Net:
             x: raw examples [N, *example_shape], as in the data: pixels from 0 to 255, or features
                 that are not standardised. Anything that NumPy can convert to an array. For data
                 with named columns also, and with categories, dates or gaps only: a DataFrame, a
-                PyArrow Table or a list of dicts, with the columns of the data in any order; null
-                or NaN is a gap. Other columns are ignored.
+                PyArrow Table or a list of dicts, with the columns of the data in any order; null,
+                NaN and the texts that were gaps in the data are gaps. Other columns are ignored.
 
         Returns:
             Probabilities [N, C], in the order of `classes`; each row sums to 1.
@@ -87,7 +88,7 @@ class Net:
 
     def _examples(self, x: Any) -> npt.NDArray[Any]:
         if self._net.columns:
-            return of_user(self._net.columns, x)
+            return of_user(self._net.columns, x, self._missing)
         given = np.asarray(numbers_by_name(self._names, x) if self._names and is_table(x) else x)
         if given.dtype.kind not in "buif":
             raise InputError(f"examples must be numbers. Given: {given.dtype}, {shown(x)}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ffnet.api import notes
 from ffnet.api.run import Run
 from ffnet.data.given import as_given
 from ffnet.data.load import load
@@ -43,7 +44,7 @@ def tune(
 
     Ctrl-C stops the study cleanly: trials save their state, and then `KeyboardInterrupt` is raised.
     With `resume=True` the study continues. If Ray's processes are killed, this process ends too,
-    after the tables are written.
+    after the tables are written. Notes about the data are given as warnings.
 
     Args:
         study: a TOML file, the study.json of a run, the name of one of ffnet's own studies
@@ -83,6 +84,7 @@ def tune(
         scratch.base()
     scratch.clear_killed()
     dataset = load(whole.data, data)
+    notes.warn(dataset, frames=1)
     with held(RunFolder.at(out or new_place(whole.name))) as hold, LiveLine(sys.stdout) as live:
         folder = hold.folder
         past = begin(folder, whole, dataset, resume, retry_failed)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ffnet.api import one_net
+from ffnet.api import notes, one_net
 from ffnet.api.run import Run
 from ffnet.data.given import as_given
 from ffnet.data.load import load
@@ -31,7 +31,8 @@ def train(
 ) -> Run:
     """Train one net without a tuner, in this process, and return its run.
 
-    TensorFlow's settings in this process do not change. By default TensorFlow uses every CPU.
+    TensorFlow's settings in this process do not change. By default TensorFlow uses every CPU. Notes
+    about the data are warnings.
 
     Args:
         net: a TOML file of one net, the name of one of ffnet's own nets ("mnist-dense"), a dict
@@ -61,6 +62,7 @@ def train(
     if device not in ("cpu", "gpu"):
         raise InputError(f"device must be cpu or gpu. Given: {device}")
     dataset, config = load(one.data, data), one.trial_config()
+    notes.warn(dataset, frames=1)
     with environment.restored():
         from ffnet.training import devices, loop, memory, metrics, paths
         from ffnet.training.device_data import DeviceData

@@ -67,7 +67,7 @@ def with_run(
         run = ended.read(folder)
         check(run)
         data = load_again(folder, run.document, {name: getattr(flags, name) for name in MOVED})
-        print(data.describe())
+        print(data.describe(), *data.notes, sep="\n")
         show(Given(run, hold, data, address, live), work)
     return 0
 

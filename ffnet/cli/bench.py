@@ -8,7 +8,7 @@
   ffnet bench presets --data-dir ~/data    all presets, three seeds each
   ffnet bench ways --data-dir ~/data       an epoch, for each api of a net
   ffnet bench steps                        a step, for each width and path
-  ffnet bench read                         a CSV file, beside pandas, PyArrow
+  ffnet bench read                         large tables, beside pandas, PyArrow
   ffnet bench tables --data-dir ~/data     six tables in ~/data/tables
 
 `sweep` compares ffnet with a plain TensorFlow loop in one warm process, and with its peer: Ray Tune
@@ -49,7 +49,7 @@ HEEDED = {
     "presets": ("data_dir", "seed"),
     "ways": ("data_dir",),
     "steps": (),
-    "read": (),
+    "read": ("rows",),
     "tables": ("data_dir", "seed"),
 }
 """What is measured → the flags that have an effect on it."""
@@ -85,15 +85,36 @@ def _steps(_: argparse.Namespace) -> None:
             print_rows(rows)
 
 
-def _read(_: argparse.Namespace) -> None:
-    """Read a CSV file, each way in a process of its own, and print time and largest memory."""
-    with TemporaryDirectory(prefix="ffnet-bench-") as folder:
-        path = Path(folder) / "own.csv"
-        size = last_line(PEERS / "read_csv.py", "write", path, 100)["MB"]
-        ways = ("ffnet", "PyArrow", "pandas", "pandas, PyArrow's engine")
-        rows = [last_line(PEERS / "read_csv.py", way, path) for way in ways]
-    print(f"a CSV file of {size:.0f} MB, {rows[0]['rows']:,} rows; {CPUS} CPUs; MiB of the process")
-    print_rows([{name: row[name] for name in ("how", "seconds", "MiB")} for row in rows])
+def _read(flags: argparse.Namespace) -> None:
+    """Read tables, each in a process of its own, and print time and largest memory."""
+    rows = 500_000 if flags.rows is None else flags.rows
+    if rows < 100:
+        raise InputError(f"--rows must be 100 or more. Given: {rows}")
+    found = []
+    for kind, name in (
+        ("numbers", "own.csv"),
+        ("numbers", "own.parquet"),
+        ("mixed", "own.parquet"),
+    ):
+        with TemporaryDirectory(prefix="ffnet-bench-") as folder:
+            path = Path(folder) / name
+            size = last_line(PEERS / "read_table.py", "write", kind, path, rows)["MB"]
+            peers = ("PyArrow", "pandas", "pandas, PyArrow's engine") * (path.suffix == ".csv")
+            for way in ("ffnet", *peers):
+                read = last_line(PEERS / "read_table.py", way, path)
+                held = read.get("held MiB")
+                found.append(
+                    {
+                        "table": f"{kind}, {path.suffix[1:]}, {size:,.0f} MB",
+                        "how": way,
+                        "seconds": read["seconds"],
+                        "MiB": round(read["MiB"]),
+                        "training holds MiB": held and round(held),
+                        "ratio": held and read["MiB"] / held,
+                    }
+                )
+    print(f"{rows:,} rows of 30 columns and a label; {CPUS} CPUs; MiB of the process at its peak")
+    print_rows(found)
 
 
 def _ways(flags: argparse.Namespace) -> None:
@@ -178,6 +199,7 @@ def _parser() -> argparse.ArgumentParser:
         help="epochs of each net, 1 or more [2]; search: epochs of a trial that is not pruned, 2 "
         "or more [9]",
     )
+    parser.add_argument("--rows", type=int, help="read: rows of the tables [500000]")
     parser.add_argument(
         "--seed",
         type=int,

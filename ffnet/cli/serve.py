@@ -6,6 +6,12 @@
 MODEL_DIR is a folder that `ffnet export` wrote, or any SavedModel with a signature serving_default.
 The highest version is served. Requests that arrive while the model runs form the next batch.
 
+A request is POSTed to /v1/models/NAME:predict. Its examples are rows or columns. A model of a table
+takes its columns by name, and null is a gap:
+
+  {"instances": [{"age": 39, "workclass": "Private", "hours": null}]}
+  {"inputs": {"age": [39, 5], "workclass": ["Private", null], "hours": [9, 3]}}
+
 The server has no password. Without --host, only this machine can reach it. A SavedModel is a
 program: serve only models that you trust. Ctrl-C, SIGTERM or SIGHUP stops the server cleanly. Exit
 status: 0; 2 for bad input.

@@ -110,7 +110,7 @@ def _train(
     from ffnet.report import terminal
     from ffnet.run import ledger
 
-    print(data.describe())
+    print(data.describe(), *data.notes, sep="\n")
     threads = len(os.sched_getaffinity(0))
     trainer, config = _trainer(data, config, threads, flags.device)
     begun = time.monotonic()
@@ -269,7 +269,7 @@ def _train_again(flags: argparse.Namespace) -> int:
             "the run standardised its features in float32, ffnet now does in float64: last digits "
             "may differ"
         )
-    print(data.describe())
+    print(data.describe(), *data.notes, sep="\n")
     trainer, config = _trainer(data, config, document["threads"], flags.device)
     first = reports[0]["step"] == 1
     again = itertools.islice(_reports(trainer, config, first), len(reports))

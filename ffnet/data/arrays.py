@@ -7,7 +7,7 @@ import numpy as np
 
 from ffnet.data import features, labels
 from ffnet.data.labels import Labels
-from ffnet.data.raw import Array, Raw, refuse_uneven
+from ffnet.data.raw import Array, Origin, Place, Raw, refuse_uneven
 from ffnet.errors import InputError
 
 
@@ -16,17 +16,17 @@ class Pair(NamedTuple):
 
     Attributes:
         part: "train", "validation" or "test".
-        where: what messages call both arrays.
-        of_x, of_y: what messages call the array x and the array y.
+        where: both arrays.
+        of_x, of_y: the array x and the array y.
         x: the examples [N, ...].
         labels: the labels.
     """
 
     part: str
-    where: str
-    of_x: str
+    where: Place
+    of_x: Place
     x: Array
-    of_y: str
+    of_y: Place
     labels: Labels
 
 
@@ -40,17 +40,20 @@ def read(pairs: Iterable[Pair], drop_unlabelled: bool) -> Raw:
     Raises:
         InputError: the arrays do not match, or hold values that cannot be features or labels.
     """
-    parts, unlabelled, kinds, dtypes = {}, {}, {}, {}
+    parts, origins, unlabelled, kinds, dtypes = {}, {}, {}, {}, {}
     for pair in pairs:
         dtypes[pair.of_x], kinds[pair.of_y] = pair.x.dtype, pair.labels
         x = _labelled(pair, drop_unlabelled)
-        x = x if x.dtype == np.uint8 else features.as_floats(x, pair.of_x)
-        parts[pair.part] = (x, pair.labels.values)
+        of_x, of_y = pair.of_x, pair.of_y
         if missing := int((~pair.labels.there).sum()):
             unlabelled[pair.part] = missing
+            of_x, of_y = of_x.at(pair.labels.there), of_y.at(pair.labels.there)
+        x = x if x.dtype == np.uint8 else features.as_floats(x, of_x)
+        parts[pair.part] = (x, pair.labels.values)
+        origins[pair.part] = (Origin(of_x, of_y, len(x)),)
     labels.of_one_kind(kinds)
     _refuse_two_scales(dtypes)
-    return Raw(parts, (), unlabelled=unlabelled)
+    return Raw(parts, (), unlabelled=unlabelled, origins=origins)
 
 
 def _labelled(pair: Pair, drop: bool) -> Array:
@@ -58,11 +61,11 @@ def _labelled(pair: Pair, drop: bool) -> Array:
     x, there = pair.x, pair.labels.there
     refuse_uneven(len(x) if x.ndim else 0, len(there), pair.where)
     if not drop:
-        labels.refuse_missing(pair.labels, pair.where)
+        labels.refuse_missing(pair.labels, pair.of_y)
     return x if there.all() else x[there]
 
 
-def _refuse_two_scales(dtypes: Mapping[str, np.dtype[Any]]) -> None:
+def _refuse_two_scales(dtypes: Mapping[Place, np.dtype[Any]]) -> None:
     """Refuse uint8 in one part and floats in another: the pixels may be 0 to 255 and 0 to 1."""
     of_bytes = [where for where, dtype in dtypes.items() if dtype == np.uint8]
     of_floats = [where for where, dtype in dtypes.items() if dtype.kind == "f"]

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.feather
 
 from ffnet.data import cache, images, tables
-from ffnet.data.raw import Array, Raw, reading, refuse_beyond_memory
+from ffnet.data.raw import Array, Place, Raw, reading, refuse_beyond_memory
 from ffnet.spec.sections import Data
 
 _FILE, _FEATHER_1 = b"ARROW1", b"FEA1"
@@ -23,7 +23,7 @@ class ArrowTable(tables.Table):
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.where, self.name = path, str(path), path.name
+        self.path, self.where, self.name = path, Place(str(path)), path.name
         with self.reading():
             self._table = _read(path)
             self._table.validate(full=True)  # before all else: PyArrow believes a file's offsets
@@ -39,7 +39,7 @@ class ArrowTable(tables.Table):
 
         def decode() -> Array:
             batches = self._table.select([column]).to_batches(tables.IMAGES_AT_ONCE)
-            return images.decode(tables.encoded(batches), len(self._table), self.where)
+            return images.decode(tables.encoded(batches), len(self._table), self.where.of(column))
 
         return cache.decoded(self.path, column, decode)
 

@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ffnet.data.raw import listed
+from ffnet.data import arrow_numpy
+from ffnet.data.raw import Place, listed
 from ffnet.errors import InputError
 
 LABELS = ("label", "labels", "y", "target", "class")
@@ -44,7 +45,7 @@ class Layout:
     unused: tuple[str, ...] = ()
 
 
-def refuse_same_names(schema: pa.Schema, where: str) -> None:
+def refuse_same_names(schema: pa.Schema, where: Place) -> None:
     """Raise InputError if two columns have the same name."""
     twice = {name for name in schema.names if schema.names.count(name) > 1}
     if twice:
@@ -53,7 +54,7 @@ def refuse_same_names(schema: pa.Schema, where: str) -> None:
         )
 
 
-def _indices(schema: pa.Schema, where: str) -> set[str]:
+def _indices(schema: pa.Schema, where: Place) -> set[str]:
     """Return the names of the columns that hold an index of pandas; an index is no feature."""
     about = metadata_json(schema, b"pandas", where)
     named = about.get("index_columns") if isinstance(about, dict) else None
@@ -63,7 +64,7 @@ def _indices(schema: pa.Schema, where: str) -> set[str]:
 
 
 def find_layout(
-    schema: pa.Schema, where: str, target: str | None, drop: Collection[str] = ()
+    schema: pa.Schema, where: Place, target: str | None, drop: Collection[str] = ()
 ) -> Layout:
     """Return what each column is, judged by the first table. `drop` names columns to leave out.
 
@@ -72,7 +73,10 @@ def find_layout(
     """
     indices = _indices(schema, where)
     names = [name for name in schema.names if name not in indices]
-    target = _target(schema.names if target else names, where, target)
+    kept = [name for name in names if name not in drop]
+    target = _target(
+        schema.names if target else kept if find_labels(kept) else names, where, target
+    )
     rest = [name for name in names if name != target]
     if wrong := set(drop) - set(rest):
         raise InputError(
@@ -89,6 +93,11 @@ def find_layout(
         return Layout(target, pixels=lists[0], unused=tuple(n for n in rest if n != lists[0]))
     dropped = tuple(name for name in rest if UNNAMED.fullmatch(name))
     rest = [name for name in rest if name not in dropped]
+    if not rest and drop:
+        raise InputError(
+            f"{where}: drop must leave a column of features. Given: {listed(drop)}, and no other "
+            f"column beside the labels"
+        )
     odd = [f"{n} ({t})" for n in rest if not base(t := schema.field(n).type)]
     if odd or not rest:
         raise InputError(
@@ -100,18 +109,18 @@ def find_layout(
     return Layout(target, features=tuple(rest), dropped=(*drop, *dropped))
 
 
-def _target(names: list[str], where: str, wanted: str | None) -> str:
+def _target(names: list[str], where: Place, wanted: str | None) -> str:
     if wanted is not None:
         if wanted not in names:
             raise InputError(
                 f"{where}: target must be one of its columns: {listed(names, 12)}. Given: {wanted}"
             )
         return wanted
-    found = [name for name in names if name.lower() in LABELS]
+    found = find_labels(names)
     if len(found) > 1:
         raise InputError(
             f"{where}: more than one column could hold the labels: {listed(found)}; name it with "
-            f"target"
+            f"target, and the others in drop unless they are features"
         )
     if not found:
         raise InputError(
@@ -121,14 +130,19 @@ def _target(names: list[str], where: str, wanted: str | None) -> str:
     return found[0]
 
 
-def _image(encoded: list[str], where: str) -> str | None:
+def find_labels(names: Iterable[str]) -> list[str]:
+    """Return the columns that hold the labels if their names tell so."""
+    return [name for name in names if name.lower() in LABELS]
+
+
+def _image(encoded: list[str], where: Place) -> str | None:
     named = [name for name in encoded if name in ENCODED] or encoded
     if len(named) > 1:
         raise InputError(f"{where}: needs one column of images. Given: {listed(named)}")
     return named[0] if named else None
 
 
-def refuse_other_columns(layout: Layout, schema: pa.Schema, where: str, first: str) -> None:
+def refuse_other_columns(layout: Layout, schema: pa.Schema, where: Place, first: str) -> None:
     """Raise InputError unless a table has all columns of the layout.
 
     Where the features are columns, the table must have no other column: it might be a feature.
@@ -139,10 +153,17 @@ def refuse_other_columns(layout: Layout, schema: pa.Schema, where: str, first: s
     names -= {name for name in names if name in layout.dropped or UNNAMED.fullmatch(name)}
     more = sorted(names - set(used)) if layout.features else []
     if missing or more:
-        said = [f"without {listed(missing)}"] * bool(missing) + [f"with {listed(more)}"] * bool(
-            more
+        said = [f"without {listed(missing)}"] * bool(missing)
+        said += [f"with {listed(more)}"] * bool(more)
+        ways = ["remove what is too much from this file"] * bool(more)
+        if layout.target in missing:
+            ways += ["add the labels, or keep rows without labels in another folder"]
+        elif missing:
+            ways += ["add what is missing, or leave it out of all files with drop"]
+        raise InputError(
+            f"{where}: needs the same columns as {first}. Given: {' and '.join(said)}; "
+            f"{', and '.join(ways)}"
         )
-        raise InputError(f"{where}: needs the same columns as {first}. Given: {' and '.join(said)}")
     for name in layout.features:
         kind = schema.field(name).type
         if not base(kind):
@@ -167,7 +188,8 @@ def numbers_rows(numbers: Sequence[npt.NDArray[np.float64]]) -> bool:
 
 def as_float64(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
     """Return a column of numbers as float64 [N]; missing values become NaN."""
-    return np.asarray(stored(column).cast(pa.float64(), safe=False).to_numpy(), np.float64)
+    numbers = stored(column).cast(pa.float64(), safe=False)
+    return np.where(arrow_numpy.valid(numbers), arrow_numpy.values(numbers), np.nan)
 
 
 def _is_numbering(values: npt.NDArray[np.float64]) -> bool:
@@ -175,7 +197,7 @@ def _is_numbering(values: npt.NDArray[np.float64]) -> bool:
     return first in (0, 1) and bool((np.sort(values) == np.arange(len(values)) + first).all())
 
 
-def metadata_json(schema: pa.Schema, key: bytes, where: str) -> Any:
+def metadata_json(schema: pa.Schema, key: bytes, where: Place) -> Any:
     """Return the JSON value under a key of the schema's metadata, or None without such a key.
 
     Raises:
@@ -191,13 +213,15 @@ def metadata_json(schema: pa.Schema, key: bytes, where: str) -> Any:
         raise InputError(f"{where}: metadata {name!r} must be JSON; write the file again") from None
 
 
-def class_names(schema: pa.Schema, label: str, where: str) -> tuple[str, ...] | None:
+def class_names(schema: pa.Schema, label: str, where: Place) -> tuple[str, ...] | None:
     """Return the class names from the Hugging Face hub's metadata, or None if it has none."""
     names = metadata_json(schema, b"huggingface", where)
     for key in ("info", "features", label, "names"):
         names = names.get(key) if isinstance(names, dict) else None
     if names is None:
         return None
+    if isinstance(names, list):
+        names = [name.strip() if isinstance(name, str) else name for name in names]
     if (
         not isinstance(names, list)
         or not all(isinstance(name, str) for name in names)
@@ -216,7 +240,7 @@ def has_control(text: str) -> bool:
     return any(unicodedata.category(character) == "Cc" for character in text)
 
 
-def same_classes(named: Mapping[str, tuple[str, ...] | None]) -> tuple[str, ...] | None:
+def same_classes(named: Mapping[Place, tuple[str, ...] | None]) -> tuple[str, ...] | None:
     """Return the class names that the tables agree on, or None if no table has class names.
 
     Raises:

@@ -72,6 +72,11 @@ def look(path: Path, wanted: str | None) -> tuple[str, list[str]]:
             head += _read(file, BLOCK - len(head))
         whole = not file.read(1)
     _refuse_no_text(head, path)
+    if first := re.match(rb"(\xef\xbb\xbf)?(\"?sep=.\"?)\r?\n", head, re.I):
+        raise InputError(
+            f"{path}: the first row must name the columns. Given: {first[2].decode()}, which only "
+            f"Excel reads; remove this row"
+        )
     if whole and len(head.strip().splitlines()) < 2:
         raise InputError(f"{path}: must have a row of names and rows of data. Given: a single row")
     rows = head if whole else head[: max(head.rfind(b"\n"), head.rfind(b"\r")) + 1]
@@ -118,6 +123,19 @@ def _parsed(rows: bytes, separator: str) -> tuple[float, list[str], str]:
     names = table.schema.names
     share = len(odd) / max(1, len(odd) + len(table))
     return share if len(names) > 1 else 2.0, names, separator
+
+
+def first_rows(path: Path, separator: str) -> pa.Table:
+    """Return the first rows of a file as texts, with gaps as they are written."""
+    with opened(path) as file:
+        head = _read(file, _HEAD)
+        whole = not file.read(1)
+    rows = head if whole else head[: max(head.rfind(b"\n"), head.rfind(b"\r")) + 1]
+    way = options(separator)
+    way.invalid_row_handler = into([], "skip")
+    read = pa.csv.ReadOptions(use_threads=False, block_size=len(rows) + 1)
+    texts = pa.csv.ConvertOptions(check_utf8=False, null_values=[], column_types={})
+    return pa.csv.read_csv(pa.BufferReader(rows), read, way, texts)
 
 
 def _refuse_no_text(head: bytes, path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ffnet.data.encoding import Column
-from ffnet.data.raw import listed, refuse_uneven
+from ffnet.data.raw import Place, listed, refuse_uneven
 from ffnet.data.scaling import standardized
 from ffnet.errors import InputError
 
@@ -124,7 +124,7 @@ class DataSet:
         return standardized(x, self.mean, self.std) if x.dtype == np.uint8 else x
 
 
-def refuse_odd(x: Array, labels: int, where: str) -> None:
+def refuse_odd(x: Array, labels: int, where: Place) -> None:
     """Raise InputError unless `x` [N, ...] has features, and an example for each label."""
     refuse_uneven(len(x), labels, where)
     if len(x) == 0:

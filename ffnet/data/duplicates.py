@@ -29,7 +29,7 @@ def notes(parts: Mapping[str, Hashes]) -> tuple[str, ...]:
         parts: {"train", "validation" and perhaps "test": `hashes` of the part's features, as they
             stand in the files}.
     """
-    there = np.unique(parts["train"])
+    there = np.sort(parts["train"])
     found = []
     for name, part in parts.items():
         if name != "train":
@@ -49,11 +49,21 @@ def hashes(x: Array) -> Hashes:
         words = _words(np.ascontiguousarray(x[rows]).reshape(rows.stop - rows.start, -1))
         hashed = np.zeros(len(words), np.uint64)
         for word in words.T:
-            hashed ^= word
-            hashed *= ODD
-            hashed ^= hashed >> HALF
+            _add(word, hashed)
         found[rows] = hashed
     return found
+
+
+def add_column(values: Array, hashed: Hashes) -> None:
+    """Change the hash of each row of a table by its value in one more column, [N]."""
+    for rows in blocks(values):
+        _add(_words(values[rows, None].astype(np.float64))[:, 0], hashed[rows])
+
+
+def _add(word: Array, hashed: Hashes) -> None:
+    hashed ^= word
+    hashed *= ODD
+    hashed ^= hashed >> HALF
 
 
 def _words(rows: Array) -> Array:

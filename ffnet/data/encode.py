@@ -1,4 +1,6 @@
-"""Turns the columns of a mixed table into what nets get, by the training part alone.
+"""Turns the columns of a table into what nets get, by the training part alone.
+
+Memory holds the result in float32, and only one column as it stands in the files.
 
 See `ffnet.data.encoding.Column` for what the numbers mean.
 """
@@ -10,9 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ffnet.data import aligned, duplicates
 from ffnet.data.encoding import Column
-from ffnet.data.raw import Raw, listed
-from ffnet.data.scaling import Scaling, scales, standardized
+from ffnet.data.features import fits_float32
+from ffnet.data.raw import Raw
+from ffnet.data.scaling import Cell, Scaling, scales, standardized, statistics
 from ffnet.errors import InputError
 from ffnet.spec.sections import Data
 
@@ -23,21 +27,30 @@ Rows = npt.NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Encoded:
-    """Columns as nets get them: encoding, mean and std of a `DataSet`, and {part: its x}."""
+    """Columns as nets get them.
 
-    columns: tuple[Column, ...]
+    Attributes:
+        columns, mean, std, dtype: `encoding`, `mean`, `std` and `dtype` of the `DataSet`.
+        x: {part: its examples}.
+        hashes: {part: the hashes of its examples as they stand in the files}.
+    """
+
+    columns: tuple[Column, ...] | None
     mean: Array
     std: Array
+    dtype: str
     x: dict[str, Array]
+    hashes: dict[str, duplicates.Hashes]
 
 
-def encode(raw: Raw, rows: Mapping[str, Rows], data: Data) -> Encoded:
+def encode(raw: Raw, rows: Mapping[str, Rows], data: Data, with_columns: bool) -> Encoded:
     """Measure the training part, and encode all parts. Only one column at a time is copied.
 
     Args:
         raw: the columns of all files.
         rows: {part: its rows}, counted over all parts of `raw` in their order; "train" is measured.
         data: `scaling`, and `imputation` of gaps in numbers.
+        with_columns: whether the data set gets an encoding. A table of complete numbers gets none.
 
     Raises:
         InputError: float64 cannot hold the spread of a column.
@@ -45,31 +58,46 @@ def encode(raw: Raw, rows: Mapping[str, Rows], data: Data) -> Encoded:
     assert raw.columns
     if data.scaling == "unit":
         raise InputError("scaling unit divides pixels (uint8) by 255. Given: columns of a table")
-    scaling, imputation = data.scaling, data.imputation
-    width = len(raw.columns)
-    mean, std = np.zeros(width), np.ones(width)
-    x = {part: np.empty((len(of_part), width), np.float32) for part, of_part in rows.items()}
-    columns = []
-    for i, name in enumerate(raw.columns):
-        values = np.concatenate([part[:, i] for part, _ in raw.parts.values()])
+    width, table = len(raw.columns), raw.features()
+    mean, std, columns, fits = np.zeros(width), np.ones(width), [], True
+    x = {p: aligned.empty((len(of_part), width), np.float32) for p, of_part in rows.items()}
+    hashed = np.zeros(len(table), np.uint64)
+    for i, (name, values) in enumerate(zip(raw.columns, table.columns(), strict=True)):
+        duplicates.add_column(values, hashed)
+        cell = _in_column(raw, i)
         train = values[rows["train"]]
         if i in raw.categories:
             column, place = _categories(name, train, raw.categories[i])
-            for part, of_part in rows.items():
-                x[part][:, i] = _codes(values[of_part], place)
+            columns.append(column)
+            found = _codes(values, place)
+        elif with_columns:
+            column, mean[i], std[i] = of_numbers(name, train, data.scaling, data.imputation, cell)
+            columns.append(replace(column, kind="date") if i in raw.dates else column)
+            found = _scaled(values, mean[i], std[i], cell)
         else:
-            column, mean[i], std[i] = of_numbers(name, train, scaling, imputation)
-            if i in raw.dates:
-                column = replace(column, kind="date")
-            for part, of_part in rows.items():
-                try:
-                    x[part][:, i : i + 1] = standardized(
-                        values[of_part, None], mean[i : i + 1], std[i : i + 1]
-                    )
-                except InputError as error:
-                    raise InputError(f"{raw.where}, column {listed([name])}: {error}") from None
-        columns.append(column)
-    return Encoded(tuple(columns), mean, std, x)
+            fits = fits and fits_float32(values)
+            mean[i : i + 1], std[i : i + 1] = statistics(train[:, None], cell, width)
+            found = _scaled(values, mean[i], std[i], cell)
+        for part, of_part in rows.items():
+            x[part][:, i] = found[of_part]
+    return Encoded(
+        tuple(columns) if with_columns else None,
+        mean,
+        std,
+        "float32" if fits and not with_columns else "float64",
+        x,
+        {part: hashed[of_part] for part, of_part in rows.items()},
+    )
+
+
+def _in_column(raw: Raw, column: int) -> Cell:
+    """Return what names the place of a number of this column, which is measured alone."""
+    return lambda _, number: raw.cell(column, number)
+
+
+def _scaled(values: Array, mean: np.float64, std: np.float64, cell: Cell) -> Array:
+    """Return scaled numbers, float32 [N]."""
+    return standardized(values[:, None], np.array([mean]), np.array([std]), cell)[:, 0]
 
 
 def _categories(name: str, train: Floats, texts: tuple[str, ...]) -> tuple[Column, Array]:
@@ -91,12 +119,18 @@ def _codes(values: Floats, place: Array) -> Array:
 
 
 def of_numbers(
-    name: str, train: Array, scaling: Scaling, imputation: str
+    name: str, train: Array, scaling: Scaling, imputation: str, cell: Cell
 ) -> tuple[Column, np.float64, np.float64]:
-    """Return a column of numbers, its centre and its scale, measured in the training part [N]."""
-    measured = scales(train[:, None], scaling, [name])
+    """Return a column of numbers, its centre and its scale, measured in the training part [N].
+
+    A column without two different numbers there has no scale. Its knots make all numbers 0, so that
+    no number of another part, however large, disturbs a net that has learned nothing about it.
+    `cell` names the place of a number, for messages.
+    """
+    measured = scales(train[:, None], scaling, cell)
     centre, scale = measured.centre[0], measured.scale[0]
     there = train[~np.isnan(train)]
+    constant = not len(there) or bool(there.min() == there.max())
     fill = 0.0
     if len(there) and (imputation, scaling) != ("mean", "standard"):
         middle = np.median(there) if imputation == "median" else there.mean()
@@ -107,6 +141,6 @@ def of_numbers(
         gaps=len(there) < len(train),
         fill=fill,
         scaling=scaling,
-        knots=measured.knots[0] if measured.knots else (),
+        knots=measured.knots[0] if measured.knots else (0.0, 0.0) * constant,
     )
     return column, centre, scale

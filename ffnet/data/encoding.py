@@ -30,7 +30,8 @@ class Column:
         fill: what stands for a gap, in scaled units: 0.0 is the mean. Only for numbers and dates.
         scaling: what follows on the centre and the scale of `DataSet.mean` and `DataSet.std`:
             nothing, the smooth clip of robust scaling, or the map of `knots`.
-        knots: the knots of quantile scaling, in scaled units; empty for other scalings.
+        knots: the knots of quantile scaling, in scaled units. Empty for other scalings, except that
+            (0, 0) makes all numbers 0 where the training part has no two different numbers.
     """
 
     name: str

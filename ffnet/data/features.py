@@ -6,22 +6,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ffnet.data.raw import blocks, listed
+from ffnet.data.raw import Place, blocks, listed
 from ffnet.errors import InputError
 
 Array = npt.NDArray[Any]
 
 
-def as_floats(
-    x: Array, where: str, columns: Sequence[str] | None = None, rows: Array | None = None
-) -> Array:
+def as_floats(x: Array, where: Place, columns: Sequence[str] | None = None) -> Array:
     """Return features [N, ...] as float32 if every number of the dtype fits, else as float64.
 
     Args:
         x: numbers [N, ...].
-        where: what messages call the file and the array or column.
+        where: the table, array or column.
         columns: names of the features.
-        rows: the numbers of the rows in the file, for messages; None if `x` has all rows.
 
     Raises:
         InputError: the values are not numbers, or a number is missing, infinite or one that
@@ -33,8 +30,8 @@ def as_floats(
     with np.errstate(over="ignore", under="ignore"):  # only long doubles; refused below
         floats = x.astype(np.float32 if small else np.float64, copy=False)
     if x.dtype.kind == "f":
-        _refuse_gaps(x, where, columns, rows)
-    _refuse_rounded(x, floats, where, columns, rows)
+        _refuse_gaps(x, where, columns)
+    _refuse_rounded(x, floats, where, columns)
     return floats
 
 
@@ -46,19 +43,22 @@ def fits_float32(x: Array) -> bool:
         return all((x[rows].astype(np.float32) == x[rows]).all() for rows in blocks(x))
 
 
-def _refuse_rounded(
-    x: Array, floats: Array, where: str, columns: Sequence[str] | None, rows: Array | None
-) -> None:
+def _refuse_rounded(x: Array, floats: Array, where: Place, columns: Sequence[str] | None) -> None:
     """Raise InputError if float64 rounds a number, because two numbers may become equal."""
     for at in _rounded(x, floats):
         whole = x.dtype.kind in "iu"
         way = "subtract a constant from the whole column" if whole else "save them as float64"
+        if columns:
+            way += ", or name it in drop if it is an identifier, in categorical if it is a code"
         row, column = divmod(at, x.size // len(x))
-        name = f" of column {listed([columns[column]])}" if columns else ""
         raise InputError(
-            f"{where}: features must be numbers that float64 holds. Given: {x.flat[at]!s} at row "
-            f"{row if rows is None else rows[row]}{name}; {way}"
+            f"{where}: features must be numbers that float64 holds. Given: {x.flat[at]!s} in "
+            f"{_named(column, columns)}, {where.row(row)}; {way}"
         )
+
+
+def _named(column: int, columns: Sequence[str] | None) -> str:
+    return f"column {listed([columns[column]])}" if columns else f"feature {column}"
 
 
 def _rounded(x: Array, floats: Array) -> Iterator[int]:
@@ -73,9 +73,7 @@ def _rounded(x: Array, floats: Array) -> Iterator[int]:
                 yield at
 
 
-def _refuse_gaps(
-    x: Array, where: str, columns: Sequence[str] | None, numbers: Array | None
-) -> None:
+def _refuse_gaps(x: Array, where: Place, columns: Sequence[str] | None) -> None:
     for rows in blocks(x):
         wrong = ~np.isfinite(x[rows]).reshape(rows.stop - rows.start, -1)
         if wrong.any():
@@ -83,9 +81,8 @@ def _refuse_gaps(
             column = int(wrong[row].argmax())
             value = x[rows].reshape(len(wrong), -1)[row, column]
             given = "NaN, a missing value," if np.isnan(value) else f"{value}"
-            name = f"column {listed([columns[column]])}" if columns else f"feature {column}"
-            at = rows.start + row if numbers is None else numbers[rows.start + row]
             raise InputError(
-                f"{where}: features must be finite numbers. Given: {given} in {name} at row "
-                f"{at} (counted from 0); fill such gaps or drop these rows"
+                f"{where}: features must be finite numbers. Given: {given} in "
+                f"{_named(column, columns)}, {where.row(rows.start + row)}; fill such gaps or drop "
+                f"these rows"
             )

@@ -9,7 +9,8 @@ from ffnet.data.dataset import Array, DataSet, Part
 from ffnet.data.encode import of_numbers
 from ffnet.data.encoding import Column
 from ffnet.data.groups import Bools, Ints, dealt, spare_classes
-from ffnet.data.scaling import standardized, statistics
+from ffnet.data.raw import listed
+from ffnet.data.scaling import Cell, standardized, statistics
 from ffnet.errors import InputError
 
 
@@ -76,7 +77,7 @@ def folded(data: DataSet, fold: Fold, scaling: str, imputation: str = "mean") ->
     if new.encoding:
         return _encoded(new, new.encoding, imputation)
     if pool.x.dtype != np.uint8:
-        mean, std = statistics(new.train.x)
+        mean, std = statistics(new.train.x, _cell(*data.columns or ()))
         return _scaled(new, mean, std)
     if scaling == "unit":
         return new
@@ -118,17 +119,25 @@ def _encoded(data: DataSet, encoding: tuple[Column, ...], imputation: str) -> Da
     for i, column in enumerate(encoding):
         if column.kind != "category":
             x = data.train.x[:, i]
-            new, mean[i], std[i] = of_numbers(column.name, x, column.scaling, imputation)
+            new, mean[i], std[i] = of_numbers(
+                column.name, x, column.scaling, imputation, _cell(column.name)
+            )
             column = replace(new, kind=column.kind, gaps=column.gaps)
         columns.append(column)
     return replace(_scaled(data, mean, std), encoding=tuple(columns))
 
 
+def _cell(*columns: str) -> Cell:
+    """Return what names a column in messages. Files and rows are not known any more."""
+    return lambda at, _: f"column {listed([columns[at]])}" if columns else f"feature {at}"
+
+
 def _scaled(data: DataSet, mean: Array, std: Array) -> DataSet:
     """The features of all parts, scaled once more."""
+    cell = _cell(*data.columns or ())
 
     def of(part: Part) -> Part:
-        return replace(part, x=standardized(part.x, mean, std))
+        return replace(part, x=standardized(part.x, mean, std, cell))
 
     return replace(
         data,

@@ -19,7 +19,7 @@ from ffnet.data import (
     npz,
     parquet,
 )
-from ffnet.data.raw import PARTS, Raw, listed, matching, reading
+from ffnet.data.raw import PARTS, Origin, Place, Raw, listed, matching, reading
 from ffnet.errors import InputError
 from ffnet.spec.sections import Data
 
@@ -151,7 +151,11 @@ def _read_batches(path: Path) -> Raw:
     with reading(path, "CIFAR-10 batches"):
         parts = cifar_batches.read(path)
     files = (path,) if path.is_file() else tuple(path / name for name in cifar_batches.FILES)
-    return Raw(parts, files)
+    origins = {}
+    for part, names in (("train", "data_batch_1 to 5"), ("test", "test_batch")):
+        place = Place(f"{path} ({names})")
+        origins[part] = (Origin(place, place, len(parts[part][0])),)
+    return Raw(parts, files, origins=origins)
 
 
 def _ending(folder: Path, endings: tuple[str, ...]) -> list[Path]:

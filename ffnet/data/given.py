@@ -23,8 +23,10 @@ import numpy as np
 import pyarrow as pa
 
 from ffnet.data import arrays, images, labels, tables
+from ffnet.data.by_column import ByColumn
+from ffnet.data.coded import Coded
 from ffnet.data.labels import Labels
-from ffnet.data.raw import PARTS, Array, Raw, listed, refuse_uneven, refused
+from ffnet.data.raw import PARTS, Array, Place, Raw, listed, refuse_uneven, refused
 from ffnet.errors import InputError
 from ffnet.spec.sections import GIVEN, Data
 
@@ -35,8 +37,8 @@ UNNAMED_LABELS = "y"
 class GivenTable(tables.Table):
     """A table in memory."""
 
-    def __init__(self, table: pa.Table, where: str) -> None:
-        self.table, self.where, self.name = table, where, where
+    def __init__(self, table: pa.Table, where: Place) -> None:
+        self.table, self.where, self.name = table, where, str(where)
         self.schema = table.schema
 
     def read(self, columns: list[str]) -> pa.Table:
@@ -46,7 +48,7 @@ class GivenTable(tables.Table):
     def images(self, column: str) -> Array:
         """Return the decoded images of a column."""
         batches = self.table.select([column]).to_batches(tables.IMAGES_AT_ONCE)
-        return images.decode(tables.encoded(batches), len(self.table), self.where)
+        return images.decode(tables.encoded(batches), len(self.table), self.where.of(column))
 
     def reading(self) -> AbstractContextManager[None]:
         """Turn errors that PyArrow raises for odd values into an InputError."""
@@ -134,7 +136,7 @@ def _is_pair(value: Any) -> bool:
 
 def _read(value: Any, part: str, suffix: str, target: str | None) -> GivenTable | arrays.Pair:
     """Read one part, as a table with its labels or as a pair of arrays."""
-    where = f"data{suffix}"
+    where = Place(f"data{suffix}")
     if not _is_pair(value):
         table = as_table(value, where)
         if table is None:
@@ -144,7 +146,7 @@ def _read(value: Any, part: str, suffix: str, target: str | None) -> GivenTable 
     x, y = value
     if isinstance(x, tuple):
         raise InputError(f"{where}: must be {FORMS}. Given: a pair whose x is a tuple")
-    of_x, of_y = f"x{suffix}", f"y{suffix}"
+    of_x, of_y = Place(f"x{suffix}"), Place(f"y{suffix}")
     table = as_table(x, of_x)
     if table is None:
         return arrays.Pair(part, where, of_x, _array(x, of_x), of_y, _labels(y, of_y))
@@ -156,7 +158,7 @@ def _read(value: Any, part: str, suffix: str, target: str | None) -> GivenTable 
 # --- tables --------------------------------------------------------------------------------------
 
 
-def as_table(value: Any, where: str) -> pa.Table | None:
+def as_table(value: Any, where: Place) -> pa.Table | None:
     """Return the value as a PyArrow table, or None if it is no table.
 
     An index of pandas becomes a column, and the metadata say that this column is an index, as in
@@ -182,7 +184,7 @@ def _is_series(value: Any) -> bool:
     return hasattr(value, "iloc") and hasattr(value, "to_frame")
 
 
-def _with_labels(table: pa.Table, y: Any, of_x: str, of_y: str, target: str) -> pa.Table:
+def _with_labels(table: pa.Table, y: Any, of_x: Place, of_y: Place, target: str) -> pa.Table:
     """Return the table with the labels as its last column."""
     if target in table.schema.names:
         raise InputError(
@@ -194,7 +196,7 @@ def _with_labels(table: pa.Table, y: Any, of_x: str, of_y: str, target: str) -> 
     return table.append_column(target, column)
 
 
-def _refuse_other_index(x: Any, y: Any, of_x: str, of_y: str) -> None:
+def _refuse_other_index(x: Any, y: Any, of_x: Place, of_y: Place) -> None:
     """Raise InputError if x and y have different indices of pandas.
 
     ffnet joins rows by their position, and different indices say that the positions do not match.
@@ -207,7 +209,7 @@ def _refuse_other_index(x: Any, y: Any, of_x: str, of_y: str) -> None:
         )
 
 
-def _column(y: Any, where: str) -> pa.ChunkedArray:
+def _column(y: Any, where: Place) -> pa.ChunkedArray:
     """Return labels of any kind as a column of Arrow."""
     column = _arrow(y, where)
     if column is not None:
@@ -225,14 +227,14 @@ def _column(y: Any, where: str) -> pa.ChunkedArray:
 # --- arrays --------------------------------------------------------------------------------------
 
 
-def _labels(y: Any, where: str) -> Labels:
+def _labels(y: Any, where: Place) -> Labels:
     column = _arrow(y, where)
     if column is not None:
         return labels.from_column(column, where)
     return labels.from_array(_array(y, where), where)
 
 
-def _arrow(y: Any, where: str) -> pa.ChunkedArray | None:
+def _arrow(y: Any, where: Place) -> pa.ChunkedArray | None:
     """Return labels as a column of Arrow if a table library holds them; None for all others."""
     with refused(where, "cannot be read as labels"):
         if isinstance(y, pa.Array):
@@ -246,12 +248,13 @@ def _arrow(y: Any, where: str) -> pa.ChunkedArray | None:
     return None
 
 
-def _array(value: Any, where: str) -> Array:
+def _array(value: Any, where: Place) -> Array:
     """Return the value as a NumPy array. It shares the caller's memory if that is possible."""
-    masked = int(np.ma.getmaskarray(value).sum()) if isinstance(value, np.ma.MaskedArray) else 0
-    if masked:
+    masked = np.argwhere(value.mask).tolist() if isinstance(value, np.ma.MaskedArray) else []
+    if len(masked):
         raise InputError(
-            f"{where}: must have no masked values. Given: {masked:,}; fill them or drop these rows"
+            f"{where}: must have no masked values. Given: {len(masked):,}, the first in "
+            f"{where.row(masked[0][0])}; fill them or leave these rows out"
         )
     with refused(where, "must be an array, or values that NumPy can turn into an array"):
         array = np.asarray(value)
@@ -265,8 +268,18 @@ def _array(value: Any, where: str) -> Array:
 def _refuse_copies(raw: Raw) -> None:
     """Raise InputError if two parts are equal: a net would be tested on its training examples."""
     for (one, (x, y)), (other, (u, v)) in combinations(raw.parts.items(), 2):
-        if np.array_equal(x, u) and np.array_equal(y, v):
+        if _same(y, v) and _same(x, u):
             raise InputError(
                 f"data ({other}): must not have the same content as another part. Given: a copy of "
                 f"{one}"
             )
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two parts have the same examples, or the same labels."""
+    if isinstance(a, ByColumn) and isinstance(b, ByColumn):
+        columns = zip(a.columns(), b.columns(), strict=False)
+        return a.shape == b.shape and all(np.array_equal(*each) for each in columns)
+    if isinstance(a, Coded) and isinstance(b, Coded):
+        return np.array_equal(a.codes, b.codes) and np.array_equal(a.texts, b.texts)
+    return np.array_equal(a, b)

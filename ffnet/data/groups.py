@@ -9,15 +9,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ffnet.data.columns import stored
-from ffnet.data.raw import listed
+from ffnet.data.columns import base, find_labels, stored
+from ffnet.data.raw import Place, listed
 from ffnet.errors import InputError
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[Any]
 
 
-def without(schema: pa.Schema, name: str | None, target: str | None, where: str) -> pa.Schema:
+def without(schema: pa.Schema, name: str | None, target: str | None, where: Place) -> pa.Schema:
     """Return a table's schema without the column of groups; with None, the schema as it is.
 
     Raises:
@@ -30,15 +30,20 @@ def without(schema: pa.Schema, name: str | None, target: str | None, where: str)
             f"{where}: group must be one of its columns, and not the labels: "
             f"{listed(schema.names, 12)}. Given: {name}"
         )
+    if target is None and find_labels(schema.names) == [name]:
+        raise InputError(
+            f"{where}: group must not be the column of labels. Given: {name}, which holds the "
+            f"labels by its name; name the column of labels with target"
+        )
     return schema.remove(schema.get_field_index(name))
 
 
-def numbered(columns: Iterable[tuple[str, str, pa.ChunkedArray, Bools]]) -> dict[str, Ints]:
+def numbered(columns: Iterable[tuple[str, Place, pa.ChunkedArray, Bools]]) -> dict[str, Ints]:
     """Return the number of each example's group, {part: int32 [N]}.
 
     Args:
-        columns: for each table its part, what messages call the column, the column, and whether
-            each of its rows is used.
+        columns: for each table its part, the place of the column, the column, and whether each of
+            its rows is used.
 
     Raises:
         InputError: a row has no group, the values cannot be compared, or a group is in two parts.
@@ -47,11 +52,14 @@ def numbered(columns: Iterable[tuple[str, str, pa.ChunkedArray, Bools]]) -> dict
     values, parts = [], []
     for part, where, column, there in columns:
         plain = stored(column)
+        if base(plain.type) == "text":  # blanks around a text do not count
+            plain = pc.utf8_trim_whitespace(plain)
+            plain = pc.if_else(pc.equal(plain, ""), pa.scalar(None, plain.type), plain)
         missing = np.flatnonzero(np.asarray(pc.is_null(plain, nan_is_null=True)) & there)
         if len(missing):
             raise InputError(
                 f"{where}: each row needs a group. Given: {len(missing):,} rows without one, the "
-                f"first is row {missing[0]} (counted from 0); give each such row a group of its own"
+                f"first is {where.row(missing[0])}; give each such row a group of its own"
             )
         values.append(plain.filter(pa.array(there)))
         parts.append(np.full(len(values[-1]), part))
@@ -69,7 +77,7 @@ def numbered(columns: Iterable[tuple[str, str, pa.ChunkedArray, Bools]]) -> dict
     return found
 
 
-def _refuse_shared(groups: Mapping[str, Ints], where: str) -> None:
+def _refuse_shared(groups: Mapping[str, Ints], where: Place) -> None:
     for (one, of_one), (other, of_other) in combinations(groups.items(), 2):
         if count := len(np.intersect1d(of_one, of_other)):
             raise InputError(

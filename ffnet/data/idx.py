@@ -15,7 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from ffnet.data.raw import PARTS, Array, Raw, matching, reading, refuse_beyond_memory
+from ffnet.data.raw import (
+    PARTS,
+    Array,
+    Origin,
+    Place,
+    Raw,
+    matching,
+    reading,
+    refuse_beyond_memory,
+)
 from ffnet.errors import InputError
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -75,7 +84,14 @@ def read(files: dict[str, tuple[Path, Path]]) -> Raw:
         folder = next(iter(files.values()))[0].parent
         raise InputError(f"{folder}: {_name('train', 'images')}[.gz] is missing")
     parts = {part: (read_file(x), _labels(y)) for part, (x, y) in files.items()}
-    return Raw(parts, tuple(path for pair in files.values() for path in pair))
+    return Raw(
+        parts,
+        tuple(path for pair in files.values() for path in pair),
+        origins={
+            part: (Origin(Place(str(x)), Place(str(y)), len(parts[part][0])),)
+            for part, (x, y) in files.items()
+        },
+    )
 
 
 def _labels(path: Path) -> Array:

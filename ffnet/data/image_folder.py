@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ffnet.data import cache, images
-from ffnet.data.raw import PARTS, Array, Raw, listed, matching, refuse_irregular
+from ffnet.data.raw import PARTS, Array, Place, Raw, listed, matching, refuse_irregular
 from ffnet.errors import InputError
 from ffnet.spec.sections import Data
 
@@ -103,7 +103,11 @@ def read(folder: Path, found: Images, data: Data) -> Raw:
 
     def decode() -> Array:
         return images.decode(
-            _contents(files), len(files), str(folder), data.image_size, lambda at: str(files[at])
+            _contents(files),
+            len(files),
+            Place(str(folder)),
+            data.image_size,
+            lambda at: str(files[at]),
         )
 
     name = digest.hexdigest()

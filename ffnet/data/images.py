@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ffnet.data.raw import refuse_beyond_memory
+from ffnet.data.raw import Place, refuse_beyond_memory
 from ffnet.errors import InputError, one_line
 from ffnet.system import output
 
@@ -31,16 +31,12 @@ MOST_PIXELS = 1 << 24
 """Limit for an image. A hostile file of a few bytes can claim a billion pixels."""
 
 
-def _in_row(row: int) -> str:
-    return f"row {row}"
-
-
 def decode(
     encoded: Iterable[bytes | None],
     count: int,
-    where: str,
+    where: Place,
     size: tuple[int, int] | None = None,
-    named: Callable[[int], str] = _in_row,
+    named: Callable[[int], str] | None = None,
 ) -> Pixels:
     """Decode images to uint8: [N, height, width] if all are grey, else [N, height, width, 3].
 
@@ -50,10 +46,10 @@ def decode(
     Args:
         encoded: the bytes of each image file.
         count: the number of images, N.
-        where: what messages call the table or folder of the images.
+        where: the column or folder of the images.
         size: the height and width that each image gets, whatever its shape, by Pillow's bilinear
             filter. With None all images must have one size.
-        named: returns what messages call an image, given its position.
+        named: returns what messages call an image, given its position. With None, its row.
 
     Raises:
         InputError: there are no images, an image cannot be decoded exactly, images differ in
@@ -61,6 +57,7 @@ def decode(
     """
     if not count:
         raise InputError(f"{where}: has no images")
+    named = named or where.row
     pixels = np.empty(0, np.uint8)
     with _strictly():
         for i, content in enumerate(encoded):  # threads were slower: see docs/log.md

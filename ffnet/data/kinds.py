@@ -7,6 +7,7 @@ The rules, for a column that neither `categorical` nor `numeric` names:
 - A column is left out, with a note, if it has no value; if all its values are equal; if it is text
   or a whole number that is different in each row, and so names the row (a whole number must also
   have a name like `id`, or count the rows); and if it is free text: sentences that hardly repeat.
+  The training tables alone decide about this, as only they show a net what a column means.
 - A column in which nearly all texts, or all but a few different ones, are numbers is refused: the
   other texts may stand for gaps.
 """
@@ -22,14 +23,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ffnet.data import features
+from ffnet.data import arrow_numpy, features, looks, text_columns
 from ffnet.data.columns import base
 from ffnet.data.encoding import Kind
-from ffnet.data.raw import listed
-from ffnet.errors import InputError
+from ffnet.data.raw import Place, listed
+from ffnet.errors import InputError, one_line
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int32]
+Numbers = Floats | Codes
 
 GAPS = ("", "nan", "NaN", "NaT", "<NA>", "None")
 """Texts that stand for a gap in a column of categories, as they do in a column of labels."""
@@ -45,6 +48,8 @@ WORDS = 5
 """Free text has so many words or more on average."""
 MOST_CATEGORIES = 2**24 - 2
 """float32, in which the codes of categories are held, has no more whole numbers without a gap."""
+YEAR_1, YEAR_10_000 = -719_162, 2_932_897
+"""Days from 1970-01-01 to the first days of these years."""
 PER_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 
 
@@ -54,17 +59,17 @@ class Piece:
 
     Attributes:
         name: the name of the column.
-        where: what messages call the table.
+        where: the table, and the rows that have a label.
         type: the type of the column, with the dictionary around it.
-        values: the plain values of the rows that have a label.
-        rows: the numbers of these rows in the table.
+        values: the plain values of these rows.
+        trained_on: whether the table is one of the training part.
     """
 
     name: str
-    where: str
+    where: Place
     type: pa.DataType
     values: pa.ChunkedArray
-    rows: npt.NDArray[np.intp]
+    trained_on: bool = True
 
     @property
     def of(self) -> str:
@@ -108,34 +113,30 @@ def numbers(piece: Piece) -> Floats:
         InputError: a value is infinite, or no number, or one that float64 cannot hold.
     """
     column = piece.values
-    kind = column.type
-    if pa.types.is_boolean(kind):
-        column = column.cast(pa.uint8())
-    elif base(kind) == "text":
-        column = _parsed(piece)
-    elif base(kind) == "dates":
+    if base(column.type) == "dates":
         return dates(piece)
-    elif pa.types.is_floating(kind):
-        column = column.cast(pa.float32()) if pa.types.is_float16(kind) else column
-        column = pc.if_else(pc.is_nan(column), None, column)
-    there = np.asarray(pc.is_valid(column), bool)
+    if base(column.type) == "text":
+        column = _parsed(piece)
+    there = arrow_numpy.valid(column)
+    if pa.types.is_floating(column.type):
+        there = there & ~np.isnan(arrow_numpy.values(column))
+    if there.all():
+        whole = floats(column, piece.name, piece.where)
+        return whole.astype(np.float64, copy=False)
     found = np.full(len(there), np.nan)
     if there.any():
-        rows = piece.rows[there]
-        found[there] = floats(column.drop_null(), piece.name, piece.where, rows)
+        filled = column.filter(arrow_numpy.bools(there))
+        found[there] = floats(filled, piece.name, piece.where.at(there))
     return found
 
 
-def floats(
-    column: pa.ChunkedArray, name: str, where: str, rows: npt.NDArray[np.intp] | None = None
-) -> Array:
+def floats(column: pa.ChunkedArray, name: str, where: Place) -> Array:
     """Return a column of numbers without nulls as floats [N].
 
     Args:
         column: the numbers.
         name: the name of the column.
-        where: what messages call the table.
-        rows: the numbers of the rows in the table, for messages; None for all rows.
+        where: the table.
 
     Raises:
         InputError: a value is infinite, or one that float64 cannot hold.
@@ -146,25 +147,35 @@ def floats(
         if not pc.all(same).as_py():
             at = pc.index(same, False).as_py()
             raise InputError(
-                f"{where}: column {listed([name])} has {column.type} numbers that float64 cannot "
-                f"hold, the first in row {at if rows is None else rows[at]} (counted from 0); "
-                f"write it with fewer digits"
+                f"{where}: features must be numbers that float64 holds. Given: {column[at]} in "
+                f"column {listed([name])}, {where.row(at)}, of type {column.type}; write it with "
+                f"fewer digits"
             )
         column = rounded
-    return features.as_floats(column.to_numpy()[:, None], where, [name], rows)[:, 0]
+    return features.as_floats(arrow_numpy.values(column)[:, None], where, [name])[:, 0]
 
 
 def _parsed(piece: Piece) -> pa.ChunkedArray:
     """Read numbers that are written as text."""
-    column = _without_gaps(piece.values)
+    column = pc.utf8_trim_whitespace(_without_gaps(piece.values))
+    words = pc.utf8_lower(column)
+    if pc.all(pc.is_in(words.drop_null(), pa.array(["true", "false"], words.type))).as_py():
+        return pc.equal(words, "true").cast(pa.float64())
     wrong = pc.fill_null(pc.invert(pc.match_substring_regex(column, NUMBER)), False)
     if pc.any(wrong).as_py():
         at = pc.index(wrong, True).as_py()
         raise InputError(
-            f"{piece.of} must hold numbers, as numeric says. Given: {listed([column[at]])} in row "
-            f"{piece.rows[at]} (counted from 0)"
+            f"{piece.of} must hold numbers, as numeric says. Given: {listed([column[at]])} in "
+            f"{piece.where.row(at)}; write numbers as 1.5, make gaps empty, or take the column out "
+            f"of numeric"
         )
-    return pc.utf8_trim_whitespace(column).cast(pa.float64())
+    if (at := text_columns.rounded(column)) is not None:
+        raise InputError(
+            f"{piece.of} must hold numbers that float64 holds, as numeric says. Given: "
+            f"{column[at]} in {piece.where.row(at)}; take the column out of numeric, or write "
+            f"fewer digits"
+        )
+    return column.cast(pa.float64())
 
 
 def _without_gaps(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -173,42 +184,75 @@ def _without_gaps(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def dates(piece: Piece) -> Floats:
-    """Return a column of dates as days since 1970-01-01 in UTC, float64 [N]; a gap is NaN."""
-    column, kind = piece.values, piece.values.type
-    if pa.types.is_date(kind):
+    """Return a column of dates as days since 1970-01-01 in UTC, float64 [N]; a gap is NaN.
+
+    Raises:
+        InputError: a date is one that exported nets cannot read, as its year has no four digits.
+    """
+    column = piece.values
+    if pa.types.is_date(column.type):
         column = column.cast(pa.timestamp("ms"))
-    found = np.full(len(column), np.nan)
-    there = np.asarray(pc.is_valid(column), bool)
-    if there.any():
-        ticks = column.drop_null().cast(pa.int64()).to_numpy()
-        found[there] = ticks / PER_DAY[column.type.unit]
+    found = arrow_numpy.values(column.cast(pa.int64())) / PER_DAY[column.type.unit]
+    found[~arrow_numpy.valid(column)] = np.nan
+    outside = (found < YEAR_1) | (found >= YEAR_10_000)
+    if outside.any():
+        at = int(outside.argmax())
+        raise InputError(
+            f"{piece.of} must hold dates of the years 1 to 9999. Given: {found[at]:.0f} days from "
+            f"1970-01-01 in {piece.where.row(at)}; make it null if it stands for a gap, or leave "
+            f"the column out with drop"
+        )
     return found
 
 
 # --- categories ----------------------------------------------------------------------------------
 
 
-def categories(pieces: Sequence[Piece]) -> tuple[list[Floats], tuple[str, ...]]:
-    """Return a column's categories as codes, float64 [N] for each table, and all its categories.
+def categories(pieces: Sequence[Piece]) -> tuple[list[Codes], pa.LargeStringArray]:
+    """Return a column's categories as codes, int32 [N] for each table, and all its categories.
 
-    A code is a position in the categories, which are in the order of their texts; a gap is NaN.
+    A code is a position in the categories, which are in the order of their texts; a gap is -1.
     Numbers become texts as Python writes them, whole ones without a point; dates become ISO texts.
+    Blanks around a text do not count.
     """
-    found = [_texts(piece) for piece in pieces]
-    every = tuple(sorted({text for _, texts in found for text in texts if text is not None}))
+    for piece in pieces:
+        if base(piece.values.type) == "dates":
+            dates(piece)  # refuses those that have no text
+    coded = [encoded(piece.values) for piece in pieces]
+    found = [(at, pc.utf8_trim_whitespace(different)) for at, different in coded]
+    every = known(pa.chunked_array([different for _, different in found], pa.large_string()))
     if len(every) > MOST_CATEGORIES:
         raise InputError(
             f"{pieces[0].of} must have up to {MOST_CATEGORIES:,} categories. Given: "
             f"{len(every):,}; leave it out with drop"
         )
-    place: dict[str | None, float] = {text: float(i) for i, text in enumerate(every)}
-    place[None] = np.nan
-    return [np.array([*map(place.get, texts), np.nan])[at] for at, texts in found], every
+    return [placed(at, different, every) for at, different in found], every
 
 
-def _texts(piece: Piece) -> tuple[npt.NDArray[np.intp], list[str | None]]:
-    """Return the positions of a column's values in a list of texts; -1 for a null."""
-    column = piece.values
+def known(texts: pa.Array | pa.ChunkedArray) -> pa.LargeStringArray:
+    """Return the different texts, sorted, without those that stand for a gap."""
+    every = pc.unique(texts)
+    every = every.filter(pc.invert(pc.is_in(every, value_set=arrow_numpy.texts(GAPS))))
+    return every.take(pc.array_sort_indices(every))
+
+
+def placed(at: Codes, different: pa.LargeStringArray, every: pa.LargeStringArray) -> Codes:
+    """Return the positions in `every` of texts [N] whose positions in `different` are `at`.
+
+    A text that is not there, and a position of -1, becomes -1.
+    """
+    place = pa.chunked_array([pc.index_in(different, value_set=every)])
+    known = np.where(arrow_numpy.valid(place), arrow_numpy.values(place), np.int32(-1))
+    return np.append(known, np.int32(-1))[at]
+
+
+def encoded(column: pa.ChunkedArray) -> tuple[Codes, pa.LargeStringArray]:
+    """Return the positions of a column's values in an array of texts, int32 [N]; -1 for a null.
+
+    Two texts of the array may be equal. No Python object is made for each row.
+    """
+    if base(column.type) == "nothing":
+        return np.full(len(column), -1, np.int32), arrow_numpy.texts([])
     if base(column.type) == "dates":
         kind = column.type
         if pa.types.is_timestamp(kind):
@@ -216,112 +260,159 @@ def _texts(piece: Piece) -> tuple[npt.NDArray[np.intp], list[str | None]]:
         # Whatever the unit of the type is, midnight and whole seconds are written alike.
         column = pc.replace_substring_regex(column.cast(pa.string()), r"\.0+$", "")
         column = pc.replace_substring_regex(column, " 00:00:00$", "")
-    if base(column.type) == "nothing":
-        return np.full(len(column), -1), []
-    encoded = column.dictionary_encode().unify_dictionaries()
-    values = encoded.chunk(0).dictionary.to_pylist() if encoded.num_chunks else []
+    coded = column.dictionary_encode().unify_dictionaries()
+    at = pa.chunked_array([chunk.indices for chunk in coded.chunks], pa.int32())
+    codes = np.where(arrow_numpy.valid(at), arrow_numpy.values(at), np.int32(-1))
+    different = coded.chunk(0).dictionary if coded.num_chunks else arrow_numpy.texts([])
+    if base(different.type) == "text":
+        return codes, different.cast(pa.large_string())
+    plain = different.to_pylist()
     if pa.types.is_float16(column.type) or pa.types.is_float32(column.type):
-        values = [float(str(np.float32(value))) for value in values]  # 0.1, not 0.10000000149
-    at = [pc.fill_null(chunk.indices, -1).to_numpy() for chunk in encoded.chunks]
-    return np.concatenate([np.empty(0, np.intp), *at]).astype(np.intp), [*map(_text, values)]
+        plain = [float(str(np.float32(value))) for value in plain]  # 0.1, not 0.10000000149
+    return codes, arrow_numpy.texts(map(_text, plain))
 
 
-def _text(value: Any) -> str | None:
-    """Return a category's text; None for a value that stands for a gap."""
+def _text(value: Any) -> str:
+    """Return the text of a category that is no text."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float | Decimal) and value == value // 1:
         value = int(value)
-    text = str(value)
-    return None if text in GAPS else text
+    return str(value)
 
 
 # --- what a column says --------------------------------------------------------------------------
 
 
-def useless(kind: Kind, pieces: Sequence[Piece], values: Sequence[Floats]) -> str | None:
+def useless(kind: Kind, pieces: Sequence[Piece], values: Sequence[Numbers]) -> str | None:
     """Say why a column is left out: the end of a sentence; None if it is used.
 
     Args:
         kind: what the column is.
         pieces: the column in each table.
-        values: its numbers or codes in each table, float64 [N].
+        values: its numbers, float64 [N], or its codes, int32 [N], in each table.
     """
-    every = np.concatenate([v[~np.isnan(v)] for v in values])
-    gaps = sum(map(len, values)) - len(every)
+    trained_on = [v for piece, v in zip(pieces, values, strict=True) if piece.trained_on]
+    every = np.concatenate([*map(there, trained_on)])
+    others = np.concatenate([*map(there, values)])
+    gaps = sum(map(len, trained_on)) - len(every)
     if not len(every):
-        return "it has no value"
+        return "it has no value" + " in the training part" * bool(len(others))
     if not gaps and every.min() == every.max():
-        return "all its values are equal"
+        elsewhere = bool((others != every[0]).any())
+        return "all its values are equal" + " in the training part" * elsewhere
     if len(every) <= 2 or len(every) <= gaps:
         return None
-    if kind == "category" and _each_once(values):
+    if kind == "category" and _each_once(trained_on):
         return "its text is different in each row, and so only names the row"
     whole = kind == "number" and all(pa.types.is_integer(piece.values.type) for piece in pieces)
     named = NAMES_ROWS.fullmatch(pieces[0].name.strip()) is not None
-    if whole and (_counts_rows(values) or (named and _each_once(values))):
+    if whole and (_counts_rows(values) or (named and _each_once(trained_on))):
         return "its number is different in each row, and so only names the row"
     return None
 
 
-def has_few(values: Sequence[Floats]) -> bool:
+def there(values: Numbers) -> Numbers:
+    """Return the numbers or codes that are no gaps."""
+    return values[values >= 0] if values.dtype.kind == "i" else values[~np.isnan(values)]
+
+
+def has_few(values: Sequence[Numbers]) -> bool:
     """Whether a column holds whole numbers of FEW different values, which may be codes."""
-    every = np.concatenate(values)
-    every = every[~np.isnan(every)]
-    if len(every) and (every[:1000] != np.rint(every[:1000])).any():
+    every = np.concatenate([*map(there, values)])
+    first = every[:1000]
+    if len(np.unique(first)) > FEW or (first != np.rint(first)).any():
         return False
     different = np.unique(every)
     return 2 < len(different) <= FEW and bool((different == np.rint(different)).all())
 
 
-def _each_once(values: Sequence[Floats]) -> bool:
+def _each_once(values: Sequence[Numbers]) -> bool:
     """Whether no value stands twice in a table. Values of two tables may be equal."""
-    return all(len(np.unique(v[~np.isnan(v)])) == (~np.isnan(v)).sum() for v in values)
+
+    def once(v: Numbers) -> bool:
+        return len(np.unique(v)) == len(v)
+
+    return all(once(v[:1000]) and once(v) for v in map(there, values))
 
 
-def _counts_rows(values: Sequence[Floats]) -> bool:
+def _counts_rows(values: Sequence[Numbers]) -> bool:
     """Whether the values are consecutive numbers, each once, in each table or in all together."""
 
-    def counts(v: Floats) -> bool:
-        return len(v) >= FEW and bool((np.diff(np.sort(v)) == 1).all())
+    def counts(v: Numbers) -> bool:
+        if len(v) < FEW or v.max() - v.min() != len(v) - 1:  # also where a gap is
+            return False
+        return bool((np.diff(np.sort(v)) == 1).all())
 
-    return all(map(counts, values)) or counts(np.concatenate(values))
+    return all(map(counts, values)) or counts(np.concatenate([*values]))
 
 
-def is_free_text(values: Sequence[Floats], texts: Sequence[str]) -> bool:
+def is_free_text(
+    pieces: Sequence[Piece], codes: Sequence[Codes], texts: pa.LargeStringArray
+) -> bool:
     """Whether a column of categories holds sentences that hardly repeat."""
-    used = sum(int((~np.isnan(v)).sum()) for v in values)
+    trained_on = [v for piece, v in zip(pieces, codes, strict=True) if piece.trained_on]
+    counts = np.bincount(there(np.concatenate(trained_on)), minlength=len(texts))
+    used, texts = int(counts.sum()), texts.filter(arrow_numpy.bools(counts > 0))
     if 2 * len(texts) <= used or len(texts) <= 2:
         return False
-    return sum(len(text.split()) for text in texts) >= WORDS * len(texts)
+    words = pc.sum(pc.count_substring_regex(texts, r"\S+")).as_py()
+    return bool(words >= WORDS * len(texts))
 
 
 def refuse_few_texts(
-    pieces: Sequence[Piece], values: Sequence[Floats], texts: Sequence[str]
+    pieces: Sequence[Piece], codes: Sequence[Codes], texts: pa.LargeStringArray
 ) -> bool:
     """Refuse a column of numbers with a few texts among them. Return whether all are numbers.
 
     Raises:
         InputError: names the first text that is no number, its file and its row.
     """
-    is_number = np.array([re.match(NUMBER, text) is not None for text in texts], bool)
+    numbers = pc.match_substring_regex(pc.utf8_trim_whitespace(texts), NUMBER)
+    is_number = arrow_numpy.values(pa.chunked_array([numbers]))
     if is_number.all():
         return bool(len(texts))
-    used = sum(int((~np.isnan(v)).sum()) for v in values)
-    odd = [_where_odd(v, is_number) for v in values]
+    used = sum(len(there(v)) for v in codes)
+    odd = [np.flatnonzero((v >= 0) & ~is_number[v]) for v in codes]
     rare = used - sum(map(len, odd)) >= NEARLY * used
     few = len(texts) - is_number.sum() <= min(FEW_OTHERS, len(texts) // FEW)
     if is_number.sum() < FEW or not (rare or few):
         return False
     first = next(i for i, rows in enumerate(odd) if len(rows))
-    piece, at, codes = pieces[first], odd[first][0], values[first]
+    piece, at = pieces[first], odd[first][0]
+    text = listed([texts[int(codes[first][at])]])
     raise InputError(
         f"{piece.of} must hold numbers, or texts that are no numbers. Given: "
-        f"{listed([texts[int(codes[at])]])!r} in row {piece.rows[at]} (counted from 0) among "
-        f"numbers; name such texts in missing if they stand for gaps, or the column in categorical"
+        f"{text!r} in {piece.where.row(int(at))} among numbers; name "
+        f"such texts in missing if they stand for gaps, or the column in categorical"
     )
 
 
-def _where_odd(codes: Floats, is_number: Array) -> npt.NDArray[np.intp]:
-    there = np.flatnonzero(~np.isnan(codes))
-    return there[~is_number[codes[there].astype(np.intp)]]
+def refuse_unread(
+    pieces: Sequence[Piece], codes: Sequence[Codes], texts: pa.LargeStringArray
+) -> bool:
+    """Refuse amounts, dates and times that are texts. Return whether they are, but only a FEW.
+
+    Raises:
+        InputError: names a text, its file and its row, and what to do.
+    """
+    apart = len(texts) // looks.MOST + 1
+    what = looks.like([texts[i].as_py() for i in range(0, len(texts), apart)])
+    if what is None or len(texts) <= FEW:
+        return what is not None
+    every = texts.to_pylist()
+    odd = np.array([not looks.is_like(text, what) for text in every], bool)
+    odd = odd if odd.any() else np.array([not looks.is_read(text) for text in every], bool)
+    odd = odd if odd.any() else ~odd
+    at = [np.flatnonzero((v >= 0) & odd[v]) for v in codes]
+    first = next(i for i, rows in enumerate(at) if len(rows))
+    piece, row = pieces[first], at[first][0]
+    text = every[codes[first][row]]
+    given = f"{text!r} in {piece.where.row(int(row))}"
+    if not odd.all():
+        like = next(text for text, is_odd in zip(every, odd, strict=True) if not is_odd)
+        given += f", beside {like!r}; make it null (CSV: missing) if it stands for a gap"
+    raise InputError(
+        f"{piece.of} must hold numbers or dates as ffnet reads them. Given: {what} as text, "
+        f"{one_line(given, 160)}; {looks.REMEDIES[what]}, or name the column in categorical or drop"
+    )

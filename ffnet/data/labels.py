@@ -1,6 +1,6 @@
 """Reads the labels of files: finds missing labels and gives each label the number of its class."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,14 +9,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ffnet.data.columns import has_control, is_list, is_number, stored
-from ffnet.data.raw import listed
+from ffnet.data import arrow_numpy, kinds
+from ffnet.data.coded import Coded
+from ffnet.data.columns import base, has_control, is_list, is_number, stored
+from ffnet.data.kinds import GAPS
+from ffnet.data.raw import Place, Raw, listed
 from ffnet.errors import InputError
 
 Array = npt.NDArray[Any]
 
-GAPS = ("", "nan", "NaN", "NaT", "<NA>", "None")
-"""The texts that pandas and NumPy write for a missing label when they turn labels into text."""
 LONGEST = 200
 """A label may have up to so many characters."""
 KINDS = {"i": "whole numbers", "U": "text", "b": "true or false"}
@@ -27,12 +28,13 @@ class Labels:
     """The labels of a file.
 
     Attributes:
-        values: the labels without the missing ones, [M]: int64, bool or text.
+        values: the labels without the missing ones, [M]: int64, bool or text. The texts of a
+            column of Arrow are `Coded`.
         there: whether each row has a label, bool [N]; M of them are true.
         width: the number of classes if the labels were one-hot rows, else None.
     """
 
-    values: Array
+    values: Array | Coded
     there: Array
     width: int | None = None
 
@@ -49,12 +51,12 @@ class Labels:
         return KINDS[self.values.dtype.kind]
 
 
-def from_array(y: Array, where: str) -> Labels:
+def from_array(y: Array, where: Place) -> Labels:
     """Read labels from an array [N] or [N, 1], or from one-hot rows [N, classes].
 
     Args:
         y: the array, as the file has it.
-        where: what messages call the file and the array.
+        where: the column or array.
 
     Raises:
         InputError: the values cannot be classes.
@@ -69,8 +71,9 @@ def from_array(y: Array, where: str) -> Labels:
         raise InputError(f"{where}: labels must be {_kinds()}. Given: {listed([y.dtype])}")
     there = np.array([_is_there(v) for v in y]) if y.dtype.kind == "O" else y == y
     there = np.array(there, bool)
-    found = Labels(_plain(y[there], where), there)
-    return found.without(np.isin(found.values, GAPS)) if found.values.dtype.kind == "U" else found
+    values = _plain(y[there], where if there.all() else where.at(there))
+    found = Labels(values, there)
+    return found.without(np.isin(values, GAPS)) if values.dtype.kind == "U" else found
 
 
 def _is_there(value: Any) -> bool:
@@ -81,32 +84,58 @@ def _is_there(value: Any) -> bool:
         return False
 
 
-def from_column(column: pa.ChunkedArray, where: str) -> Labels:
+def from_column(column: pa.ChunkedArray, where: Place) -> Labels:
     """Read labels from a column of Arrow, like `from_array`. Nulls are missing labels."""
     column = stored(column)
     if is_list(column.type):
         return _from_lists(column, where)
-    there = np.array(pc.is_valid(column), bool)
+    if base(column.type) == "text":
+        return _from_texts(column, where)
+    there = arrow_numpy.valid(column)
     column = column.drop_null()
-    if pa.types.is_nested(column.type) or pa.types.is_temporal(column.type):
+    if pa.types.is_nested(column.type):
         raise InputError(f"{where}: labels must be {_kinds()}. Given: {column.type}")
-    found = from_array(column.to_numpy(), where)
+    if pa.types.is_temporal(column.type):
+        given = f"{column[0]!s} in {where.row(int(there.argmax()))}, " if len(column) else ""
+        raise InputError(
+            f"{where}: labels must be {_kinds()}. Given: {given}of type {column.type}; write "
+            f"classes as text, for example day 2024-01-31"
+        )
+    plain = base(column.type) in ("numbers", "booleans") and not pa.types.is_decimal(column.type)
+    found = from_array(
+        arrow_numpy.values(column) if plain else column.to_numpy(),
+        where if there.all() else where.at(there),
+    )
     there[there] = found.there
     return Labels(found.values, there)
 
 
-def _from_lists(column: pa.ChunkedArray, where: str) -> Labels:
+def _from_texts(column: pa.ChunkedArray, where: Place) -> Labels:
+    """Read labels from a column of texts. Only the different texts become Python objects."""
+    at, texts = kinds.encoded(column)
+    different = texts.to_pylist()
+    if any(len(text) > LONGEST or has_control(text) for text in different):
+        _, first = np.unique(at, return_index=True)
+        _texts(different, where.at(first[-len(different) :]))  # names the first such row
+    plain = pc.utf8_trim_whitespace(texts)
+    every = kinds.known(plain)
+    codes = kinds.placed(at, plain, every)
+    there = codes >= 0
+    return Labels(Coded(codes[there], np.array(every.to_pylist(), np.str_)), there)
+
+
+def _from_lists(column: pa.ChunkedArray, where: Place) -> Labels:
     """Read labels from a column of lists: one-hot rows, or lists that hold a single label."""
     lengths = pc.list_value_length(column).to_numpy()
-    rows = np.flatnonzero(np.asarray(pc.is_valid(column)))
+    rows = np.flatnonzero(arrow_numpy.valid(column))
     if not len(rows):
         return Labels(np.empty(0, np.int64), np.zeros(len(column), bool))
     width = int(lengths[rows[0]])
     other = rows[lengths[rows] != width]
     if len(other):
         raise InputError(
-            f"{where}: all lists of labels must have one length. Given: {width} values in row "
-            f"{rows[0]} and {lengths[other[0]]:.0f} in row {other[0]} (counted from 0)"
+            f"{where}: all lists of labels must have one length. Given: {width} values in "
+            f"{where.row(rows[0])} and {lengths[other[0]]:.0f} in {where.row(other[0])}"
         )
     if width == 1:
         return from_column(pc.list_element(column, 0), where)
@@ -118,23 +147,29 @@ def _from_lists(column: pa.ChunkedArray, where: str) -> Labels:
     return from_array(y, where)
 
 
-def refuse_missing(labels: Labels, where: str) -> None:
-    """Raise InputError if a row has no label. The message tells how many, and the first row."""
+def refuse_missing(labels: Labels, where: Place, gaps: Sequence[str] = GAPS) -> None:
+    """Raise InputError if a row has no label. The message tells how many, and the first row.
+
+    Args:
+        labels: the labels.
+        where: the column or array.
+        gaps: the texts that stand for a missing label.
+    """
     missing = np.flatnonzero(~labels.there)
     if len(missing):
         raise InputError(
             f"{where}: each row needs a label. Given: {len(missing):,} of {len(labels.there):,} "
-            f"rows have none, the first is row {missing[0]} (counted from 0); add the labels, or "
-            f"leave these rows out with drop_unlabelled = true (the texts {', '.join(GAPS[1:])} "
-            f"count as missing: give such a class another name)"
+            f"rows have none, the first is {where.row(missing[0])}; add the labels, or "
+            f"leave these rows out with drop_unlabelled = true (the texts "
+            f"{listed(filter(None, gaps), 30)} count as missing: give such a class another name)"
         )
 
 
-def of_one_kind(columns: Mapping[str, Labels]) -> None:
+def of_one_kind(columns: Mapping[Place, Labels]) -> None:
     """Raise InputError if two columns of labels are of different kinds or one-hot widths.
 
     Args:
-        columns: {what messages call a column: its labels}.
+        columns: {table, column or array: its labels}.
     """
     forms = {where: found.form() for where, found in columns.items() if len(found.values)}
     if len(set(forms.values())) > 1:
@@ -146,7 +181,7 @@ def of_one_kind(columns: Mapping[str, Labels]) -> None:
 
 
 def numbered(
-    parts: Mapping[str, Array], names: Sequence[str] | None, where: str
+    parts: Mapping[str, Array | Coded], names: Sequence[str] | None, raw: Raw
 ) -> tuple[dict[str, npt.NDArray[np.int32]], tuple[str, ...]]:
     """Return labels as class numbers from 0, int32 [N] for each part, and the class names.
 
@@ -154,55 +189,76 @@ def numbered(
         parts: {part: labels [N]}, all of the same kind; the part "train" must be among them.
         names: the class names if they are known. Labels that are whole numbers are then positions
             in `names`. With None, the sorted labels of "train" are the classes and their names.
-        where: what messages call the file.
+        raw: names files and rows in messages.
 
     Raises:
         InputError: there are fewer than two classes, or more than half as many classes as
             examples, or a label is not a class.
     """
-    parts = {p: y.astype(np.str_) if y.dtype.kind == "b" else y for p, y in parts.items()}
+    parts = {
+        part: y if isinstance(y, Coded) or y.dtype.kind != "b" else y.astype(np.str_)
+        for part, y in parts.items()
+    }
     train = parts["train"]
     if names is not None and train.dtype.kind == "i":
         classes: Array = np.arange(len(names))
     elif names is not None:
         classes = np.array(sorted(names))
     else:
-        classes = np.unique(train)
-        _refuse_no_classes(classes, train, where)
+        classes = _different(train)
+        _refuse_no_classes(classes, train, raw)
     order = {name: i for i, name in enumerate(names or map(str, classes))}
     if len(order) < 2:
-        raise InputError(f"{where}: needs two classes or more. Given: {len(order)}")
+        raise InputError(
+            f"{raw.origin('train')[0].y}: needs two classes or more. Given: only "
+            f"{listed(order)}; add rows of other classes, or name another column with target"
+        )
     number = np.array(
         [i if train.dtype.kind == "i" else order[str(c)] for i, c in enumerate(classes)]
     )
     found = {}
     for part, y in parts.items():
-        at = np.searchsorted(classes, y).clip(max=len(classes) - 1)
-        unknown = classes[at] != y
+        each, row = (y.texts, y.codes) if isinstance(y, Coded) else (y, slice(None))
+        at = np.searchsorted(classes, each).clip(max=len(classes) - 1)
+        unknown = (classes[at] != each)[row]
         if unknown.any():
-            raise InputError(_unknown(y, unknown, f"{where} ({part})", classes, names))
-        found[part] = number[at].astype(np.int32)
+            raise InputError(_unknown(y, unknown, raw, part, classes, names))
+        found[part] = number[at].astype(np.int32)[row]
     return found, tuple(order)
 
 
+def _different(y: Array | Coded) -> Array:
+    return y.different() if isinstance(y, Coded) else np.unique(y)
+
+
 def _unknown(
-    y: Array, unknown: Array, where: str, classes: Array, names: Sequence[str] | None
+    y: Array | Coded,
+    unknown: Array,
+    raw: Raw,
+    part: str,
+    classes: Array,
+    names: Sequence[str] | None,
 ) -> str:
-    given = f"Given: {listed(np.unique(y[unknown]))} in {int(unknown.sum()):,} rows"
+    origin, at = raw.origin(part, int(unknown.argmax()))
+    given = (
+        f"Given: {listed(_different(y[unknown]))} in {int(unknown.sum()):,} rows, the first is "
+        f"{origin.y.row(at)}"
+    )
     if names is not None and y.dtype.kind == "i":
-        return f"{where}: labels must be 0 to {len(names) - 1}. {given}"
-    return f"{where}: a label must be a class of the training part: {listed(classes)}. {given}"
+        return f"{origin.y}: labels must be 0 to {len(names) - 1}. {given}"
+    return f"{origin.y}: a label must be a class of the training part: {listed(classes)}. {given}"
 
 
-def _refuse_no_classes(classes: Array, train: Array, where: str) -> None:
+def _refuse_no_classes(classes: Array, train: Array | Coded, raw: Raw) -> None:
     if len(train) > 2 and len(classes) > len(train) / 2:
         raise InputError(
-            f"{where}: labels must name classes that many examples share. Given: {len(classes):,} "
-            f"different labels of {len(train):,} examples; name the column with target"
+            f"{raw.origin('train')[0].y}: labels must name classes that many examples "
+            f"share. Given: {len(classes):,} different labels of {len(train):,} examples; name the "
+            f"column with target"
         )
 
 
-def _one_hot(y: Array, where: str) -> Labels:
+def _one_hot(y: Array, where: Place) -> Labels:
     """Read one-hot rows: zeros with a single 1 at the class. A row of NaN has no label."""
     given = f"Given: labels of {y.shape}"
     rule = f"{where}: needs one label for each example, or one-hot rows with a single 1"
@@ -212,12 +268,16 @@ def _one_hot(y: Array, where: str) -> Labels:
     wrong = there & ~(((y == 0) | (y == 1)).all(axis=1) & ((y == 1).sum(axis=1) == 1))
     if wrong.any():
         row = int(wrong.argmax())
-        raise InputError(f"{rule}. {given}, row {row} (counted from 0) has {listed(y[row])}")
+        raise InputError(f"{rule}. {given}, {where.row(row)} has {listed(y[row])}")
     return Labels(y[there].argmax(axis=1).astype(np.int64), there, y.shape[1])
 
 
-def _plain(y: Array, where: str) -> Array:
-    """Return labels as int64, bool or text. Raises InputError for values that cannot be classes."""
+def _plain(y: Array, where: Place) -> Array:
+    """Return labels as int64, bool or text without blanks around it.
+
+    Raises:
+        InputError: the values cannot be classes.
+    """
     if y.dtype.kind == "O":
         y = _of_objects(y, where)
     if y.dtype.kind == "b":
@@ -227,78 +287,110 @@ def _plain(y: Array, where: str) -> Array:
     if y.dtype.kind == "S":
         return _decoded(y.tolist(), where)
     if y.dtype.kind == "f":
-        fractions = y[y != np.rint(y)]
-        if len(fractions) or (len(y) and float(abs(y).max()) >= 2**53):
-            shown = fractions[0] if len(fractions) else abs(y).max()
+        if (odd := (y != np.rint(y)) | (abs(y) >= np.float64(2**53))).any():
             raise InputError(
-                f"{where}: labels must be classes: {_kinds()}. Given: the number {shown!s}; ffnet "
-                f"classifies, it predicts no quantities"
+                f"{where}: labels must be classes: {_kinds()}. Given: the number "
+                f"{_first(y, odd, where)}; ffnet classifies, it predicts no quantities: write "
+                f"classes as text, for example v1.10"
             )
-    elif y.dtype.kind == "u" and len(y) and y.max() > np.iinfo(np.int64).max:
-        raise InputError(f"{where}: labels must be below 2^63. Given: {y.max()}")
+    elif y.dtype.kind == "u" and (high := y > np.uint64(np.iinfo(np.int64).max)).any():
+        raise InputError(f"{where}: labels must be below 2^63. Given: {_first(y, high, where)}")
     return y.astype(np.int64)
 
 
-def _of_objects(y: Array, where: str) -> Array:
+def _first(y: Array, wrong: Array, where: Place) -> str:
+    """Return the first wrong label, and its row. `wrong` is bool [N]."""
+    at = int(np.argmax(wrong))
+    return f"{y[at]!s} in {where.row(at)}"
+
+
+def _of_objects(y: Array, where: Place) -> Array:
     """Turn an array of Python objects into an array of their type, which all must share."""
-    types = {type(value) for value in y}
-    if types <= {bytes}:
+    types = {type(value): at for at, value in reversed([*enumerate(y)])}
+    if types.keys() <= {bytes}:
         return _decoded(y.tolist(), where)
-    if len(types) > 1 and not types <= {int, float}:
-        given = ", ".join(sorted(t.__name__ for t in types))
-        raise InputError(f"{where}: labels must be of one kind. Given: {given}")
-    if types <= {str}:
+    if len(types) > 1 and not types.keys() <= {int, float}:
+        given = " and ".join(
+            f"{t.__name__} in {where.row(types[t])}" for t in sorted(types, key=_name)[:3]
+        )
+        raise InputError(f"{where}: labels must be of one kind. Given: {given}; write all as text")
+    if types.keys() <= {str}:
         return _texts(y.tolist(), where)
     values = np.array(y.tolist())
     if values.dtype.kind == "O":  # for example decimals
-        try:
-            whole = [int(value) for value in y]
-            if all(a == b for a, b in zip(whole, y, strict=True)):
-                return np.array(whole, np.int64)
-        except (TypeError, ValueError, OverflowError):
-            pass
-        raise InputError(f"{where}: labels must be {_kinds()}. Given: {types.pop().__name__}")
+        at = next((at for at, value in enumerate(y) if not _is_whole(value)), None)
+        if at is None:
+            return np.array([int(value) for value in y], np.int64)
+        raise InputError(
+            f"{where}: labels must be {_kinds()}. Given: {listed([y[at]])} of type "
+            f"{type(y[at]).__name__} in {where.row(at)}"
+        )
     return values
 
 
-def _texts(y: list[str], where: str) -> Array:
-    _refuse_long(max(map(len, y), default=0), where)
+def _name(kind: type) -> str:
+    return kind.__name__
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether a Python object, for example a decimal, is a whole number of up to 64 bits."""
+    try:
+        return int(value) == value and -(2**63) <= int(value) < 2**63
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _texts(y: list[str], where: Place) -> Array:
+    _refuse_long(np.array([*map(len, y)], np.intp), where)
     _refuse_control(y, where)  # first, as NumPy drops a NUL at the end: two labels may become one
-    return np.array(y, dtype=np.str_)
+    return np.strings.strip(np.array(y, dtype=np.str_))
 
 
-def _of_characters(y: Array, where: str) -> Array:
+def _of_characters(y: Array, where: Place) -> Array:
     """Return text of NumPy. Raises InputError if it holds numbers that are no characters."""
     y = np.ascontiguousarray(y.astype(y.dtype.newbyteorder("=")))
     codes = y.view(np.uint32) if y.itemsize else np.empty(0, np.uint32)
-    if ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))).any():
-        raise InputError(f"{where}: labels must be text. Given: numbers that are no characters")
-    _refuse_long(np.strings.str_len(y).max(initial=0), where)
-    _refuse_control(y.tolist(), where)
-    return y
-
-
-def _refuse_long(longest: int, where: str) -> None:
-    if longest > LONGEST:
+    wrong = (codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))
+    if wrong.any():
+        row = where.row(int(wrong.argmax()) // (len(codes) // len(y)))
         raise InputError(
-            f"{where}: labels must have up to {LONGEST} characters. Given: a label of {longest:,}"
+            f"{where}: labels must be text. Given: numbers that are no characters in {row}"
+        )
+    _refuse_long(np.strings.str_len(y), where)
+    _refuse_control(y.tolist(), where)
+    return np.strings.strip(y)
+
+
+def _refuse_long(lengths: Array, where: Place) -> None:
+    if lengths.max(initial=0) > LONGEST:
+        at = int(lengths.argmax())
+        raise InputError(
+            f"{where}: labels must have up to {LONGEST} characters. Given: a label of "
+            f"{lengths[at]:,} in {where.row(at)}; is another column meant by target?"
         )
 
 
-def _refuse_control(y: Iterable[str], where: str) -> None:
-    wrong = [label for label in sorted(set(y)) if has_control(label)]
+def _refuse_control(y: Sequence[str], where: Place) -> None:
+    wrong = {label for label in set(y) if has_control(label)}
     if wrong:
+        at = next(at for at, label in enumerate(y) if label in wrong)
         raise InputError(
             f"{where}: labels must have no control characters, such as line breaks or NUL. Given: "
-            f"{listed(map(repr, wrong))}; strip them"
+            f"{listed([repr(y[at])])} in {where.row(at)}; strip them"
         )
 
 
-def _decoded(y: list[bytes], where: str) -> Array:
-    try:
-        return _texts([value.decode() for value in y], where)
-    except UnicodeDecodeError:
-        raise InputError(f"{where}: labels of bytes must be text in UTF-8") from None
+def _decoded(y: list[bytes], where: Place) -> Array:
+    texts = []
+    for at, value in enumerate(y):
+        try:
+            texts.append(value.decode())
+        except UnicodeDecodeError:
+            raise InputError(
+                f"{where}: labels of bytes must be text in UTF-8. Given: {listed([value])} in "
+                f"{where.row(at)}"
+            ) from None
+    return _texts(texts, where)
 
 
 def _kinds() -> str:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ffnet.data import arrays, labels, npz
-from ffnet.data.raw import PARTS, Array, Raw, matching, reading, refuse_beyond_memory
+from ffnet.data.raw import PARTS, Array, Place, Raw, matching, reading, refuse_beyond_memory
 from ffnet.errors import InputError
 from ffnet.spec.sections import Data
 
@@ -39,8 +39,9 @@ def read(found: dict[str, Path], folder: Path, data: Data) -> Raw:
     pairs = []
     for part, name in examples.items():
         x, y = found[name], found[targets[part]]
-        values = labels.from_array(_array(y), str(y))
-        pairs.append(arrays.Pair(part, f"{folder} ({part})", str(x), _array(x), str(y), values))
+        values = labels.from_array(_array(y), Place(str(y)))
+        where = Place(f"{folder} ({part})")
+        pairs.append(arrays.Pair(part, where, Place(str(x)), _array(x), Place(str(y)), values))
     used = {*examples.values(), *targets.values()}
     return replace(
         arrays.read(pairs, data.drop_unlabelled),

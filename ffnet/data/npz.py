@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from ffnet.data import arrays, labels
-from ffnet.data.raw import PARTS, Array, Raw, listed, reading, refuse_beyond_memory
+from ffnet.data.raw import PARTS, Array, Place, Raw, listed, reading, refuse_beyond_memory
 from ffnet.errors import InputError
 from ffnet.spec.sections import Data
 
@@ -69,8 +69,9 @@ def read_parts(files: Mapping[str, Path], data: Data) -> Raw:
                 f"{listed(raw.parts)}"
             )
         x, y = raw.parts["train"]
-        where = str(files[part])
-        pairs.append(arrays.Pair(part, where, where, x, where, labels.from_array(y, where)))
+        of_x, of_y = raw.origins["train"][0][:2]
+        where = Place(str(files[part]))
+        pairs.append(arrays.Pair(part, where, of_x, x, of_y, labels.from_array(y, of_y)))
     return replace(
         arrays.read(pairs, data.drop_unlabelled),
         files=tuple(files.values()),
@@ -103,10 +104,10 @@ def _pairs(
 ) -> Iterator[arrays.Pair]:
     """Read the arrays of each part, one part at a time."""
     for part, name in examples.items():
-        x, y = f"{path}, array {name}", f"{path}, array {targets[part]}"
+        x, y = (Place(f"{path}, array {each}") for each in (name, targets[part]))
         values = _member(archive, members[name], path)
         found = labels.from_array(_member(archive, members[targets[part]], path), y)
-        yield arrays.Pair(part, f"{path} ({part})", x, values, y, found)
+        yield arrays.Pair(part, Place(f"{path} ({part})"), x, values, y, found)
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ffnet.data import cache, images, tables
-from ffnet.data.raw import Array, Raw, reading, refuse_beyond_memory
+from ffnet.data.raw import Array, Place, Raw, reading, refuse_beyond_memory
 from ffnet.spec.sections import Data
 
 
@@ -21,7 +21,7 @@ class ParquetTable(tables.Table):
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.where, self.name = path, str(path), path.name
+        self.path, self.where, self.name = path, Place(str(path)), path.name
         with self.reading(), pq.ParquetFile(path) as file:
             self.schema, metadata = file.schema_arrow, file.metadata
             groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
@@ -39,7 +39,8 @@ class ParquetTable(tables.Table):
         def decode() -> Array:
             with pq.ParquetFile(self.path) as file:
                 batches = file.iter_batches(tables.IMAGES_AT_ONCE, columns=[column])
-                return images.decode(tables.encoded(batches), file.metadata.num_rows, self.where)
+                where = self.where.of(column)
+                return images.decode(tables.encoded(batches), file.metadata.num_rows, where)
 
         return cache.decoded(self.path, column, decode)
 

@@ -5,14 +5,15 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ffnet.data import cache
+from ffnet.data.by_column import ByColumn, joined
 from ffnet.errors import InputError, one_line
 
 Array = npt.NDArray[Any]
@@ -26,11 +27,63 @@ PARTS = {
 
 
 @dataclass(frozen=True)
+class Place:
+    """A table, a column of it, or an array, as messages call it. It knows how its rows are counted.
+
+    Attributes:
+        name: the file, or what the caller of ffnet calls these data.
+        column: the name of the column; None for all columns, and for an array.
+        first: the number of the first row of data. In a CSV file it is 2, because a spreadsheet
+            shows the names of the columns in row 1; elsewhere 0, as pandas and NumPy count.
+        rows: the positions of the rows that are used; None for all rows.
+    """
+
+    name: str
+    column: str | None = None
+    first: int = 0
+    rows: Array | None = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return self.name if self.column is None else f"{self.name}, column {listed([self.column])}"
+
+    def of(self, column: str) -> "Place":
+        """Return the place of a column."""
+        return replace(self, column=column)
+
+    def at(self, rows: Array) -> "Place":
+        """Return the place of some of its rows: their positions, or bool for each row."""
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        return replace(self, rows=rows if self.rows is None else self.rows[rows])
+
+    def row(self, at: int) -> str:
+        """Return what messages call the row at position `at` of `rows`."""
+        number = int(at if self.rows is None else self.rows[at]) + self.first
+        told = "counted from 0"
+        if self.first:
+            told = f"row {self.first - 1} has the names, empty lines do not count"
+        return f"row {number} ({told})"
+
+
+class Origin(NamedTuple):
+    """Where some examples of a part come from.
+
+    Attributes:
+        x, y: the table or array of the examples, and the column or array of the labels.
+        size: the number of the examples.
+    """
+
+    x: Place
+    y: Place
+    size: int
+
+
+@dataclass(frozen=True)
 class Raw:
     """Data before they are split: the content of files, or data from Python.
 
     Attributes:
         parts: {part: (examples [N, ...], labels [N])}; "train", and perhaps "validation", "test".
+            The examples of a table whose columns are features are `ByColumn`.
         files: the files that were read, in order; empty for data from Python.
         classes: the class names, if the files have them.
         columns: the names of the features, if they have names.
@@ -45,9 +98,11 @@ class Raw:
         groups: {part: the number of each example's group, int32 [N]}; None without `group`.
         notes: sentences about what was left out, and why: columns, files.
         content: SHA-256 of the contents of a folder whose files are too many to be listed.
+        origins: {part: where its examples come from, in order}. Without them, messages name the
+            first file and the part.
     """
 
-    parts: dict[str, tuple[Array, Array]]
+    parts: dict[str, tuple[Any, Any]]
     files: tuple[Path, ...]
     classes: tuple[str, ...] | None = None
     columns: tuple[str, ...] | None = None
@@ -61,6 +116,7 @@ class Raw:
     notes: tuple[str, ...] = ()
     groups: Mapping[str, Array] | None = None
     content: str = ""
+    origins: Mapping[str, tuple[Origin, ...]] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
@@ -76,6 +132,36 @@ class Raw:
     def is_mixed(self) -> bool:
         """Whether the columns hold more than complete numbers."""
         return bool(self.categories or self.dates or self.gaps)
+
+    def origin(self, part: str, at: int = 0) -> tuple[Origin, int]:
+        """Return where an example of a part comes from, and its position there."""
+        for origin in self.origins.get(part, ()):
+            if at < origin.size:
+                return origin, at
+            at -= origin.size
+        place = Place(f"{self.where} ({part})")
+        return Origin(place, place, 0), at
+
+    def cell(self, column: int, number: float) -> str:
+        """Return where a column (of images, a channel) has a number first: file, column and row."""
+        for part, (x, _) in self.parts.items():
+            channels = 1 if x.ndim == 3 else x.shape[-1]
+            by_column = isinstance(x, ByColumn)
+            values = x.column(column) if by_column else x.reshape(-1, channels)[:, column]
+            found = np.flatnonzero(values == number)
+            if len(found):
+                row, pixel = divmod(int(found[0]), x.size // len(x) // channels)
+                origin, at = self.origin(part, row)
+                name = self._feature(pixel * channels + column)
+                return f"{origin.x}, {name}, {origin.x.row(at)}"
+        return f"{self.where}, {self._feature(column)}"
+
+    def _feature(self, number: int) -> str:
+        return f"column {listed([self.columns[number]])}" if self.columns else f"feature {number}"
+
+    def features(self) -> ByColumn:
+        """Return the features of a table, with the rows of all parts in their order."""
+        return joined([x for x, _ in self.parts.values()])
 
     def digest(self) -> str:
         """Return the SHA-256 of the contents of the files, or of the data from Python."""
@@ -105,8 +191,10 @@ class Raw:
             text = y.dtype.kind == "U"
             head = [part, x.dtype.name, x.shape, "text" if text else y.dtype.name, len(y)]
             digest.update(json.dumps(head).encode())
+            columns = [*x.columns()] if isinstance(x, ByColumn) else []
             for rows in blocks(x):
-                digest.update(np.ascontiguousarray(x[rows]).data)
+                some = np.stack([c[rows] for c in columns], axis=1) if columns else x[rows]
+                digest.update(np.ascontiguousarray(some).data)
             digest.update(json.dumps(y.tolist()).encode() if text else y.tobytes())
             if self.groups is not None:
                 digest.update(self.groups[part].tobytes())
@@ -117,9 +205,12 @@ VALUES_AT_ONCE = 1 << 22
 """How many values a check reads at a time. This limits the memory that it takes."""
 
 
-def blocks(x: Array) -> Iterator[slice]:
-    """Yield slices of rows that cover `x`, with about VALUES_AT_ONCE values each."""
-    size = max(1, VALUES_AT_ONCE * len(x) // max(1, x.size))
+def blocks(x: Array | ByColumn, width: int | None = None) -> Iterator[slice]:
+    """Yield slices of rows that cover `x`, with about VALUES_AT_ONCE values each.
+
+    With `width`, a row counts as so many values.
+    """
+    size = max(1, VALUES_AT_ONCE // (width or max(1, x.size // max(1, len(x)))))
     for start in range(0, len(x), size):
         yield slice(start, min(start + size, len(x)))
 
@@ -142,7 +233,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
 
 
 @contextmanager
-def refused(where: str, rule: str, remedy: str = "") -> Iterator[None]:
+def refused(where: "Place | str", rule: str, remedy: str = "") -> Iterator[None]:
     """Turn any error that a library raises for a user's data into an InputError."""
     try:
         yield
@@ -153,7 +244,7 @@ def refused(where: str, rule: str, remedy: str = "") -> Iterator[None]:
         raise InputError(f"{where}: {rule} ({reason}){remedy}") from error
 
 
-def refuse_beyond_memory(where: Path | str, size: int) -> None:
+def refuse_beyond_memory(where: Path | Place, size: int) -> None:
     """Raise InputError if `size` bytes do not fit into this machine's memory."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if size > memory:
@@ -163,7 +254,7 @@ def refuse_beyond_memory(where: Path | str, size: int) -> None:
         )
 
 
-def refuse_uneven(examples: int, labels: int, where: str) -> None:
+def refuse_uneven(examples: int, labels: int, where: Place | str) -> None:
     """Raise InputError unless there are as many labels as examples."""
     if examples != labels:
         raise InputError(

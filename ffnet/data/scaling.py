@@ -5,18 +5,26 @@ on what is measured, and stays a gap. The smooth clip of `robust` and the knots 
 applied in the graph, by `ffnet.nets.preparation`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from statistics import NormalDist
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ffnet.data.raw import blocks, listed
+from ffnet.data.raw import blocks
 from ffnet.errors import InputError
 
 Array = npt.NDArray[Any]
 Scaling = Literal["standard", "robust", "quantile"]
+
+Cell = Callable[[int, float], str]
+"""Returns what messages call the place of a number, given its column or channel; see `Raw.cell`."""
+
+
+def _feature(column: int, _number: float) -> str:
+    return f"feature {column}"
+
 
 MOST_KNOTS = 129
 """The knots of a column divide its numbers into up to 128 parts with the same count."""
@@ -38,7 +46,7 @@ class Scales(NamedTuple):
     knots: tuple[tuple[float, ...], ...]
 
 
-def scales(x: Array, scaling: Scaling, columns: Sequence[str] | None = None) -> Scales:
+def scales(x: Array, scaling: Scaling, cell: Cell = _feature) -> Scales:
     """Measure how to scale features.
 
     standard: mean and standard deviation.
@@ -56,7 +64,7 @@ def scales(x: Array, scaling: Scaling, columns: Sequence[str] | None = None) -> 
     Args:
         x: features of the training part [N, D], not yet scaled; NaN for a gap.
         scaling: the study's `scaling`.
-        columns: names of the features, for messages.
+        cell: names the place of a number, for messages.
 
     Raises:
         InputError: float64 cannot hold the spread of a column.
@@ -68,9 +76,9 @@ def scales(x: Array, scaling: Scaling, columns: Sequence[str] | None = None) -> 
     if scaling == "robust":
         of_columns = [_quartiles(_there(x, i)) for i in range(x.shape[1])]
         low, centre, scale, high = np.array(of_columns).T
-        _refuse_wide(scale, low, high, columns)
+        _refuse_wide(scale, low, high, cell)
         return Scales(centre, scale, ())
-    centre, scale = statistics(x, columns)
+    centre, scale = statistics(x, cell)
     if scaling == "standard":
         return Scales(centre, scale, ())
     knots = tuple(_knots(_there(x, i), centre[i], scale[i]) for i in range(x.shape[1]))
@@ -106,7 +114,7 @@ def _knots(numbers: Array, centre: float, scale: float) -> tuple[float, ...]:
     return (*map(float, places), *normal)
 
 
-def statistics(x: Array, columns: Sequence[str] | None = None) -> tuple[Array, Array]:
+def statistics(x: Array, cell: Cell = _feature, width: int = 0) -> tuple[Array, Array]:
     """Return mean and standard deviation of each channel (images) or column (features).
 
     A channel or column whose values are all equal gets deviation 1, so that dividing by it
@@ -114,7 +122,9 @@ def statistics(x: Array, columns: Sequence[str] | None = None) -> tuple[Array, A
 
     Args:
         x: examples [N, ...] as in `Part.x`, not yet standardised.
-        columns: names of the features, for messages.
+        cell: names the place of a number, for messages.
+        width: for a single column [N, 1] of a table without gaps: how many columns the table has.
+            The results are then, bit by bit, those of the whole table.
 
     Returns:
         Mean and deviation, [C] or [D]; float32 for pixels (uint8), else float64.
@@ -123,15 +133,16 @@ def statistics(x: Array, columns: Sequence[str] | None = None) -> tuple[Array, A
         InputError: float64 cannot hold the spread of a column.
     """
     rows = _by_channel(x)
-    return _of_bytes(rows) if x.dtype == np.uint8 else _of_floats(rows, columns)
+    return _of_bytes(rows) if x.dtype == np.uint8 else _of_floats(rows, cell, width)
 
 
-def standardized(x: Array, mean: Array, std: Array) -> Array:
+def standardized(x: Array, mean: Array, std: Array, cell: Cell = _feature) -> Array:
     """Return (x - mean) / std, float32 [N, ...]. `ffnet.nets.normalization` gives the same bits.
 
     Args:
         x: examples [N, ...] as in `Part.x`; NaN for a gap, which stays NaN.
         mean, std: results of `statistics` or `scales`; the computation uses their dtype.
+        cell: names the place of a number, for messages.
 
     Raises:
         InputError: float32 cannot hold a result.
@@ -141,10 +152,12 @@ def standardized(x: Array, mean: Array, std: Array) -> Array:
     for part in blocks(x):
         with np.errstate(over="ignore", under="ignore"):
             scaled[part] = (_by_channel(x[part]) - mean).__imul__(scale).reshape(scaled[part].shape)
-        if np.isinf(scaled[part]).any():
+        if (far := np.isinf(_by_channel(scaled[part]))).any():
+            at, column = (int(i[0]) for i in np.nonzero(far))
+            number = _by_channel(x[part])[at, column]
             raise InputError(
-                "features must lie within 1e38 standard deviations of the training part's mean. "
-                "Given: a number further away; correct it or drop its row"
+                f"features must lie within 1e38 standard deviations of the training part's mean. "
+                f"Given: {number:g} in {cell(column, number)}; correct it or leave its row out"
             )
     return scaled
 
@@ -167,42 +180,48 @@ def _of_bytes(rows: Array) -> tuple[Array, Array]:
     return mean.astype(np.float32), std.astype(np.float32)
 
 
-def _of_floats(rows: Array, columns: Sequence[str] | None) -> tuple[Array, Array]:
+def _of_floats(rows: Array, cell: Cell, width: int) -> tuple[Array, Array]:
     """Scale each column to 0 … 1 before summing, so that large numbers keep their precision."""
     low = np.fmin.reduce([np.fmin.reduce(rows[part]) for part in blocks(rows)]).astype(np.float64)
     high = np.fmax.reduce([np.fmax.reduce(rows[part]) for part in blocks(rows)]).astype(np.float64)
     empty = np.isnan(low)  # a column of gaps
     low[empty] = high[empty] = 0
     with np.errstate(all="ignore"):
-        return _of_range(rows, low, high, columns)
+        return _of_range(rows, low, high, cell, width)
 
 
-def _of_range(
-    rows: Array, low: Array, high: Array, columns: Sequence[str] | None
-) -> tuple[Array, Array]:
+def _of_range(rows: Array, low: Array, high: Array, cell: Cell, width: int) -> tuple[Array, Array]:
     span = high - low
     constant = span == 0
     span[constant] = 1
     gaps = sum(np.isnan(rows[part]).sum(axis=0) for part in blocks(rows))
     count = np.maximum(len(rows) - gaps, 1)
-    add = np.nansum if gaps.any() else np.sum
-    total = sum(add((rows[part] - low) / span, axis=0) for part in blocks(rows))
+    add = np.nansum if gaps.any() else _in_order if width > 1 else np.sum
+    every = [*blocks(rows, width or None)]
+    total = sum(add((rows[part] - low) / span, axis=0) for part in every)
     middle = total / count
-    squares = sum(add(((rows[part] - low) / span - middle) ** 2, axis=0) for part in blocks(rows))
+    squares = sum(add(((rows[part] - low) / span - middle) ** 2, axis=0) for part in every)
     std = np.sqrt(squares / count) * span
     std[constant] = 1
-    _refuse_wide(std, low, high, columns)
+    _refuse_wide(std, low, high, cell)
     return low + middle * span, std
 
 
-def _refuse_wide(scale: Array, low: Array, high: Array, columns: Sequence[str] | None) -> None:
+def _in_order(numbers: Array, axis: int) -> Array:
+    """Add the numbers one by one, as NumPy adds the rows of a table of two columns or more."""
+    total: Array = np.add.accumulate(numbers, axis)[-1]
+    return total
+
+
+def _refuse_wide(scale: Array, low: Array, high: Array, cell: Cell) -> None:
     """Raise InputError if float64 cannot hold a column's scale, or 1 / scale."""
     with np.errstate(over="ignore", divide="ignore"):
         wrong = ~(np.isfinite(scale) & np.isfinite(1 / scale))
     if wrong.any():
         column = int(wrong.argmax())
-        name = f"column {listed([columns[column]])}" if columns else f"feature {column}"
+        far = max(low[column], high[column], key=abs)
         raise InputError(
             f"features must have a spread that float64 holds. Given: {low[column]:g} to "
-            f"{high[column]:g} in {name}; scale or drop it"
+            f"{high[column]:g}, {far:g} in {cell(column, far)}; scale this column, correct the "
+            f"number, or leave the column out"
         )

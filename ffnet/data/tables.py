@@ -6,7 +6,7 @@ so their order may differ between tables.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -15,7 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ffnet.data import features, groups, images, labels, mixed
+from ffnet.data import coded, features, groups, images, labels, mixed
+from ffnet.data.arrow_numpy import bools
+from ffnet.data.by_column import joined
 from ffnet.data.columns import (
     ROW_NUMBERS,
     UNNAMED,
@@ -34,9 +36,9 @@ from ffnet.data.columns import (
     stored,
     value_type,
 )
-from ffnet.data.kinds import floats
+from ffnet.data.kinds import GAPS
 from ffnet.data.labels import Labels
-from ffnet.data.raw import Array, Raw, listed
+from ffnet.data.raw import Array, Origin, Place, Raw, listed
 from ffnet.errors import InputError
 from ffnet.spec.sections import Data
 
@@ -47,16 +49,18 @@ class Table(ABC):
     """A table of a data set.
 
     Attributes:
-        where: what messages call the table.
+        where: what messages call the table, and how its rows are counted.
         name: a short name, for messages that compare two tables.
         schema: the names and types of the columns.
         of_text: whether the types were found out from text, as in a CSV file. Such a table has no
             column that only names its rows, and booleans are categories. A table of another format
             that has nothing but complete numbers and booleans is used as it is.
+        gaps: the texts that stand for a missing label.
     """
 
     of_text: bool = False
-    where: str
+    gaps: Sequence[str] = GAPS
+    where: Place
     name: str
     schema: pa.Schema
 
@@ -100,20 +104,25 @@ def read(tables: Mapping[str, Sequence[Table]], data: Data) -> Raw:
     labelled = {table.where: _labels(table, layout, classes, data) for table in every}
     labels.of_one_kind(labelled)
     columns = mixed.Columns({})
+    examples: dict[Place, Any]
     if layout.features:
         there = {where: found.there for where, found in labelled.items()}
-        columns = _features(every, there, layout, data)
-        examples = columns.x
+        trained_on = {table.where for table in tables["train"]}
+        columns = _features(every, there, trained_on, layout, data)
+        notes += _as_numbers(columns, first, data)
+        examples = dict[Place, Any](columns.x)
     else:
         examples = {t.where: _examples(t, layout, labelled[t.where].there) for t in every}
     if layout.image and any(x.ndim == 4 for x in examples.values()):  # all get colours if one has
         examples = {w: x if x.ndim == 4 else images.in_colour(x) for w, x in examples.items()}
-    parts, unlabelled = {}, {}
+    parts, origins, unlabelled = {}, {}, {}
     for part, of_part in tables.items():
         of_labels = [labelled[table.where] for table in of_part]
-        x = _joined([examples[table.where] for table in of_part], of_part[0].where)
-        parts[part] = (x, np.concatenate([each.values for each in of_labels]))
+        xs = [examples[table.where] for table in of_part]
+        x = joined(xs) if layout.features else _joined(xs, of_part[0].where)
+        parts[part] = (x, coded.joined([each.values for each in of_labels]))
         unlabelled[part] = sum(int((~each.there).sum()) for each in of_labels)
+        origins[part] = tuple(_origin(table, labelled[table.where], layout) for table in of_part)
     unused = set(layout.features) - set(columns.names)
     return Raw(
         parts,
@@ -128,19 +137,25 @@ def read(tables: Mapping[str, Sequence[Table]], data: Data) -> Raw:
         gaps=columns.gaps,
         notes=(*notes, *columns.notes),
         groups=_groups(tables, data.group, labelled) if data.group else None,
+        origins=origins,
     )
 
 
+def _origin(table: Table, found: Labels, layout: Layout) -> Origin:
+    """Return where the rows of a table come from that have a label."""
+    where = table.where if found.there.all() else table.where.at(found.there)
+    return Origin(where, where.of(layout.target), len(found.values))
+
+
 def _groups(
-    tables: Mapping[str, Sequence[Table]], name: str, labelled: Mapping[str, Labels]
+    tables: Mapping[str, Sequence[Table]], name: str, labelled: Mapping[Place, Labels]
 ) -> dict[str, Array]:
     """Return the number of each example's group, by part."""
     columns = []
     for part, table in ((part, table) for part, of_part in tables.items() for table in of_part):
         with table.reading():
             column = table.read([name])[name]
-        where = f"{table.where}, column {listed([name])}"
-        columns.append((part, where, column, labelled[table.where].there))
+        columns.append((part, table.where.of(name), column, labelled[table.where].there))
     return groups.numbered(columns)
 
 
@@ -170,40 +185,52 @@ def _without_row_numbers(layout: Layout, tables: Sequence[Table]) -> tuple[Layou
 
 
 def _features(
-    tables: Sequence[Table], there: Mapping[str, Array], layout: Layout, data: Data
+    tables: Sequence[Table],
+    there: Mapping[Place, Array],
+    trained_on: Collection[Place],
+    layout: Layout,
+    data: Data,
 ) -> mixed.Columns:
     """Read the columns of features: complete numbers as they are, others by `mixed`."""
+    opened = [
+        mixed.Opened(t.where, t.schema, t.read, t.reading, there[t.where], t.where in trained_on)
+        for t in tables
+    ]
     types = (value_type(t.schema.field(name).type) for t in tables for name in layout.features)
+    plain = None
     if (
         all(map(is_number, types))
         and not data.categorical
         and not any(table.of_text for table in tables)
     ):
-        plain = _complete(tables, there, layout)
-        if plain:
-            return plain
-    opened = [mixed.Opened(t.where, t.schema, t.read, t.reading, there[t.where]) for t in tables]
-    columns = mixed.read(opened, layout, data)
-    columns.x = {where: x.T for where, x in columns.x.items()}
-    return columns
+        plain = mixed.complete(opened, layout.features)
+    return plain or mixed.read(opened, layout, data)
 
 
-def _complete(
-    tables: Sequence[Table], there: Mapping[str, Array], layout: Layout
-) -> mixed.Columns | None:
-    """Read columns of numbers without gaps, all of which are kept; None if there is a gap."""
-    found = mixed.Columns({}, list(layout.features))
-    contents = {}
-    for table in tables:
-        with table.reading():
-            content = table.read(list(layout.features))
-            rows = there[table.where]
-            content = content if rows.all() else content.filter(pa.array(rows))
-            if not mixed.is_complete(content):
-                return None
-            found.x[table.where] = _columns(content, layout.features, table.where)
-            contents[table.where] = content
-    found.notes = mixed.row_names(contents, layout.features)
+def _as_numbers(columns: mixed.Columns, table: Table, data: Data) -> list[str]:
+    """Return notes about columns that are numbers here, and categories in other tables."""
+    schema = table.schema
+    about = metadata_json(schema, b"pandas", table.where)
+    of_pandas = about.get("columns") if isinstance(about, dict) else None
+    coded = {
+        str(each.get("name"))
+        for each in (of_pandas if isinstance(of_pandas, list) else [])
+        if isinstance(each, dict) and each.get("pandas_type") == "categorical"
+    }
+    numbers = [name for i, name in enumerate(columns.names) if i not in columns.categories]
+    types = {n: schema.field(n).type for n in numbers if n not in data.numeric}
+    coded |= {name for name, kind in types.items() if pa.types.is_dictionary(kind)}
+    found = []
+    if names := [name for name in types if name in coded]:
+        found.append(
+            f"categories that are numbers count as numbers in this table: {listed(names, 12)}; "
+            f"name such a column in categorical if they are codes"
+        )
+    if names := [name for name, kind in types.items() if pa.types.is_boolean(kind)]:
+        found.append(
+            f"booleans are 0 and 1 in a table of complete numbers: {listed(names, 12)}; in other "
+            f"tables they are categories, which tell nets the same"
+        )
     return found
 
 
@@ -221,7 +248,7 @@ def _numbers(table: Table, name: str) -> Array:
         return as_float64(table.read([name])[name])
 
 
-def _joined(xs: list[Array], where: str) -> Array:
+def _joined(xs: list[Array], where: Place) -> Array:
     shapes = {x.shape[1:] for x in xs}
     if len(shapes) > 1:
         raise InputError(f"{where}: examples must have one shape. Given: {listed(shapes)}")
@@ -229,13 +256,13 @@ def _joined(xs: list[Array], where: str) -> Array:
 
 
 def _labels(table: Table, layout: Layout, classes: tuple[str, ...] | None, data: Data) -> Labels:
-    where = f"{table.where}, column {listed([layout.target])}"
+    where = table.where.of(layout.target)
     with table.reading():
         found = labels.from_column(table.read([layout.target])[layout.target], where)
     if classes and found.values.dtype.kind == "i":  # the hub writes -1 for a missing label
-        found = found.without(found.values == -1)
+        found = found.without(np.asarray(found.values == -1))
     if not data.drop_unlabelled:
-        labels.refuse_missing(found, where)
+        labels.refuse_missing(found, where, table.gaps)
     if not layout.image and not found.there.any():
         raise InputError(f"{table.where}: no example has a label; leave this table out")
     return found
@@ -248,68 +275,52 @@ def _examples(table: Table, layout: Layout, there: Array) -> Array:
             x = table.images(layout.image)
             return x if there.all() else x[there]
         assert layout.pixels
-        content = table.read([layout.pixels])
-        content = content if there.all() else content.filter(pa.array(there))
-        return _lists(content[layout.pixels], layout.pixels, table.schema, table.where)
+        content, where = table.read([layout.pixels]), table.where.of(layout.pixels)
+        if not there.all():
+            content, where = content.filter(bools(there)), where.at(there)
+        return _lists(content[layout.pixels], table.schema, where)
 
 
-def _columns(table: pa.Table, names: Iterable[str], where: str) -> Array:
-    """Join columns of numbers without gaps to features [N, columns]: uint8 if all columns are."""
-    columns = {name: stored(table[name]) for name in names}
-    if all(column.type == pa.uint8() for column in columns.values()):
-        return np.stack([column.to_numpy() for column in columns.values()], axis=1)
-    return np.stack([floats(column, name, where) for name, column in columns.items()], axis=1)
-
-
-def _refuse_nulls(column: pa.ChunkedArray, name: str, where: str, inside: int = 1) -> None:
+def _refuse_nulls(column: pa.ChunkedArray, where: Place, inside: int = 1) -> None:
     """Raise InputError if a column has nulls. `inside` is the number of values in each row."""
     if column.null_count:
         row = pc.index(pc.is_null(column), True).as_py() // inside
         raise InputError(
             f"{where}: each row needs all its features. Given: {column.null_count:,} missing "
-            f"values in column {listed([name])}, the first in row {row} (counted from 0); fill "
-            f"such gaps or drop these rows"
+            f"values, the first in {where.row(row)}; fill such gaps or drop these rows"
         )
 
 
-def _lists(column: pa.ChunkedArray, name: str, schema: pa.Schema, where: str) -> Array:
+def _lists(column: pa.ChunkedArray, schema: pa.Schema, where: Place) -> Array:
     """Turn lists of numbers, or lists of such lists, into [N, ...]. All must have one length."""
     shape = [len(column)]
     values: Any = stored(column).combine_chunks()
     while is_list(values.type):
         inside = math.prod(shape[1:])  # lists of this depth in a row
-        _refuse_nulls(pa.chunked_array([values]), name, where, inside)
+        _refuse_nulls(pa.chunked_array([values]), where, inside)
         lengths = pc.list_value_length(values).to_numpy(zero_copy_only=False)
         other = np.flatnonzero(lengths != lengths[:1])
         if len(other):
             raise InputError(
-                f"{where}: all lists in column {listed([name])} must have one length. Given: "
-                f"{lengths[0]} and, in row {other[0] // inside} (counted from 0), "
-                f"{lengths[other[0]]}"
+                f"{where}: all lists must have one length. Given: {lengths[0]} values in "
+                f"{where.row(0)} and {lengths[other[0]]} in {where.row(other[0] // inside)}"
             )
         if not lengths[:1].any():
-            raise InputError(f"{where}: lists in column {listed([name])} must hold numbers")
+            raise InputError(f"{where}: lists must hold numbers. Given: empty lists")
         shape.append(int(lengths[0]))
         values = stored(pa.chunked_array([values.flatten()])).combine_chunks()
     if not is_number(values.type) or pa.types.is_decimal(values.type):
-        raise InputError(
-            f"{where}: column {listed([name])} must list numbers. Given: {values.type}"
-        )
-    if values.null_count:
-        row = pc.index(pc.is_null(values), True).as_py() // math.prod(shape[1:])
-        raise InputError(
-            f"{where}: each row needs all its features. Given: {values.null_count:,} missing "
-            f"values in lists of column {listed([name])}, the first in row {row} (counted from 0)"
-        )
+        raise InputError(f"{where}: lists must hold numbers. Given: {values.type}")
+    _refuse_nulls(pa.chunked_array([values]), where, math.prod(shape[1:]))
     numbers: Array = values.to_numpy(zero_copy_only=False)
     numbers = numbers.reshape(len(column), -1)
     if numbers.dtype != np.uint8:
-        numbers = features.as_floats(numbers, f"{where}, column {listed([name])}")
+        numbers = features.as_floats(numbers, where)
     inner = tuple(shape[1:]) if len(shape) > 2 else _pixel_shape(numbers, schema, where)
     return numbers.reshape(len(column), *inner)
 
 
-def _pixel_shape(x: Array, schema: pa.Schema, where: str) -> tuple[int, ...]:
+def _pixel_shape(x: Array, schema: pa.Schema, where: Place) -> tuple[int, ...]:
     """Return the shape of an example.
 
     It is `shape` (JSON) in the file's metadata if there is one. Otherwise bytes are a square

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ffnet.data.encoding import Column
+from ffnet.data.text_columns import GAPS
 from ffnet.errors import InputError
 from ffnet.export.weights import Finder, Weights
 from ffnet.nets.inputs import Inputs, inputs_of
@@ -68,6 +69,11 @@ class Choice:
         """The study's field."""
         found: int = self.document["study"]["data"]["max_categories"]
         return found
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The study's field: texts that stood for a gap in the data."""
+        return tuple(self.document["study"]["data"].get("missing", ()))
 
     @property
     def inputs(self) -> Inputs:
@@ -251,7 +257,7 @@ def card(choice: Choice) -> dict[str, Any]:
     return {
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "signature": _signature(choice),
-        **({"example": example(choice)} if choice.columns else {}),
+        **(_of_rows(choice) if choice.columns else {}),
         **{metric: report.get(metric) for metric in METRICS},
         **{name: row[name] if tested else None for name in tables.TEST},
         "measured": "all these figures belong to these weights; null: not measured",
@@ -286,6 +292,11 @@ def example(choice: Choice) -> dict[str, Any]:
         column.name: _typical(column, centre)
         for column, centre in zip(choice.columns or (), centres, strict=True)
     }
+
+
+def _of_rows(choice: Choice) -> dict[str, Any]:
+    """Return what the card of a table with an encoding says about rows."""
+    return {"example": example(choice), "gap_texts": [*GAPS, *choice.missing]}
 
 
 def _typical(column: Column, centre: float) -> float | str | None:

@@ -20,6 +20,10 @@ ISO = (
     r"(?:Z|([+-])(\d{2}):?(\d{2}))?$"
 )
 """A date of ISO 8601, perhaps with a time, perhaps with a time zone; without one it is UTC."""
+BLANKS = r"^[\s\pZ\x0b\x1c-\x1f\x{85}]+|[\s\pZ\x0b\x1c-\x1f\x{85}]+$"
+"""The blanks around a text that Python's `strip` takes away."""
+PADDED = re.compile(r"[-+]?\d+\.(\d*0)?")
+"""A number that ends in zeros or in a point, such as 1.50."""
 
 
 class RawColumns(tf.Module):  # type: ignore[misc]
@@ -65,11 +69,32 @@ class RawColumns(tf.Module):  # type: ignore[misc]
         for i, column in enumerate(self._columns):
             raw = tf.convert_to_tensor(columns[column.name], self.specs[column.name].dtype)
             if column.kind == "category":
-                made.append(next(tables).lookup(raw))
+                made.append(_codes(raw, column, next(tables)))
                 continue
             numbers = days(raw) if column.kind == "date" else raw
             made.append(tf.cast((numbers - self._mean[i]) * self._scale[i], tf.float32))
         return tf.stack(made, axis=1)
+
+
+def _codes(raw: tf.Tensor, column: Column, table: tf.lookup.StaticHashTable) -> tf.Tensor:
+    """Look texts up without blanks around them; if all categories are numbers, 1.50 is 1.5."""
+    texts = tf.strings.regex_replace(raw, BLANKS, "")
+    if any(text != text.strip() for text in column.categories):  # a run of an earlier version
+        texts = raw
+    if not all(map(_is_number, column.categories)):
+        return table.lookup(texts)
+    plain = tf.strings.regex_replace(texts, r"^([-+]?\d+)\.0*$", r"\1")
+    plain = tf.strings.regex_replace(plain, r"^([-+]?\d+\.\d*[1-9])0+$", r"\1")
+    codes = table.lookup(texts)
+    unseen = len(column.categories) + 1
+    return tf.where(tf.equal(codes, unseen), table.lookup(plain), codes)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return not PADDED.fullmatch(text) and float(text) == float(text)
+    except ValueError:
+        return False
 
 
 def _table(column: Column, gaps: Sequence[str]) -> tf.lookup.StaticHashTable:
@@ -88,9 +113,14 @@ def _table(column: Column, gaps: Sequence[str]) -> tf.lookup.StaticHashTable:
 
 
 def spellings(text: str) -> set[str]:
-    """Return how JSON or pandas may write a category of a text file: True as true, 007 as 7."""
+    """Return how JSON or pandas may write a category of a text file: True as true, 007 as 7.
+
+    A number with decimals, such as 1.50, is also 1.5.
+    """
     if text.lower() in ("true", "false"):
         return {text.lower(), text.capitalize()} - {text}
+    if re.fullmatch(r"[-+]?\d+\.\d*", text):
+        return {text.rstrip("0").rstrip(".")} - {text}
     return {text.lstrip("0")} if re.fullmatch(r"0\d*[1-9]\d*", text) else set()
 
 

@@ -107,9 +107,7 @@ class _Columns(tf.Module):  # type: ignore[misc]
     def __init__(self, choice: Choice, columns: tuple[Column, ...]) -> None:
         super().__init__()
         data = choice.document["data"]
-        self._raw = RawColumns(
-            columns, data["mean"], data["std"], choice.document["study"]["data"].get("missing", ())
-        )
+        self._raw = RawColumns(columns, data["mean"], data["std"], choice.missing)
         self._prepare = Preparation(
             columns, choice.max_categories, choice.config.net.embedding_sizes
         )

@@ -103,7 +103,7 @@ def _codes(column: Column, max_categories: int) -> npt.NDArray[np.float32]:
 
 
 class _Knots:
-    """The piecewise linear map of `quantile` scaling, for all columns of numbers at once."""
+    """The piecewise linear maps of `Column.knots`, for all columns of numbers at once."""
 
     def __init__(self, columns: list[Column]) -> None:
         self._mapped = np.array([bool(column.knots) for column in columns])

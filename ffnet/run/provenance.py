@@ -109,11 +109,19 @@ def check_data(before: dict[str, Any], data: DataSet, run: str) -> None:
         "groups",
         "encoding",
     ):
-        if name in before and before[name] != now[name]:
+        then = before.get(name) if name == "encoding" else before.get(name, now[name])
+        if then != now[name]:
             raise InputError(
-                f"{run} read its data in another way: {name} {listed([before[name]])}. Given: "
+                f"{run} read its data in another way: {name} {listed([then])}. Given: "
                 f"{listed([now[name]])}; begin a new run"
             )
+    if before.get("normalized_in") == now["normalized_in"]:
+        for name in ("mean", "std"):
+            if not np.allclose(before[name], now[name], rtol=1e-6, atol=1e-6 * data.std):
+                raise InputError(
+                    f"{run} had other examples in its training part: their {name} was "
+                    f"{listed(before[name], 3)}. Given: {listed(now[name], 3)}; begin a new run"
+                )
     if "mean" in before and "normalized_in" not in before and data.train.x.dtype != np.uint8:
         step = np.spacing(np.abs(np.float32(before["mean"])))
         lost = (step > 1e-3 * data.std) & ((data.std != 1) | (np.array(before["std"]) != 1))

@@ -58,9 +58,9 @@ class Model:
             given = one_line(", ".join(graph.signature_def), 200)
             raise InputError(f"{path} must have the signature {SIGNATURE}. Given: {given}")
         signature = graph.signature_def[SIGNATURE]
-        about = _on_card(path)
+        about, gaps = _on_card(path), _gap_texts(path)
         self.inputs = [
-            _input(name, info, about.get(name, {}))
+            _input(name, info, about.get(name, {}), gaps)
             for name, info in sorted(signature.inputs.items())
         ]
         if not self.inputs:
@@ -106,7 +106,14 @@ def _on_card(path: Path) -> dict[str, Any]:
     return {name: about for name, about in found if isinstance(about, dict)}
 
 
-def _input(name: str, info: Any, about: Mapping[str, Any]) -> Input:
+def _gap_texts(path: Path) -> frozenset[str]:
+    """The texts that stand for a gap, as the card says; none for a model of another program."""
+    texts = card_beside(path).get("gap_texts")
+    texts = texts if isinstance(texts, list) else []
+    return frozenset(text for text in texts if isinstance(text, str))
+
+
+def _input(name: str, info: Any, about: Mapping[str, Any], gaps: frozenset[str]) -> Input:
     shape = [dim.size for dim in info.tensor_shape.dim]
     kind = tf.dtypes.as_dtype(info.dtype)
     dtype = np.dtype(kind.as_numpy_dtype)
@@ -121,7 +128,9 @@ def _input(name: str, info: Any, about: Mapping[str, Any]) -> Input:
     column, holds = about.get("column", name), about.get("kind")
     possible = ("category", "date") if kind == tf.string else ("number",)
     right = isinstance(column, str) and shape == [-1] and holds in possible
-    return Input(column, dtype, (), holds, name) if right else Input(name, dtype, (*shape[1:],))
+    if not right:
+        return Input(name, dtype, (*shape[1:],))
+    return Input(column, dtype, (), holds, name, gaps)
 
 
 def _as_json(signature: Any) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class Input:
         kind: "number", "category" or "date" for a column of a table, which may have gaps; else
             None.
         signature_name: its name in the signature, if that is another one.
+        gaps: texts that stand for a gap, as they did in the data.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Input:
     shape: tuple[int, ...]
     kind: str | None = None
     signature_name: str | None = None
+    gaps: frozenset[str] = frozenset()
 
     @property
     def key(self) -> str:
@@ -106,7 +108,8 @@ class Input:
         return np.array([self._value(value) for value in values], self.dtype)
 
     def _value(self, value: object) -> object:
-        if value is None and self.kind:
+        is_gap = isinstance(value, str) and value.strip() in self.gaps
+        if self.kind and (value is None or (is_gap and self.kind != "category")):
             return self.empty
         found: object = value if isinstance(value, str) else None
         if self.kind == "number":

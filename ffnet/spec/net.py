@@ -131,7 +131,8 @@ class NetSpec(Spec):
         None,
         description="learned vectors instead of one-hot vectors for columns of categories: with a "
         "number, each column with more categories than this gets a vector of so many numbers; a "
-        "list has a number for each column of categories; 0 means one-hot [all one-hot]",
+        "list has a number for each column of categories (a list of one number is that number); 0 "
+        "means one-hot [all one-hot]",
     )
 
     @property

@@ -5,6 +5,7 @@ A field's name is unique across all sections. Flags and columns of the tables ha
 
 import re
 from datetime import date, datetime, time
+from itertools import combinations
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -170,6 +171,19 @@ class Data(Spec):
         "distance of the quartiles 1, and a smooth clip at 3; quantile: the training part's "
         "numbers become normally distributed",
     )
+
+    @model_validator(mode="after")
+    def _each_column_once(self) -> Self:
+        columns = {"target": self.target, "group": self.group}
+        uses = {field: {name} for field, name in columns.items() if name is not None}
+        uses |= {field: set(getattr(self, field)) for field in ("drop", "categorical", "numeric")}
+        for one, other in combinations(uses, 2):
+            for name in sorted(uses[one] & uses[other]):
+                raise ValueError(
+                    f"a column must be named only once in target, group, drop, categorical and "
+                    f"numeric. Given: {name} in {one} and in {other}"
+                )
+        return self
 
 
 LEARNING = ("tpe", "gp", "cmaes")

@@ -7,12 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from ffnet.data import aligned
 from ffnet.data.dataset import DataSet, Part
 from ffnet.nets.normalization import normalized, per_feature
 from ffnet.nets.preparation import Preparation
 from ffnet.spec.net import NetSpec
-
-ALIGNMENT = 64  # bytes; TensorFlow aborts if shared memory starts at another multiple
 
 
 class DeviceData:
@@ -78,8 +77,10 @@ def _tensor(x: npt.NDArray[Any]) -> tf.Tensor:
     """
     if tf.config.list_logical_devices("GPU"):
         return tf.constant(x)
-    if x.ctypes.data % ALIGNMENT or not x.flags.c_contiguous:
-        x = _aligned(x)
+    if x.ctypes.data % aligned.ALIGNMENT or not x.flags.c_contiguous:
+        copy = aligned.empty(x.shape, x.dtype)
+        copy[...] = x
+        x = copy
     return tf.experimental.dlpack.from_dlpack(np.asarray(_Writable(x)).__dlpack__())
 
 
@@ -92,12 +93,3 @@ class _Writable:
     def __init__(self, x: npt.NDArray[Any]) -> None:
         self._x = x
         self.__array_interface__ = x.__array_interface__ | {"data": (x.ctypes.data, False)}
-
-
-def _aligned(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Copy an array to an address that is a multiple of ALIGNMENT."""
-    room = np.empty(x.nbytes + ALIGNMENT, np.uint8)
-    start = -room.ctypes.data % ALIGNMENT
-    copy = room[start : start + x.nbytes].view(x.dtype).reshape(x.shape)
-    copy[...] = x
-    return copy
