@@ -28,6 +28,8 @@ learning_rate = [
 ]
 [tuning]
 search = "tpe"
+learn_from = "runs/a"
+points = [{ batch_size = 8, optimizer = "sgd", momentum = 0.9 }, { hidden_sizes = [64, 65] }]
 """
 GRID = b"""
 [space]
@@ -42,6 +44,7 @@ hidden_sizes = { layers = [64, { choice = [8, 16] }] }
 dropout = { each = { uniform = [0.1, 0.2] } }
 bias = { choice = [true, false] }
 [tuning]
+points = [{ hidden_sizes = [64, 8], dropout = [0.1, 0.2], bias = true }]
 scheduler = "pbt"
 metric = "val_loss"
 [budget]
