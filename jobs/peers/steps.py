@@ -39,7 +39,7 @@ NAMES = {
     Path(4, False): "4 steps",
     Path(8, False): "8 steps",
 }
-STEPS, ROUNDS = 16, 5
+STEPS, ROUNDS = 64, 3
 
 
 def main(count: int) -> None:
