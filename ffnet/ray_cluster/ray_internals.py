@@ -226,7 +226,7 @@ def stateless_tune() -> Iterator[None]:
         def checkpoint(self, force: bool = False, wait: bool = False) -> None:
             """Save nothing."""
 
-    module = importlib.import_module("ray.tune.tune")
+    module: Any = importlib.import_module("ray.tune.tune")
     before = module.TuneController, module.ExperimentAnalysis
     module.TuneController, module.ExperimentAnalysis = Stateless, dict
     try:
