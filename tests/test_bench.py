@@ -64,6 +64,7 @@ def test_a_search_hands_the_other_programs_its_own_space_and_rungs() -> None:
     assert work["space"] == {
         "hidden_sizes_0": ("log_integer", (256, 1024)),
         "hidden_sizes_1": ("log_integer", (256, 1024)),
+        "hidden_sizes_2": ("log_integer", (256, 1024)),
         "learning_rate": ("log_uniform", (5e-4, 5e-3)),
         "dropout": ("uniform", (0.1, 0.5)),
     }

@@ -53,7 +53,7 @@ SEARCHES = {
         {"bias": False, "batch_norm": True},
         {"batch_size": 128, "optimizer": "adam", "schedule": "cosine"},
         {
-            "hidden_sizes": {"each": {"log_integer": [256, 1024]}, "depth": 2},
+            "hidden_sizes": {"each": {"log_integer": [256, 1024]}, "depth": 3},
             "learning_rate": {"log_uniform": [5e-4, 5e-3]},
             "dropout": {"uniform": [0.1, 0.5]},
         },
