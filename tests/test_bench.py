@@ -62,13 +62,16 @@ def test_a_search_hands_the_other_programs_its_own_space_and_rungs() -> None:
     flags = argparse.Namespace(data_dir=None, trials=5, epochs=None)
     work = bench_search.work(bench_search._study(flags, "mnist", 3))
     assert work["space"] == {
-        "hidden_sizes": ("log_integer", (256, 1024)),
-        "learning_rate": ("log_uniform", (3e-4, 1e-2)),
+        "hidden_sizes_0": ("log_integer", (256, 1024)),
+        "hidden_sizes_1": ("log_integer", (256, 1024)),
+        "hidden_sizes_2": ("log_integer", (256, 1024)),
+        "learning_rate": ("log_uniform", (5e-4, 5e-3)),
         "dropout": ("uniform", (0.1, 0.5)),
     }
     assert (work["trials"], work["epochs"], work["seed"]) == (5, 9, 3)
     assert (work["grace_epochs"], work["reduction_factor"]) == (1, 3)
-    assert (work["optimizer"], work["batch_norm"], work["bias"]) == ("adam", True, False)
+    assert (work["optimizer"], work["schedule"]) == ("adam", "cosine")
+    assert (work["batch_norm"], work["bias"]) == (True, False)
 
 
 def round_of(how: str, number: int, fit: float | None) -> Row:
@@ -159,7 +162,7 @@ def test_results_are_kept_as_markdown_and_parquet(tmp_path: Path) -> None:
         (["peers", "--only", "optun"], "Given: optun (did you mean optuna?)"),
         (
             ["search", "--only", "plain"],
-            "--only must have names of programs: ffnet, ffnet-tpe, ray",
+            "--only must have names of programs: ffnet, ffnet-tpe",
         ),
         (["search", "--dataset", "cifar"], "Given: cifar (did you mean cifar10?)"),
         (["search", "--epochs", "1"], "asha can prune nothing unless grace_epochs < epochs"),

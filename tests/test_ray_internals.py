@@ -1,6 +1,8 @@
 """Only one file uses Ray's private parts, and a private Ray's host finds ffnet by itself."""
 
 import ast
+import importlib
+import inspect
 import os
 import subprocess
 import sys
@@ -134,3 +136,21 @@ def test_a_node_may_start_later_than_ray_waits_and_not_for_ever(
     with ray_internals.patient(), pytest.raises(RuntimeError, match="not there"):
         services.get_node("gcs", "n")
     assert services.get_node is ask
+
+
+def test_tune_saves_no_state_for_a_study_and_saves_it_again_for_others() -> None:
+    """The state of 6,000 trials takes Tune ten seconds after the last trial."""
+    module = importlib.import_module("ray.tune.tune")
+    source = inspect.getsource(module.run)
+    assert "runner = TuneController(" in source
+    assert "return ExperimentAnalysis(" in source
+    before = module.TuneController, module.ExperimentAnalysis
+    with ray_internals.stateless_tune():
+        controller = object.__new__(module.TuneController)  # Ray's own would miss its attributes
+        assert isinstance(controller, before[0])
+        controller.checkpoint()
+        controller.checkpoint(force=True, wait=True)
+        module.ExperimentAnalysis(experiment_checkpoint_path="/nowhere", trials=[])
+    assert (module.TuneController, module.ExperimentAnalysis) == before
+    with pytest.raises(AttributeError):
+        object.__new__(module.TuneController).checkpoint()

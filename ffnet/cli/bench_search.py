@@ -51,15 +51,15 @@ SEARCHES = {
     "mnist": Search(
         (0.985,),
         {"bias": False, "batch_norm": True},
-        {"batch_size": 128, "optimizer": "adam"},
+        {"batch_size": 128, "optimizer": "adam", "schedule": "cosine"},
         {
-            "hidden_sizes": {"log_integer": [256, 1024]},
-            "learning_rate": {"log_uniform": [3e-4, 1e-2]},
+            "hidden_sizes": {"each": {"log_integer": [256, 1024]}, "depth": 3},
+            "learning_rate": {"log_uniform": [5e-4, 5e-3]},
             "dropout": {"uniform": [0.1, 0.5]},
         },
     ),
 }
-"""Data set → what is searched. A net has one hidden layer."""
+"""Data set → what is searched. The number of hidden layers is fixed."""
 
 
 def main(flags: argparse.Namespace) -> None:
@@ -114,13 +114,18 @@ def _study(flags: argparse.Namespace, dataset: str, seed: int) -> Study:
 
 def work(study: Study) -> dict[str, Any]:
     """The work of a search, as JSON values for the other programs: see jobs/peers/keras_net.py."""
-    space = {
-        name: (domain.kind, domain.value) for name, (domain,) in study.space.root.items()
-    }  # there are neither conditions nor layers
+    space: dict[str, Any] = {}
+    for name, (domain,) in study.space.root.items():  # there are no conditions
+        if domain.each and domain.depth:
+            layers = range(domain.depth.value)
+            space |= {f"{name}_{n}": (domain.each.kind, domain.each.value) for n in layers}
+        else:
+            space[name] = (domain.kind, domain.value)
     return {
         "data": study.data.model_dump(),
         "batch_size": study.training.batch_size,
         "optimizer": study.training.optimizer,
+        "schedule": study.training.schedule,
         "batch_norm": study.net.batch_norm,
         "bias": study.net.bias,
         "epochs": study.budget.epochs,

@@ -28,7 +28,6 @@ TUNE = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the recorder writes the tables
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a diverged trial has no metric to report
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the driver handles signals itself
-    "TUNE_GLOBAL_CHECKPOINT_S": "300",  # rarely: ffnet never reads Tune's own state
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output always prints a table of settings
 }

@@ -205,7 +205,34 @@ def _old_report() -> dict[str, Any]:
     return report
 
 
-# --- Ray Tune: tests/test_schedulers.py, tests/test_watch.py -------------------------------------
+# --- Ray Tune: tests/test_schedulers.py, tests/test_watch.py, tests/test_ray_internals.py --------
+
+
+@contextmanager
+def stateless_tune() -> Iterator[None]:
+    """In the block, `tune.run` neither saves its own state nor collects result files at the end.
+
+    ffnet resumes a study from its tables, and never reads what Tune saves. For 6,000 trials Tune
+    needs about ten seconds for each of its snapshots, of which the last one comes after the last
+    trial, and then it looks for two files of each trial, on a store with two requests. It has a
+    setting for the time between snapshots only. Through ray://, Tune runs in another process, which
+    does as Tune does by default.
+    """
+    import importlib
+
+    from ray.tune.execution.tune_controller import TuneController
+
+    class Stateless(TuneController):  # type: ignore[misc]
+        def checkpoint(self, force: bool = False, wait: bool = False) -> None:
+            """Save nothing."""
+
+    module: Any = importlib.import_module("ray.tune.tune")
+    before = module.TuneController, module.ExperimentAnalysis
+    module.TuneController, module.ExperimentAnalysis = Stateless, dict
+    try:
+        yield
+    finally:
+        module.TuneController, module.ExperimentAnalysis = before
 
 
 def worker_of(trial: Any) -> Any:

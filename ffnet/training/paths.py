@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import math
+import platform
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
@@ -131,7 +132,9 @@ def _rounded(number: int) -> int:
 
 def cpu() -> str:
     """The kind of this machine's CPU and of its TensorFlow, as a text."""
-    first = File("/proc/cpuinfo").read_text(errors="replace").split("\n\n")[0]
+    first = platform.machine()
+    with suppress(OSError):  # not Linux
+        first = File("/proc/cpuinfo").read_text(errors="replace").split("\n\n")[0]
     fields = dict(line.split(":", 1) for line in first.splitlines() if ":" in line)
     found = {name.strip(): value.strip() for name, value in fields.items()}
     kind = [f"{name} {found[name]}" for name in IDENTIFYING if name in found]

@@ -1,6 +1,7 @@
 """The compiled training steps: plain steps, plain steps in tiles, and blocks of steps."""
 
 from collections.abc import Callable
+from functools import cached_property
 
 import tensorflow as tf
 
@@ -30,7 +31,6 @@ class Steps:
 
     Attributes:
         blocks: whether the net can train in blocks.
-        tiles: the tiles of the first layer; None if the net cannot train in tiles.
     """
 
     def __init__(
@@ -61,8 +61,11 @@ class Steps:
         # The inputs of a first layer with learned vectors change at each step.
         self._barebones = net if isinstance(net, BarebonesNet) and not net.vectors else None
         self.blocks = bool(self._barebones) and training.optimizer == "sgd"
-        wide = self._barebones and net.weights[0].shape[1] is None
-        self.tiles = Tiles(optimizer) if wide else None
+
+    @cached_property
+    def tiles(self) -> Tiles:
+        """The tiles of the first layer. Only barebones nets with a hidden layer have them."""
+        return Tiles(self._optimizer)
 
     @tf.function(input_signature=ARGUMENTS, autograph=False)  # type: ignore[untyped-decorator]
     def plain(self, *arguments: tf.Tensor) -> Losses:
@@ -83,7 +86,6 @@ class Steps:
         """Train plain steps within `tiles.cut`."""
         net, tiles = self._barebones, self.tiles
         assert net
-        assert tiles
 
         def update(
             x: tf.Tensor, y: tf.Tensor, loss: Loss, rates: Rates, step: tf.Tensor

@@ -176,10 +176,9 @@ class Trainer:
         self, config: TrialConfig, epoch: int, steps: range
     ) -> tuple[float, float, int]:
         """Train plain steps, perhaps in tiles."""
-        tiles = self._steps.tiles
-        if not (tiles and config.training.tiles):
+        if not config.training.tiles:
             return self._call(self._steps.plain, config, epoch, steps)
-        with tiles.cut():
+        with self._steps.tiles.cut():
             return self._call(self._steps.tiled, config, epoch, steps)
 
     def _call(

@@ -1,7 +1,6 @@
 """Runs a study with Ray Tune and writes the run's folder."""
 
 import errno
-import logging
 import os
 import signal
 import time
@@ -16,7 +15,7 @@ from ray.tune.schedulers import TrialScheduler
 from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError, RunError
 from ffnet.ray_cluster import cluster, shared_folder
-from ffnet.ray_cluster.ray_internals import cluster_grows
+from ffnet.ray_cluster.ray_internals import cluster_grows, stateless_tune
 from ffnet.run import storage
 from ffnet.run.folder import RunFolder
 from ffnet.run.hold import Hold
@@ -235,6 +234,7 @@ def _check_learns(study: Study, slots: int) -> None:
         )
 
 
+@stateless_tune()
 def _fit(
     study: Study,
     data: DataSet,
@@ -248,8 +248,6 @@ def _fit(
     trainable = tune.with_parameters(
         TrialWorker, data=data.without_test(), study=study, folder=folder
     )
-    # Tune's loggers are off, so its analysis would warn once per trial that files are missing.
-    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     # `Tuner` would pickle the callbacks to restore them later; `--resume` needs only the tables.
     tune.run(
         tune.with_resources(trainable, {"cpu": study.resources.cpus, "gpu": study.resources.gpus}),
@@ -274,4 +272,4 @@ def _fit(
         progress_reporter=Silence(),
     )
     with suppress(OSError):
-        storage.delete(folder.tune)  # Tune's own state, which nobody needs after the study
+        storage.delete(folder.tune)  # Tune's folders of trials, which nobody needs

@@ -15,6 +15,7 @@ either `configurations`, which are trained one by one, or `space`, from which `t
 """
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -69,17 +70,20 @@ def build(work: Work, values: dict[str, Any]) -> Any:
 
     Args:
         work: the fixed fields.
-        values: hidden_sizes, learning_rate, and perhaps dropout.
+        values: learning_rate, perhaps dropout, and the sizes of the hidden layers in order, under
+            names that begin with hidden_sizes.
     """
     from tensorflow import keras
 
     dense = {"use_bias": work.get("bias", False), "kernel_initializer": "he_normal"}
-    layers = [keras.layers.Dense(values["hidden_sizes"], **dense)]
-    if work.get("batch_norm"):
-        layers.append(keras.layers.BatchNormalization())
-    layers.append(keras.layers.Activation("relu"))
-    if "dropout" in values:
-        layers.append(keras.layers.Dropout(values["dropout"]))
+    layers: list[Any] = []
+    for size in (value for name, value in values.items() if name.startswith("hidden_sizes")):
+        layers.append(keras.layers.Dense(size, **dense))
+        if work.get("batch_norm"):
+            layers.append(keras.layers.BatchNormalization())
+        layers.append(keras.layers.Activation("relu"))
+        if "dropout" in values:
+            layers.append(keras.layers.Dropout(values["dropout"]))
     net = keras.Sequential([*layers, keras.layers.Dense(work["classes"], **dense)])
     optimizers = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
     net.compile(
@@ -94,6 +98,9 @@ def build(work: Work, values: dict[str, Any]) -> Any:
 def reporter(work: Work, number: Any, after: Callable[[int, float], object] | None = None) -> Any:
     """A callback for `fit` that writes a report at the end of each epoch.
 
+    With the schedule `cosine`, it also sets the learning rate of each epoch. So a net that goes on
+    from an earlier round of Hyperband has the rate of its epoch.
+
     Args:
         work: has the path of the reports.
         number: the trial's number, or a function that returns it when the training begins.
@@ -105,6 +112,12 @@ def reporter(work: Work, number: Any, after: Callable[[int, float], object] | No
         def on_train_begin(self, logs: Any = None) -> None:
             self.number = number() if callable(number) else number
             self.begun = time.time()
+            self.rate = float(self.model.optimizer.learning_rate)
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            if work.get("schedule") == "cosine":
+                middle = math.pi * (epoch + 0.5) / work["epochs"]
+                self.model.optimizer.learning_rate = self.rate * (1 + math.cos(middle)) / 2
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             accuracy = float(logs["val_accuracy"])

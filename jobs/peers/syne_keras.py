@@ -22,27 +22,26 @@ import numpy as np
 import keras_net
 
 LOOK_SECONDS = 0.1
-VALUES = {"hidden_sizes": int, "learning_rate": float, "dropout": float}
 
 
 def train(words: list[str]) -> None:
     """Train the net of a trial. Syne Tune starts this program for each trial."""
     from syne_tune import Reporter
 
+    work = json.loads(Path(words[words.index("--work") + 1]).read_text())
+    kinds = {name: kind for name, (kind, _) in work.get("space", {}).items()}
     parser = argparse.ArgumentParser()
     parser.add_argument("--work", type=Path)
     parser.add_argument("--number", type=int)
     parser.add_argument("--st_checkpoint_dir", type=Path)
-    for name, kind in VALUES.items():
-        parser.add_argument(f"--{name}", type=kind)
+    for name, kind in kinds.items():
+        parser.add_argument(f"--{name}", type=int if "integer" in kind else float)
     given = parser.parse_args(words)
-    work = json.loads(given.work.read_text())
-    number, values = given.number, {name: getattr(given, name) for name in VALUES}
-    if number is None:
+    if "space" in work:
         number = int(given.st_checkpoint_dir.parent.name)  # the folder has the trial's number
-        values = {name: value for name, value in values.items() if value is not None}
+        values = {name: getattr(given, name) for name in kinds}
     else:
-        values = work["configurations"][number]
+        number, values = given.number, work["configurations"][given.number]
     arrays = [np.load(given.work.with_name(f"{i}.npy")) for i in range(4)]
     report = Reporter()
     keras_net.fit(
