@@ -149,6 +149,9 @@ def test_results_are_kept_as_markdown_and_parquet(tmp_path: Path) -> None:
     assert text.startswith("# ffnet bench peers\n\n- 2 CPUs\n\n| how")
     assert "| a\\|b |" in text
     assert pq.read_table(folder / "peers.parquet").to_pylist() == single
+    keep(str(folder), "search", ["all failed"], [[]], [])
+    assert (folder / "search.md").read_text() == "# ffnet bench search\n\n- all failed\n"
+    assert pq.read_table(folder / "search.parquet").num_rows == 0
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="--out must be a folder that can be written"):
         keep(str(tmp_path / "file"), "peers", [], [], single)

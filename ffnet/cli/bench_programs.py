@@ -79,7 +79,8 @@ def run_python(*arguments: object, watch_workers: bool = False) -> Ran:
                     largest = max([largest, *sizes])
         ended = time.time()
     if process.returncode:
-        raise InputError(f"{arguments[0]} failed: {errors.strip()[-2000:]}")
+        program = " ".join(map(str, arguments[:3]))
+        raise InputError(f"{program} failed: {errors.strip()[-2000:]}")
     return Ran(launched, ended, printed.strip().splitlines()[-1], 1024 * memory, 1024 * largest)
 
 
@@ -113,7 +114,7 @@ def print_rows(rows: Sequence[Row]) -> None:
 def show(lines: Sequence[str], tables: Sequence[Sequence[Row]]) -> None:
     """Print what was measured: first the lines, then the tables."""
     print(*lines, sep="\n", end="\n\n")
-    for rows in tables:
+    for rows in filter(None, tables):  # none are left where all programs failed
         print_rows(rows)
 
 
@@ -141,7 +142,7 @@ def keep(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    shown = [render(rows, list(rows[0]), "markdown") for rows in tables]
+    shown = [render(rows, list(rows[0]), "markdown") for rows in tables if rows]
     text = "\n\n".join(["\n".join(f"- {line}" for line in lines), *shown])
     try:
         folder = Path(out).expanduser()
