@@ -98,7 +98,12 @@ def test_parts_of_their_own_may_share_no_group(tmp_path: Path) -> None:
     assert provenance.about(loaded(tmp_path, group="patient"))["groups"]["test"] == 15
     write(tmp_path / "test.parquet", patient=PATIENT + 13, b=np.arange(N) * 0.7)
     words = "column patient: a group must be in one part. Given: 2 groups in train and in test"
-    assert words in refusal(tmp_path, group="patient")
+    message = refusal(tmp_path, group="patient")
+    assert words in message
+    row = int(np.argmax(PATIENT == 13))
+    assert (
+        f"for example train.parquet, row {row} (counted from 0) and test.parquet, row 0" in message
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,17 +74,32 @@ def numbered(columns: Iterable[tuple[str, Place, pa.ChunkedArray, Bools]]) -> di
         ) from None
     of_part = np.concatenate(parts)
     found = {part: codes[of_part == part] for part in dict.fromkeys(part for part, *_ in columns)}
-    _refuse_shared(found, columns[0][1])
+    _refuse_shared(found, [(part, where.at(there)) for part, where, _, there in columns])
     return found
 
 
-def _refuse_shared(groups: Mapping[str, Ints], where: Place) -> None:
+def _refuse_shared(groups: Mapping[str, Ints], columns: Sequence[tuple[str, Place]]) -> None:
+    """Raise InputError if a group is in two parts. `columns` are the used rows of each table."""
     for (one, of_one), (other, of_other) in combinations(groups.items(), 2):
-        if count := len(np.intersect1d(of_one, of_other)):
+        shared = np.intersect1d(of_one, of_other)
+        if len(shared):
+            rows = (_row_of(shared[0], part, groups[part], columns) for part in (one, other))
             raise InputError(
-                f"{where}: a group must be in one part. Given: {count:,} groups in {one} and in "
-                f"{other}; leave group out, or move these rows"
+                f"{columns[0][1]}: a group must be in one part. Given: {len(shared):,} groups in "
+                f"{one} and in {other}, for example {' and '.join(rows)}; leave group out, or move "
+                f"these rows"
             )
+
+
+def _row_of(group: Any, part: str, groups: Ints, columns: Sequence[tuple[str, Place]]) -> str:
+    """Return the file and the first row of a group in a part."""
+    at = int(np.argmax(groups == group))
+    for place in (place for of_part, place in columns if of_part == part):
+        assert place.rows is not None
+        if at < len(place.rows):
+            return f"{Path(place.name).name}, {place.row(at)}"
+        at -= len(place.rows)
+    raise AssertionError("a part has a row for each of its groups")
 
 
 def dealt(y: Ints, groups: Ints, shares: Sequence[float], seed: int) -> Ints:
