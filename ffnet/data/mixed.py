@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ffnet.data import arrow_numpy, gap_words, kinds
+from ffnet.data import arrow_numpy, gap_words, judged, kinds
 from ffnet.data.by_column import ByColumn, ReadColumn
 from ffnet.data.columns import Layout, base, stored
 from ffnet.data.encoding import Kind
@@ -189,7 +189,7 @@ class _About:
         notes = [f"left out: column {each}" for each in self.left_out]
         if self.few:
             notes.append(
-                f"whole numbers with up to {kinds.FEW} different values stay numbers: "
+                f"whole numbers with up to {judged.FEW} different values stay numbers: "
                 f"{listed(self.few, 12)}; name such a column in categorical if they are codes"
             )
         if self.texts:
@@ -238,10 +238,10 @@ def _column(pieces: Sequence[Piece], found: Columns, about: _About, data: Data) 
     else:
         values = [_numbers(piece, kind) for piece in pieces]
     judged_text = not named and len(texts) > 0 and any(base(p.type) == "text" for p in pieces)
-    all_numbers = judged_text and kinds.refuse_few_texts(pieces, values, texts)
-    unread = judged_text and not all_numbers and kinds.refuse_unread(pieces, values, texts)
-    why = None if named else kinds.useless(kind, pieces, values)
-    if judged_text and not why and kinds.is_free_text(pieces, values, texts):
+    all_numbers = judged_text and judged.refuse_few_texts(pieces, values, texts)
+    unread = judged_text and not all_numbers and judged.refuse_unread(pieces, values, texts)
+    why = None if named else judged.useless(kind, pieces, values)
+    if judged_text and not why and judged.is_free_text(pieces, values, texts):
         why = "it is free text"
     if why and all_numbers:
         why += "; name it in numeric if they are numbers"
@@ -254,9 +254,9 @@ def _column(pieces: Sequence[Piece], found: Columns, about: _About, data: Data) 
         about.texts.append(name)
     if unread:
         about.odd.append(name)
-    if kind == "number" and not named and kinds.has_few(values):
+    if kind == "number" and not named and judged.has_few(values):
         about.few.append(name)
-    found.gaps = found.gaps or any(len(kinds.there(v)) < len(v) for v in values)
+    found.gaps = found.gaps or any(len(judged.there(v)) < len(v) for v in values)
     found.names.append(name)
     if kind == "category":
         found.categories[place] = tuple(texts.to_pylist())
@@ -303,7 +303,7 @@ def _row_names(pieces: Sequence[Piece]) -> list[str]:
     types = [piece.values.type for piece in pieces]
     if not all(pa.types.is_integer(kind) and kind != pa.uint8() for kind in types):
         return []
-    why = kinds.useless("number", pieces, [*map(kinds.numbers, pieces)])
+    why = judged.useless("number", pieces, [*map(kinds.numbers, pieces)])
     if not (why and why.startswith("its number")):
         return []
     return [f"column {listed([pieces[0].name])} may mislead, as {why}; drop leaves it out"]
