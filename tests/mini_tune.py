@@ -210,10 +210,8 @@ class MiniTune:
 
     def _report(self, trial: FakeTrial, epoch: float) -> Row:
         config = TrialConfig.model_validate(trial.config["trial"])
-        # With other hyper-parameters, other noise: else a trial of pbt could be weak for ever.
-        rate = config.training.learning_rate
-        noise = random.Random(f"{trial.number} {epoch:.6f} {rate:.9g}").gauss(0, 0.02)
-        top = 0.9 - 0.1 * abs(rate - 0.3)
+        noise = random.Random(f"{trial.number} {epoch:.6f}").gauss(0, 0.02)
+        top = 0.9 - 0.1 * abs(config.training.learning_rate - 0.3)
         accuracy = top * (1 - 0.6 ** (epoch * (1 + trial.number % 3))) + noise
         now = datetime.now(UTC).isoformat()
         return PLACE | {

@@ -458,3 +458,26 @@ def test_a_grid_whose_first_trials_are_too_large_is_accepted() -> None:
     values["space"]["hidden_sizes"]["choice"] = [10**12, 10**11]
     with pytest.raises(InputError, match="must fit into the memory"):
         check_memory(validated(Study, values, "test"), load(Data()))
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+@pytest.mark.parametrize("weak", range(6))
+def test_pbt_ends_when_a_trial_is_weak_whatever_it_takes_over(
+    weak: int, slots: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = study("pbt", trials=6, perturbation_epochs=2)
+    tune = MiniTune(of, RunFolder.at(tmp_path / "run"), {}, slots=slots)
+    report = tune._report
+
+    def weak_or_good(trial: FakeTrial, epoch: float) -> dict[str, Any]:
+        found = report(trial, epoch)
+        found["val_accuracy"] = 0.1 if trial.number == weak else 0.8 + trial.number / 100
+        return found
+
+    monkeypatch.setattr(tune, "_report", weak_or_good)
+    for _ in range(500):
+        if not tune.step():
+            break
+    assert [row["status"] for _, row in sorted(tune.recorder.writer.rows.items())] == ["done"] * 6
+    # Epochs are repeated only by a trial that takes over one with fewer epochs.
+    assert len(tune.steps) < 1.5 * 6 * 9

@@ -281,6 +281,10 @@ class ExploresItself:
         """
         super().on_trial_add(_NoSearcher, trial)  # type: ignore[misc]
 
+    def waits(self, trial: Any) -> float:
+        """The epoch from which a waiting trial trains on."""
+        return float(self._trial_state[trial].last_train_time)  # type: ignore[attr-defined]
+
     def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict[str, Any], Any]:
         compared = self._trial_state[trial].last_train_time  # type: ignore[attr-defined]
         return self.explored(trial, trial_to_clone, compared), {}

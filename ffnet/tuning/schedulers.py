@@ -20,7 +20,7 @@ from ffnet.run.past import Past
 from ffnet.spec.base import Values
 from ffnet.spec.study import Study
 from ffnet.spec.trial import TrialConfig
-from ffnet.tuning.hyperband import CLOSE, HyperBand
+from ffnet.tuning.hyperband import CLOSE, PAUSED, PENDING, HyperBand
 from ffnet.tuning.losses import Losses
 
 
@@ -213,6 +213,7 @@ class StudyPbt(ExploresItself, PopulationBasedTraining):  # type: ignore[misc]
         self._study = study
         self._known: dict[int, tuple[float, float]] = {}  # trial → (since, score): see `know`
         self._compared: dict[int, float] = {}  # trial → epoch of its last comparison
+        self._heard: list[Any] = []  # Ray's trials, the one that reported last at the end
 
     def replay(self, past: Past) -> None:
         """Take over when each trial was last compared, and its figure then.
@@ -239,6 +240,22 @@ class StudyPbt(ExploresItself, PopulationBasedTraining):  # type: ignore[misc]
         since, score = self._known.pop(trial.config["trial"]["number"], (0.0, math.nan))
         if not math.isnan(score):
             self.know(trial, since, score)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: Values) -> str:
+        """CONTINUE, PAUSE, or NOOP for a trial that takes over the weights of a better one."""
+        self._heard = [*(other for other in self._heard if other is not trial), trial]
+        return str(super().on_trial_result(tune_controller, trial, result))
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """The waiting trial with the fewest epochs; of several, the one that has waited longest.
+
+        Ray takes the first of several. A trial that has taken over a trial with fewer epochs would
+        often run again before that one, be compared with the same trials as before, and go back
+        again, for ever.
+        """
+        turns = {id(trial): turn for turn, trial in enumerate(self._heard)}
+        waiting = [t for t in tune_controller.get_trials() if t.status in (PENDING, PAUSED)]
+        return min(waiting, key=lambda t: (self.waits(t), turns.get(id(t), -1)), default=None)
 
     def explored(self, trial: Any, better: Any, epoch: float) -> Values:
         """The better trial's hyper-parameters, changed a little. Number and seed do not change."""
