@@ -53,6 +53,6 @@ constraints:  ## pin constraints.txt to what a new environment gets today
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[serve]' --group dev
+	$(BIN)/pip install --quiet --editable '.[serve,gp,peers]' --group dev
 	$(BIN)/pip freeze --all --exclude-editable --exclude setuptools > constraints.txt
 	touch .venv/.ready
