@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import Job
-from ffnet.cli import bench_peers, bench_scale, bench_search
+from ffnet.cli import bench_peers, bench_scale, bench_search, bench_tables
 from ffnet.cli.bench_programs import keep
 from ffnet.errors import InputError
 from ffnet.run.tables import Row
@@ -178,3 +178,28 @@ def test_bench_refuses_flags_that_it_cannot_heed(words: list[str], message: str,
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_last_row_of_bench_tables_has_the_means_of_the_accuracies_alone() -> None:
+    sets = [
+        {
+            "set": "a",
+            "ffnet": 0.5,
+            "trees": 0.25,
+            bench_tables.ABOVE: 1.0,
+            bench_tables.SECONDS: 9.0,
+        },
+        {
+            "set": "b",
+            "ffnet": 1.0,
+            "trees": 0.75,
+            bench_tables.ABOVE: 3.0,
+            bench_tables.SECONDS: 1.0,
+        },
+    ]
+    *kept, mean = bench_tables.with_means(sets)
+    assert kept == sets
+    assert mean == {
+        "set": "mean", "ffnet": 0.75, "trees": 0.5, bench_tables.ABOVE: None,
+        bench_tables.SECONDS: None,
+    }  # fmt: skip
