@@ -19,7 +19,7 @@ from ffnet.run import confirm, ranking, recorded, tables
 from ffnet.run.checks import LATEST_COLUMNS
 from ffnet.run.folder import RunFolder
 from ffnet.run.improvement import Improvement
-from ffnet.spec.net import PATH
+from ffnet.spec.net import NEWEST, PATH
 from ffnet.spec.sections import METRICS, Tuning
 from ffnet.tuning.schedulers import Asha
 
@@ -152,7 +152,7 @@ def older(place: Path) -> RunFolder:
     run = made_runs.write(place, study, rows, reports)
     for file in (run.trials.place, run.epochs.place):
         table = pq.read_table(file)
-        kept = [n for n in table.column_names if n not in {*LATEST_COLUMNS, *PATH}]
+        kept = [n for n in table.column_names if n not in {*LATEST_COLUMNS, *PATH, *NEWEST}]
         pq.write_table(table.select(kept), file)
     document = json.loads(Path(run.study.place).read_text())
     del document["study"]["training"]["class_weight"]

@@ -101,6 +101,13 @@ class DataSet:
         """Numbers in one example: the product of its shape."""
         return int(np.prod(self.example_shape))
 
+    @property
+    def pixels(self) -> tuple[int, ...] | None:
+        """Shape of one example if the examples are images of uint8 pixels, else None."""
+        shape = self.example_shape
+        is_image = self.train.x.dtype == np.uint8 and len(shape) in (2, 3)
+        return shape if is_image else None
+
     def without_test(self) -> Self:
         """Return the data set without the test part: trials get this one."""
         return replace(self, test=None)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ffnet.errors import InputError, one_line
-from ffnet.spec.net import PATH
+from ffnet.spec.net import NEWEST, PATH
 from ffnet.spec.sections import LOWER_IS_BETTER, METRICS, on_test
 
 BYTES_OF_A_CELL = 32  # a cell needs at least so much memory as a Python object
@@ -36,7 +36,7 @@ LATEST_COLUMNS = {"embedding_sizes", "class_weight", *_NEW_METRICS, *map(on_test
     for metric in _NEW_METRICS
     for prefix, suffix in (("best", ""), ("best", "_epoch"), ("last", ""))
 }
-"""Columns that came last but for PATH. Columns in none of the sets came before them.
+"""Columns that came last but for PATH and NEWEST. Columns in none of the sets came before them.
 
 A table has all columns of a version and of the versions before it.
 """
@@ -90,7 +90,7 @@ RULES: dict[str, tuple[str, Rule]] = {
         (
             "learning_rate", "momentum", "weight_decay", "warmup_epochs", "step_epochs",
             "step_factor", "train_loss", "queue_seconds", "setup_seconds", "train_seconds",
-            "evaluate_seconds", "report_seconds", "winner_figure", "gain",
+            "evaluate_seconds", "report_seconds", "winner_figure", "gain", "mixup",
         ),
         FINITE,
     ),
@@ -114,8 +114,8 @@ def check_file(name: str, table: pq.ParquetFile, schema: pa.Schema) -> None:
         given = one_line(twice[0], SHOWN)
         raise InputError(f"{name}: each column must have a different name. Given: {given}, twice")
     needed = {*schema.names}
-    between = needed - FIRST_COLUMNS - LATEST_COLUMNS - {*PATH}
-    for latest in ({*PATH}, LATEST_COLUMNS, between):
+    between = needed - FIRST_COLUMNS - LATEST_COLUMNS - {*PATH, *NEWEST}
+    for latest in ({*NEWEST}, {*PATH}, LATEST_COLUMNS, between):
         if latest & {*have}:
             break
         needed -= latest

@@ -17,7 +17,7 @@ from ffnet.errors import InputError, one_line
 from ffnet.run import checks
 from ffnet.run.sessions import Session, as_metadata
 from ffnet.run.storage import File
-from ffnet.spec.net import MUTABLE
+from ffnet.spec.net import MUTABLE, NEWEST, TUNABLE
 from ffnet.spec.sections import LOWER_IS_BETTER, METRICS, on_test
 from ffnet.spec.validation import did_you_mean
 
@@ -57,12 +57,20 @@ HYPERPARAMETERS = {
     "step_factor": pa.float64(),
     "batch_size": pa.int64(),
     "class_weight": pa.string(),
+    "mixup": pa.float64(),
+    "augment_shift": pa.int64(),
+    "augment_flip": pa.bool_(),
+    "augment_crop": pa.float64(),
+    "augment_erase": pa.float64(),
+    "augment_rotate": pa.float64(),
     "learning_rate": pa.float64(),
     "momentum": pa.float64(),
     "weight_decay": pa.float64(),
     "dropout": pa.list_(pa.float64()),  # a rate for each hidden layer
 }
-OF_OLDER = {"class_weight": "none", "steps_per_block": 0, "tiles": False}
+OF_OLDER = {"class_weight": "none", "steps_per_block": 0, "tiles": False} | {
+    name: TUNABLE[name].model_fields[name].default for name in NEWEST
+}
 """Column that tables of earlier versions lack → its value there. 0 stands for the rule by which
 these versions trained nets in blocks: see `ffnet.spec.earlier.path`."""
 

@@ -195,6 +195,36 @@ class Training(Spec):
         description="how much an example counts in the loss; balanced: training examples / "
         "(classes · examples of its class), so that all classes count the same",
     )
+    mixup: NotNegative = Field(
+        0.0,
+        description="mix each training example with another one: inputs and labels become λ times "
+        "one and 1 - λ times the other, with λ from the distribution Beta(mixup, mixup); 0: not",
+    )
+    augment_shift: Annotated[int, Field(ge=0, lt=2**15, strict=True)] = Field(
+        0,
+        description="move each training image by up to so many pixels, sideways and up or down, 0 "
+        "or more; all augment_ fields need images of uint8 pixels, and change no other part",
+    )
+    augment_flip: bool = Field(
+        False,
+        description="mirror every other training image, left to right; only where that keeps the "
+        "class",
+    )
+    augment_crop: Rate = Field(
+        0.0,
+        description="show a part of each training image, enlarged: up to this share of each side "
+        "is cut off, from 0 to below 1",
+    )
+    augment_erase: Rate = Field(
+        0.0,
+        description="erase a square in each training image: up to this share of its pixels, from 0 "
+        "to below 1",
+    )
+    augment_rotate: Annotated[NotNegative, Field(le=180)] = Field(
+        0.0,
+        description="turn each training image by up to so many degrees, to the left or right, 0 to "
+        "180",
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
         description="number type of the first layer's products; bfloat16 is faster on CPUs that "
@@ -219,11 +249,19 @@ class Training(Spec):
     )
 
 
+AUGMENTING = (
+    "augment_shift", "augment_flip", "augment_crop", "augment_erase", "augment_rotate",
+)  # fmt: skip
+"""Fields of [training] that change the training images."""
+
 PATH = ("steps_per_block", "tiles")
 """Fields of [training] that say how the steps are computed. They are chosen for each trial."""
 
 UNTUNABLE = ("precision", *PATH, "report_steps")
 """Fields of [training] that are no hyper-parameters."""
+
+NEWEST = ("mixup", *AUGMENTING)
+"""The latest hyper-parameters. Tables of earlier versions lack their columns."""
 
 TUNABLE: dict[str, type[Spec]] = {
     **dict.fromkeys(NetSpec.model_fields, NetSpec),

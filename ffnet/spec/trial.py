@@ -107,6 +107,10 @@ def check(net: NetSpec, training: Training, epochs: int) -> None:
         ),
         f"precision bfloat16 needs inputs without learned vectors. Given: embedding_sizes "
         f"{net.embedding_sizes}": training.precision == "bfloat16" and net.learns_vectors,
+        f"mixup cannot mix categories with learned vectors: leave one of them out. Given: mixup "
+        f"{training.mixup:g}, embedding_sizes {net.embedding_sizes}": (
+            training.mixup and net.learns_vectors
+        ),
         "steps_per_block above 1 needs api barebones, optimizer sgd, and inputs without learned "
         f"vectors. Given: steps_per_block {training.steps_per_block}, api {net.api}, optimizer "
         f"{rule}, embedding_sizes {net.embedding_sizes}": (

@@ -21,12 +21,13 @@ class DeviceData:
         train, validation: (examples [N, D] uint8 or float32, labels [N] int32).
         test: the same pair for the test part, or None if the data set came without one.
         features, classes: numbers in an example (D), and number of classes.
-        encoding, max_categories: those of the data set.
+        name, encoding, max_categories, pixels: those of the data set.
     """
 
     def __init__(self, data: DataSet) -> None:
         self.features, self.classes = data.features, len(data.classes)
         self.encoding, self.max_categories = data.encoding, data.max_categories
+        self.name, self.pixels = data.name, data.pixels
         self.train = _tensors(data.train)
         self.validation = _tensors(data.validation)
         self.test = _tensors(data.test) if data.test else None

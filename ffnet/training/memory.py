@@ -9,7 +9,7 @@ from pathlib import Path
 from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError
 from ffnet.nets.inputs import Inputs, of_net
-from ffnet.spec.net import Training
+from ffnet.spec.net import AUGMENTING, Training
 from ffnet.spec.trial import TrialConfig
 
 FLOAT = 4  # bytes
@@ -48,6 +48,8 @@ def worker_bytes(config: TrialConfig, data: DataSet) -> int:
     inputs = of_net(data, config.net)
     if data.encoding is not None:  # a batch before it is prepared, while it is, and after
         held += 3 * FLOAT * _rows(config, len(data.train)) * inputs.width
+    if any(getattr(config.training, name) for name in ("mixup", *AUGMENTING)):
+        held += 3 * FLOAT * config.training.batch_size * inputs.width  # as above, while it changes
     held += len(data.validation) * (SCORE * len(data.classes) + SCORED)
     return WORKER + held + trial_bytes(config, inputs, len(data.classes), len(data.train))
 

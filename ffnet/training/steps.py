@@ -8,6 +8,7 @@ import tensorflow as tf
 from ffnet.nets.barebones import BarebonesNet
 from ffnet.nets.net import Net
 from ffnet.spec.net import Training
+from ffnet.training.augment import Augmentation
 from ffnet.training.blocked import Loss, train_block
 from ffnet.training.device_data import DeviceData
 from ffnet.training.optimizers import Optimizer, Rates
@@ -31,6 +32,7 @@ class Steps:
 
     Attributes:
         blocks: whether the net can train in blocks.
+        augmentation: changes the training examples.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Steps:
         self._products = tf.as_dtype(training.precision)
         balanced = training.class_weight == "balanced"
         self._class_weights = data.balanced_weights() if balanced else None
+        self.augmentation = Augmentation(data, training)
         # The inputs of a first layer with learned vectors change at each step.
         self._barebones = net if isinstance(net, BarebonesNet) and not net.vectors else None
         self.blocks = bool(self._barebones) and training.optimizer == "sgd"
@@ -125,11 +128,13 @@ class Steps:
         loss = loss_of(tf.minimum(batch_size, self._examples), weights=self._class_weights)
 
         def train(step: tf.Tensor, total: tf.Tensor) -> Losses:
-            x, y = self._gather(order[step * batch_size : (step + 1) * batch_size])
+            x, y = self._gather(
+                order[step * batch_size : (step + 1) * batch_size], seed, [before + step]
+            )
             self._begin_step(seed, before + step)
             rates = Rates(learning_rates[step - first], momentum, weight_decay)
             losses = update(x, y, loss, rates, before + step)
-            return total + tf.reduce_sum(losses), tf.reduce_mean(losses), tf.size(y)
+            return total + tf.reduce_sum(losses), tf.reduce_mean(losses), tf.shape(y)[0]
 
         return _loop(first, end, 1, total, train)
 
@@ -143,7 +148,8 @@ class Steps:
         loss = loss_of(batch_size, weights=self._class_weights)
 
         def train(step: tf.Tensor, total: tf.Tensor) -> Losses:
-            x, y = self._gather(order[step * batch_size : (step + steps) * batch_size])
+            index = order[step * batch_size : (step + steps) * batch_size]
+            x, y = self._gather(index, seed, [before + step + j for j in range(steps)])
 
             def head(z: tf.Tensor, j: int) -> tf.Tensor:
                 self._begin_step(seed, before + step + j)
@@ -155,7 +161,7 @@ class Steps:
                 self._optimizer, head, x, y, rates, before + step, loss, self._products
             )
             # Added one after another: TensorFlow changes the order of plain additions.
-            return tf.cumsum(tf.stack([total, *sums]))[-1], last, tf.size(y)
+            return tf.cumsum(tf.stack([total, *sums]))[-1], last, tf.shape(y)[0]
 
         return _loop(first, end, steps, total, train)
 
@@ -169,9 +175,17 @@ class Steps:
             tf.range(self._examples), seed=tf.stack([seed, epoch])
         )
 
-    def _gather(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        x, y = self._data.train
-        return self._prepare(tf.gather(x, index)), tf.gather(y, index)
+    def _gather(
+        self, index: tf.Tensor, seed: tf.Tensor, steps: list[tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The batches of some steps: inputs [N, D], and labels [N] or shares of classes [N, C]."""
+        x, y = (tf.gather(each, index) for each in self._data.train)
+        x = self._prepare(x)
+        if self.augmentation.changes:
+            x = self.augmentation.images(x, seed, steps)
+        if self.augmentation.mixes:
+            x, y = self.augmentation.mixed(x, tf.one_hot(y, self._data.classes), seed, steps)
+        return x, y
 
 
 def _loop(
@@ -205,6 +219,8 @@ def loss_of(
 ) -> Loss:
     """Return a function: (labels, scores) → (softmax cross-entropies, their sum / batch size).
 
+    Labels are classes [N], or shares of the classes [N, C].
+
     If the last batch of an epoch is short, the sum is still divided by the full batch size. So
     every example has the same weight, and the short batch is not noisier than the others.
 
@@ -216,8 +232,15 @@ def loss_of(
     """
 
     def loss(labels: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        if labels.dtype.is_floating:
+            return of_shares(labels, tf.nn.log_softmax(scores))
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=scores)
         counted = losses if weights is None else losses * tf.gather(weights, labels)
         return losses, tf.reduce_sum(counted) / tf.cast(batch_size, dtype)
+
+    def of_shares(shares: tf.Tensor, logarithms: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        each = -tf.cast(shares, dtype) * logarithms
+        counted = each if weights is None else each * weights
+        return tf.reduce_sum(each, axis=1), tf.reduce_sum(counted) / tf.cast(batch_size, dtype)
 
     return loss

@@ -14,7 +14,7 @@ from ffnet.errors import InputError
 from ffnet.nets import inputs
 from ffnet.nets.net import initialize, make_net
 from ffnet.spec.trial import TrialConfig, steps_per_epoch
-from ffnet.training import metrics
+from ffnet.training import augment, metrics
 from ffnet.training.device_data import DeviceData
 from ffnet.training.optimizers import Optimizer
 from ffnet.training.schedules import learning_rates
@@ -78,6 +78,7 @@ def structure(config: TrialConfig) -> Hashable:
         training.weight_decay > 0,
         training.precision,
         training.class_weight,
+        augment.structure(training),
     )
 
 
@@ -154,6 +155,7 @@ class Trainer:
         training = config.training
         self._epoch, self._per_epoch = epoch, math.ceil(self.examples / training.batch_size)
         self.net.dropout.rates.assign(config.net.dropout_rates)
+        self._steps.augmentation.set(training)
         middle = self._end_of_blocks(steps, config)
         total, last, seen = 0.0, 0.0, 0
         if middle > steps.start:

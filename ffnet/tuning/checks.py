@@ -9,6 +9,7 @@ from ffnet.errors import InputError
 from ffnet.spec.study import Study
 from ffnet.spec.trial import TrialConfig, steps_per_epoch
 from ffnet.training import memory
+from ffnet.training.examples import refuse_unfit
 from ffnet.tuning.search import sample
 
 LOOKED_AT = 64  # a check of all trials draws at most this many configurations
@@ -44,6 +45,16 @@ def check_reports(study: Study, examples: int) -> None:
         f"{study.training.report_steps}, {study.budget.epochs} epochs of {per_epoch} steps; lower "
         f'report_steps or {name}, or say scheduler = "none"'
     )
+
+
+def check_images(study: Study, data: DataSet) -> None:
+    """Refuse changes of training images that no trial's examples can have.
+
+    Raises:
+        InputError: names the field, the rule and the value.
+    """
+    for config in looked_at(study):
+        refuse_unfit(config.training, data)
 
 
 def check_memory(study: Study, data: DataSet) -> None:

@@ -167,6 +167,7 @@ def run_study(
     refuse_missing(study)
     if not past.trials:
         checks.check_reports(study, len(data.train))
+    checks.check_images(study, data)
     if not address:  # on a cluster, each worker checks the memory of its node
         checks.check_memory(study, data)
         metrics.refuse_undefined(study.tuning.metric, data.classes, [data.validation.y])
