@@ -94,8 +94,17 @@ def moved(x: Array, draws: dict[str, float], **fields: Any) -> Array:
     augmentation.set(training)
     names = ("right", "down", "mirror", "zoom", "turn", "aside", "up")
     row = [draws.get(name, -1.0 if name == "zoom" else 0.0) for name in names]
-    found = augmentation._moved(tf.constant(x[..., None]), tf.constant([row] * len(x)))
+    found = augmentation._mapped(tf.constant(x[..., None]), tf.constant([row] * len(x)))
     return np.asarray(found)[..., 0]
+
+
+def test_copies_of_whole_pixels_are_what_the_map_without_a_turn_gives() -> None:
+    augmentation = Augmentation(dataset(), training := Training(augment_shift=2, augment_flip=True))
+    augmentation.set(training)
+    x = tf.constant(images(50)[..., None])
+    draws = tf.random.stateless_uniform([50, 7], [1, 2], -1.0, 1.0)
+    found = [np.asarray(move(x, draws)) for move in (augmentation._shifted, augmentation._mapped)]
+    assert found[0] == pytest.approx(found[1], abs=1e-4)
 
 
 def test_a_rotation_turns_around_the_middle() -> None:
