@@ -12,7 +12,7 @@ import pytest
 
 from ffnet.errors import InputError
 from ffnet.spec.base import Values
-from ffnet.spec.net import MUTABLE, TUNABLE
+from ffnet.spec.net import MUTABLE
 from ffnet.spec.space import Domain, SearchSpace
 from ffnet.spec.study import Study
 from ffnet.spec.validation import validated
@@ -391,9 +391,10 @@ PBT = {"tuning": {"scheduler": "pbt"}}
         ({"api": {"choice": ["barebones", "model"]}}, {"training": {"precision": "bfloat16"}},
          [CONTRADICTS, "bfloat16", "Given: api model"]),
         ({"lerning_rate": {"uniform": [1, 2]}}, {},
-         ["'lerning_rate' in [space] (did you mean learning_rate?)", *TUNABLE]),
+         ["'lerning_rate' in [space] (did you mean learning_rate?)"]),
+        ({"xyz": {"uniform": [1, 2]}}, {}, ["unknown key 'xyz' in [space]; `ffnet tune --help`"]),
         ({"momentum": {"uniform": [0, 1], "when": {"optimiser": "sgd"}}}, {},
-         ["'optimiser' in [space] (did you mean optimizer?)", *TUNABLE]),
+         ["'optimiser' in [space] (did you mean optimizer?)"]),
         (OPTIMIZER | {"momentum": {"choice": [0.9], "when": {"optimizer": "sdg"}}}, {},
          ["optimizer", "sdg"]),
         ({"momentum": {"choice": [0.9], "when": {}}} | RATE, {}, ["when", "at least 1"]),

@@ -17,14 +17,18 @@ Place = tuple[str, ...]
 
 MOST_LEVELS = 20  # maximum depth of nested tables and lists
 SHOWN = 100  # maximum number of characters of a value in a message
+MOST_KEYS = 250  # characters of a list of valid keys
 MOST_MESSAGE = 350  # maximum number of characters of a rule with its values
 
 
 def unknown_key(name: str, section: str, valid: Iterable[str]) -> str:
-    """The message for a key that does not exist. It lists the valid keys."""
+    """The message for a key that does not exist. It names a similar key, or the valid ones."""
     valid = list(valid)
-    hint, keys = did_you_mean(name, valid), ", ".join(valid)
-    return f"unknown key {shown(name)} in [{_short(section)}]{hint}; valid keys: {keys}"
+    keys = f"; valid keys: {', '.join(valid)}"
+    if len(keys) > MOST_KEYS:
+        keys = "; `ffnet tune --help` explains the valid keys"
+    hint = did_you_mean(name, valid) or keys
+    return f"unknown key {shown(name)} in [{_short(section)}]{hint}"
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
