@@ -92,6 +92,16 @@ def test_the_cube_has_a_dimension_for_each_value_that_may_be_drawn() -> None:
     assert {len(sample(of, n).net.hidden_sizes) for n in range(64)} == {0, 1, 2, 4}
 
 
+def test_a_width_for_all_layers_is_one_dimension() -> None:
+    of = study(
+        "qmc", {"hidden_sizes": {"repeat": {"integer": [4, 8]}, "depth": {"choice": [0, 3]}}}
+    )
+    found = {dimension.label: dimension.always for dimension in dimensions(of.space, of.base)}
+    assert found == {"hidden_sizes.1": False, "hidden_sizes.depth": True}
+    sizes = {sample(of, n).net.hidden_sizes for n in range(64)}
+    assert sizes == {(), *((n, n, n) for n in range(4, 9))}
+
+
 def test_each_sixteenth_of_a_range_has_one_of_the_first_sixteen_sobol_points() -> None:
     space = {
         "learning_rate": {"uniform": [0.0, 16.0]},

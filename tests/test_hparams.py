@@ -58,6 +58,11 @@ def test_layers_that_are_drawn_are_numbers_of_their_own_and_so_is_their_count() 
             {"hidden_sizes.1": 64, "hidden_sizes.2": 8},
         ),
         ({"each": 64, "depth": 2}, {}),
+        (
+            {"repeat": {"choice": [8, 64]}, "depth": {"choice": [2, 5]}},
+            {"hidden_sizes.depth": 2, "hidden_sizes.1": 64},
+        ),
+        ({"repeat": {"choice": [8, 64]}, "depth": 2}, {"hidden_sizes.1": 64}),
     ],
 )
 def test_layers_or_a_depth_that_never_vary_are_left_out(domain: Any, columns: Any) -> None:

@@ -35,6 +35,9 @@ SPECS = [
     {"hidden_sizes": [7], "bias": True},
     {"hidden_sizes": [7, 5], "batch_norm": True, "dropout": 0.3, "activation": "tanh"},
     {"hidden_sizes": [7, 5, 4], "bias": True, "batch_norm": True, "dropout": [0.1, 0.0, 0.5]},
+    {"hidden_sizes": [7, 7, 5], "layer_norm": True, "residual": True, "dropout": 0.3},
+    {"hidden_sizes": [6, 6, 6], "batch_norm": True, "residual": True, "activation": "tanh"},
+    {"hidden_sizes": [7, 5, 5], "bottleneck": 3, "residual": True, "activation": "gelu"},
 ]
 
 # --- neurons -----------------------------------------------------------------------------------
@@ -94,6 +97,7 @@ def deviation(name: str, shape: Sequence[int]) -> float:
         "kaiming": 2 / 1000,
         "variance": 2 / 1000,
         "lecun": 1 / 1000,
+        "fitted": 1 / 1000,  # of a linear activation
         "glorot": 2 / (1000 + FAN_OUT[len(shape)]),
     }
     return math.sqrt(variances[name.split("_")[0]])
@@ -114,7 +118,7 @@ def test_distribution_of_first_weights_is_the_schemes(name: str) -> None:
     largest = np.abs(initial(name, SHAPES[0], seed=(0, 0)).numpy()).max() / deviation(
         name, SHAPES[0]
     )
-    if name == "kaiming_normal":
+    if name in ("kaiming_normal", "fitted"):
         assert 4 < largest < 7
     else:  # a uniform distribution ends at √3; a normal one cut at ±2 has a deviation of 0.87963
         end = math.sqrt(3) if name.endswith("uniform") else 2 / 0.8796256610342398

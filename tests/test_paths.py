@@ -77,6 +77,10 @@ def test_a_trial_gets_the_path_of_its_kind(path: Path) -> None:
         ({"hidden_sizes": []}, {}, [PLAIN]),
         ({"api": "functional"}, {}, [PLAIN]),
         ({"embedding_sizes": 4}, {}, [PLAIN]),
+        ({"number_embedding": "plr"}, {}, [PLAIN]),
+        ({"scaling_layer": True}, {}, [PLAIN]),
+        ({"hidden_sizes": [1024, 1024], "residual": True, "bottleneck": 9, "layer_norm": True},
+         {"tiles": True}, [TILES]),
     ],
 )  # fmt: skip
 def test_only_paths_that_the_net_can_take_are_possible(

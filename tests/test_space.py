@@ -181,7 +181,10 @@ def test_dropout_of_each_layer_follows_the_depth_given(sizes: Any, count: int) -
     ("domain", "words"),
     [
         ({"each": {"choice": [4]}}, "each needs depth in hidden_sizes"),
-        ({"depth": {"choice": [1]}, "choice": [4]}, "depth needs each"),
+        ({"depth": {"choice": [1]}, "choice": [4]}, "depth needs each or repeat"),
+        ({"repeat": {"choice": [4]}}, "repeat needs depth in hidden_sizes"),
+        ({"repeat": {"choice": [4]}, "each": {"choice": [4]}, "depth": 2}, "exactly one kind"),
+        ({"repeat": {"choice": [4, 0]}, "depth": {"fixed": 1}}, "Given: 0"),
         ({"each": {"choice": [4], "when": {"api": "model"}}, "depth": {"fixed": 1}},
          "put when next to them"),
         ({"each": {"choice": [4, 0]}, "depth": {"fixed": 1}}, "Given: 0"),
@@ -194,7 +197,50 @@ def test_layers_that_cannot_be_drawn_are_refused(domain: Values, words: str) -> 
     assert words in refusal({"hidden_sizes": domain})
 
 
+def test_repeat_draws_one_width_for_all_layers() -> None:
+    sizes = {"repeat": {"log_integer": [4, 64]}, "depth": {"integer": [0, 3]}}
+    drawn = [s["hidden_sizes"] for s in samples({"hidden_sizes": sizes}, 200)]
+    assert {len(each) for each in drawn} == {0, 1, 2, 3}
+    assert {len(set(each)) for each in drawn} == {0, 1}
+    widths = {each[0] for each in drawn if each}
+    assert len(widths) > 20
+    assert widths <= set(range(4, 65))
+
+
+def test_residual_layers_of_a_depth_that_is_drawn_need_no_condition_with_repeat() -> None:
+    sizes = {"repeat": {"log_integer": [64, 512]}, "depth": {"integer": [2, 4]}}
+    study({"hidden_sizes": sizes, "residual": {"choice": [True, False]}})  # as the refusal says
+    each = {"hidden_sizes": sizes | {"each": sizes["repeat"]}}
+    del each["hidden_sizes"]["repeat"]
+    assert "{repeat = {log_integer = [64, 512]}, depth = {integer = [2, 4]}}" in refusal(
+        each, net={"residual": True}
+    )
+    alone = {"repeat": {"log_integer": [64, 512]}, "depth": {"integer": [1, 4]}}
+    study({
+        "residual": {"choice": [True, False]},
+        "hidden_sizes": [sizes | {"when": {"residual": True}}, alone],
+    })  # fmt: skip
+
+
+def test_a_grid_repeats_each_width_for_each_depth() -> None:
+    sizes = {"repeat": {"choice": [4, 8]}, "depth": {"integer": [0, 2]}}
+    rates = {"choice": [0.1, 0.2], "when": {"hidden_sizes": [[8, 8], [4]]}}
+    points = study({"hidden_sizes": sizes, "dropout": rates}, tuning={"search": "grid"}).grid()
+    found = [(p["hidden_sizes"], p.get("dropout")) for p in points]
+    assert found == [
+        ([], None), ([4], 0.1), ([4], 0.2), ([8], None), ([4, 4], None), ([8, 8], 0.1),
+        ([8, 8], 0.2),
+    ]  # fmt: skip
+
+
+def test_a_condition_that_repeat_never_gives_is_refused() -> None:
+    sizes = {"repeat": {"choice": [4, 8]}, "depth": {"choice": [2]}}
+    rates = {"choice": [0.1, 0.2], "when": {"hidden_sizes": [[4, 8]]}}
+    assert "its condition never holds" in refusal({"hidden_sizes": sizes, "dropout": rates})
+
+
 def test_depth_belongs_to_hidden_sizes_alone() -> None:
+    assert "repeat is for hidden_sizes" in refusal({"dropout": {"repeat": {"choice": [0.1]}}})
     space = {"dropout": {"each": {"uniform": [0.1, 0.5]}, "depth": {"fixed": 1}}}
     assert "each needs depth in hidden_sizes, and only there" in refusal(space)
 
@@ -382,6 +428,8 @@ PBT = {"tuning": {"scheduler": "pbt"}}
          ["batch_norm needs batches of two or more. Given: batch_size 1"]),
         ({"batch_norm": {"choice": [True, False]}}, {"net": {"hidden_sizes": []}},
          ["batch_norm needs a hidden layer"]),
+        ({"layer_norm": {"choice": [True, False]}}, {"net": {"batch_norm": True}},
+         [CONTRADICTS, "leave one of them out"]),
         (RATE, {"training": {"optimizer": "adamw"}}, ["adamw needs weight_decay > 0"]),
         (RATE, {"training": {"schedule": "step"}}, ["schedule step needs step_epochs"]),
         (RATE, {"training": {"step_epochs": 2}}, ["need schedule step. Given: constant"]),
@@ -429,6 +477,7 @@ def test_contradictions_are_refused_with_rule_and_value(
         ({"hidden_sizes": {"choice": [[], [4], 8]},
           "batch_norm": {"choice": [True, False], "when": {"hidden_sizes": [[4], 8]}}}, {}),
         (CHANGING, {"tuning": {"search": "tpe"}}),
+        ({"hidden_sizes": {"repeat": {"integer": [4, 64]}, "depth": 3}, "residual": True}, {}),
         ({"hidden_sizes": [64, 32], "activation": "tanh", "dropout": {"each": {"choice": [0.1]}},
           "batch_size": {"log_integer": [8, 64]}}, {}),
     ],

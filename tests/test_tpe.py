@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 from ffnet.errors import InputError
 from ffnet.run.past import Past
 from ffnet.run.tables import Row
+from ffnet.spec.drawn import refuse_other
 from ffnet.spec.study import Study
 from ffnet.spec.trial import TrialConfig
 from ffnet.spec.validation import validated
@@ -148,6 +149,18 @@ def test_layers_are_told_one_by_one_and_conditions_hold_as_they_did() -> None:
         "hidden_sizes.depth": 2, "hidden_sizes.1": 1, "hidden_sizes.2": 0,
         "dropout": 0.25, "weight_decay": 1,
     }  # fmt: skip
+
+
+def test_a_width_of_all_layers_is_told_once_and_unequal_widths_are_not_of_the_study() -> None:
+    sizes = {"repeat": {"choice": [8, 4]}, "depth": {"integer": [0, 3]}}
+    of = study(space={"hidden_sizes": sizes})
+    equal, unequal, none = (
+        of.trial_config(0, {"hidden_sizes": each}, 0) for each in ([4, 4], [4, 8], [])
+    )
+    assert _point(of, equal)[0] == {"hidden_sizes.depth": 2, "hidden_sizes.1": 1}
+    assert _point(of, none)[0] == {"hidden_sizes.depth": 0}
+    with pytest.raises(InputError, match=r"hidden_sizes is .4, 4. in this study. Given: .4, 8."):
+        refuse_other(of, unequal)
 
 
 def test_what_tpe_is_told_follows_from_the_row_alone() -> None:

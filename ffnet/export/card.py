@@ -12,6 +12,7 @@ from ffnet.data.encoding import Column
 from ffnet.data.text_columns import GAPS
 from ffnet.errors import InputError
 from ffnet.export.weights import Finder, Weights
+from ffnet.nets import layout
 from ffnet.nets.inputs import Inputs, inputs_of
 from ffnet.run import ranking, recorded, tables
 from ffnet.run.folder import RunFolder
@@ -79,9 +80,7 @@ class Choice:
     def inputs(self) -> Inputs:
         """What the net gets for an example."""
         features = math.prod(self.document["data"]["example_shape"])
-        return inputs_of(
-            features, self.columns, self.max_categories, self.config.net.embedding_sizes
-        )
+        return inputs_of(features, self.columns, self.max_categories, self.config.net)
 
     def out(self, wanted: Path | None) -> Path:
         """Return the model's folder; its name is the model's name.
@@ -179,13 +178,14 @@ def _refuse_another_net(choice: Choice) -> None:
     Weights that do not fit the trial's layers are refused later, when the net takes them.
     """
     net, data = choice.config.net, choice.document["data"]
+    features, classes = choice.inputs.width, len(data["classes"])
     shapes = [array.shape for array in choice.weights.saved.arrays]
-    last = len(net.hidden_sizes) * (1 + net.bias + 2 * net.batch_norm)
-    kernels = [shapes[i] for i in (0, last) if i < len(shapes) and len(shapes[i]) == 2]
+    names = [each.name for each in layout.weights(choice.inputs, classes, net)]
+    ends = [names.index(name) for name in ("w1", f"w{len(net.hidden_sizes) + 1}")]
+    kernels = [shapes[i] for i in ends if i < len(shapes) and len(shapes[i]) == 2]
     if len(kernels) < 2:
         return
     inputs, outputs = kernels[0][0], kernels[1][1]
-    features, classes = choice.inputs.width, len(data["classes"])
     where = f"the net of trial {choice.row['trial']}"
     if features != inputs:
         raise InputError(

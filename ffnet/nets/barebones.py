@@ -9,8 +9,10 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from ffnet.nets import layout
 from ffnet.nets.inputs import Inputs, as_inputs
 from ffnet.nets.net import NORM_EPSILON, NORM_MOMENTUM, Dropout, flatten, with_vectors
+from ffnet.nets.number_vectors import with_number_vectors
 from ffnet.spec.net import NetSpec
 
 
@@ -19,7 +21,7 @@ class BarebonesNet:
 
     Attributes:
         dropout, weights, state: as in `Net`.
-        vectors: the tables of learned vectors, which are also among the weights.
+        learns_inputs: whether the inputs of the first layer change while the net trains.
     """
 
     def __init__(
@@ -33,44 +35,55 @@ class BarebonesNet:
             spec: the net. Its widths and dropout rates may change later, all else may not.
             dtype: dtype of the variables.
         """
-        inputs = as_inputs(features)
+        inputs = self._inputs = as_inputs(features, spec)
+        self.learns_inputs = bool(inputs.vectors or inputs.numbers or spec.scaling_layer)
         self._activation = keras.activations.get(spec.activation)
         self._drops = any(spec.dropout_rates)
+        self._adds_input = spec.adds_input
         self.dropout = Dropout(len(spec.hidden_sizes))
-        self.weights: list[tf.Variable] = []
+        made = [
+            (each, _open(each.shape, each.kind, dtype))
+            for each in layout.weights(inputs, classes, spec, fixed=False)
+        ]
+        self.weights = [variable for _, variable in made]
+        self._vectors = [variable for each, variable in made if each.kind == "vectors"]
+        self._front = {each.kind: v for each, v in made if each.kind not in layout.OF_LAYERS}
         self.state: list[tf.Variable] = []
         self._layers: list[_Layer] = []
-        rows: int | None = inputs.width
-        for width in (*[None] * len(spec.hidden_sizes), classes):
-            hidden = width is None
-            parts = {
-                "kernel": (rows, width),
-                "bias": (width,) if spec.bias else None,
-                "gamma": (width,) if spec.batch_norm and hidden else None,
-                "beta": (width,) if spec.batch_norm and hidden else None,
+        for number in range(1, len(spec.hidden_sizes) + 2):
+            own = {
+                each.kind: variable
+                for each, variable in made
+                if each.kind in layout.OF_LAYERS and each.number == number
             }
-            made = {n: _open(shape, n, dtype) for n, shape in parts.items() if shape is not None}
-            moved = [_open((width,), n, dtype) for n in ("mean", "variance") if "gamma" in made]
-            self.weights += made.values()
+            batch = ("mean", "variance") if spec.batch_norm and "gamma" in own else ()
+            moved = [_open((None,), name, dtype) for name in batch]
             self.state += moved
-            self._layers.append(_Layer(made, moved))
-            rows = width
-        self.vectors = [_open((each.rows, each.size), "vectors", dtype) for each in inputs.vectors]
-        self.weights += self.vectors
+            self._layers.append(_Layer(own, moved))
 
     def scores(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return class scores (logits) [N, C] of examples [N, …]; dropout acts only in training."""
-        x = with_vectors(flatten(x), self.vectors)
-        return self.head(tf.matmul(x, self.weights[0]), training)
+        return self.head(tf.matmul(self._first(flatten(x)), self.weights[0]), training)
+
+    def _first(self, x: tf.Tensor) -> tf.Tensor:
+        """The inputs of the first layer."""
+        if of := self._inputs.number_vectors:
+            x = with_number_vectors(x, self._inputs.numbers, of, self._front)
+        x = with_vectors(x, self._vectors)
+        return x * self._front["scale"] if "scale" in self._front else x
 
     def head(self, z: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return class scores [N, C] from the first layer's products z = x·w1, [N, H]."""
         z = self._layers[0].after_product(z, training)
+        before = z  # the first hidden layer never adds its input
         for i, layer in enumerate(self._layers[1:]):
             x = self._activation(z)
             if self._drops and training:
                 x = self.dropout.drop(x, i)
-            z = layer.after_product(tf.matmul(x, layer.kernel), training)
+            if self._adds_input[i]:
+                x += before
+            before = x
+            z = layer.after_product(layer.product(x), training)
         return z
 
 
@@ -78,22 +91,35 @@ class _Layer:
     """The variables of one layer."""
 
     def __init__(self, made: dict[str, tf.Variable], moved: Sequence[tf.Variable]) -> None:
-        self.kernel, self._bias = made["kernel"], made.get("bias")
+        self._bottleneck, self._kernel, self._bias = made.get("v"), made["w"], made.get("b")
         self._gamma, self._beta, self._moved = made.get("gamma"), made.get("beta"), moved
 
+    def product(self, x: tf.Tensor) -> tf.Tensor:
+        """Multiply [N, rows] by the kernel, perhaps through the bottleneck."""
+        if self._bottleneck is not None:
+            x = tf.matmul(x, self._bottleneck)
+        return tf.matmul(x, self._kernel)
+
     def after_product(self, z: tf.Tensor, training: bool) -> tf.Tensor:
-        """Add the bias to the product and batch-normalise it, as far as the layer does these."""
+        """Add the bias to the product and normalise it, as far as the layer does these."""
         if self._bias is not None:
             z += self._bias
         if self._gamma is None:
             return z
-        mean, variance = self._moved
+        if not self._moved:
+            mean, variance = tf.nn.moments(z, axes=[1], keepdims=True)
+        else:
+            mean, variance = self._of_batch(z, training)
+        return tf.nn.batch_normalization(z, mean, variance, self._beta, self._gamma, NORM_EPSILON)
+
+    def _of_batch(self, z: tf.Tensor, training: bool) -> Sequence[tf.Tensor]:
+        """Mean and variance [H]: in training those of the batch, which also move the averages."""
         if training:
-            now = tf.nn.moments(z, axes=[0])
+            now: Sequence[tf.Tensor] = tf.nn.moments(z, axes=[0])
             for moved, value in zip(self._moved, now, strict=True):
                 moved.assign(moved * NORM_MOMENTUM + value * (1 - NORM_MOMENTUM))
-            mean, variance = now
-        return tf.nn.batch_normalization(z, mean, variance, self._beta, self._gamma, NORM_EPSILON)
+            return now
+        return self._moved
 
 
 def _open(shape: Sequence[int | None], name: str, dtype: tf.DType) -> tf.Variable:

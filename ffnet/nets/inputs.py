@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from ffnet.data.encoding import Column
 from ffnet.data.raw import listed
 from ffnet.errors import InputError
-from ffnet.spec.net import NetSpec
+from ffnet.spec.net import NetSpec, NumberVectors
 
 
 class Vectors(NamedTuple):
@@ -33,20 +33,25 @@ class Inputs:
     Attributes:
         dense: how many numbers an example has without learned vectors.
         vectors: the learned vectors. For each of them an example has a code after its numbers.
+        numbers: so many numbers, the first ones, become vectors.
+        number_vectors: how they become vectors; None if they stay numbers.
     """
 
     dense: int
     vectors: tuple[Vectors, ...] = ()
+    numbers: int = 0
+    number_vectors: NumberVectors | None = None
 
     @property
     def width(self) -> int:
         """The inputs of the first layer, D: the numbers and the learned vectors."""
-        return self.dense + sum(each.size for each in self.vectors)
+        more = self.numbers * (self.number_vectors.size - 1) if self.number_vectors else 0
+        return self.dense + more + sum(each.size for each in self.vectors)
 
 
-def as_inputs(features: int | Inputs) -> Inputs:
+def as_inputs(features: int | Inputs, net: NetSpec) -> Inputs:
     """The inputs of a net; a number means so many numbers without codes."""
-    return features if isinstance(features, Inputs) else Inputs(features)
+    return features if isinstance(features, Inputs) else inputs_of(features, None, 0, net)
 
 
 def own(column: Column, max_categories: int) -> int:
@@ -77,14 +82,14 @@ class Examples(Protocol):
 
 def of_net(data: Examples, net: NetSpec) -> Inputs:
     """What a net gets for the examples of a data set. Raises InputError as `inputs_of`."""
-    return inputs_of(data.features, data.encoding, data.max_categories, net.embedding_sizes)
+    return inputs_of(data.features, data.encoding, data.max_categories, net)
 
 
 def inputs_of(
     features: int,
     encoding: tuple[Column, ...] | None,
     max_categories: int,
-    embedding_sizes: tuple[int, ...] | None,
+    net: NetSpec,
 ) -> Inputs:
     """What a net gets for an example.
 
@@ -92,21 +97,29 @@ def inputs_of(
         features: numbers in an example.
         encoding: the columns of a table; None for other data.
         max_categories: the study's field.
-        embedding_sizes: the net's field.
+        net: the net; its fields say what it learns about its inputs.
 
     Raises:
-        InputError: the sizes do not fit the columns.
+        InputError: these fields do not fit the columns.
     """
     columns = encoding or ()
-    learned = embedded(columns, embedding_sizes)
+    learned = embedded(columns, net.embedding_sizes)
+    of = net.number_vectors
+    numbers = sum(column.kind != "category" for column in columns) if columns else features
+    if of and not numbers:
+        raise InputError(
+            f"number_embedding needs data with a column of numbers or dates. Given: {of.kind}, and "
+            f"data without such a column; leave it out"
+        )
     if not columns:
-        return Inputs(features)
+        return Inputs(features, (), numbers if of else 0, of)
     dense = sum(
         one_hot_width(column, max_categories) if column.kind == "category" else 1 + column.gaps
         for i, column in enumerate(columns)
         if i not in learned
     )
-    return Inputs(dense, tuple(_vectors(columns[i], size) for i, size in learned.items()))
+    vectors = tuple(_vectors(columns[i], size) for i, size in learned.items())
+    return Inputs(dense, vectors, numbers if of else 0, of)
 
 
 def embedded(encoding: tuple[Column, ...], sizes: tuple[int, ...] | None) -> dict[int, int]:

@@ -1,16 +1,17 @@
 """The interface `Net`, which the training loop uses, and `make_net`, which builds such a net."""
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import tensorflow as tf
 
+from ffnet.nets import layout
 from ffnet.nets.initializers import initial, vectors
 from ffnet.nets.inputs import Inputs, as_inputs
+from ffnet.nets.number_vectors import first_value
 from ffnet.spec.net import NetSpec
 
-NORM_EPSILON, NORM_MOMENTUM = 1e-3, 0.99  # of batch normalisation, as in Keras
+NORM_EPSILON, NORM_MOMENTUM = 1e-3, 0.99  # of batch and layer normalisation, as in Keras
 
 # Dropout's seeds start here, so that they differ from the seeds of epochs and of weights.
 DROPOUT_SEEDS_FROM, MOST_LAYERS = 2**32, 2**20
@@ -54,10 +55,7 @@ class Net(Protocol):
 
     Attributes:
         dropout: rates and seed of dropout.
-        weights: the variables that gradients update. Each layer has a kernel [inputs, outputs]
-            and, if the spec asks for them, a bias [outputs], and a gamma and a beta [outputs] of
-            batch normalisation, in this order. After the layers come the tables of learned vectors
-            [rows, size].
+        weights: the variables that gradients update, in the order of `layout.weights`.
         state: moving mean and moving variance [outputs] of each batch-normalised layer.
     """
 
@@ -95,7 +93,7 @@ def initialize(net: Net, features: int | Inputs, classes: int, spec: NetSpec, se
     The same spec and seed give the same values, whatever the spec's `api`.
     """
     for variable, value in zip(
-        net.weights, _first_weights(as_inputs(features), classes, spec, seed), strict=True
+        net.weights, _first_weights(as_inputs(features, spec), classes, spec, seed), strict=True
     ):
         variable.assign(tf.cast(value, variable.dtype))
     for i, size in enumerate(spec.hidden_sizes * spec.batch_norm):
@@ -105,16 +103,21 @@ def initialize(net: Net, features: int | Inputs, classes: int, spec: NetSpec, se
 
 def _first_weights(inputs: Inputs, classes: int, spec: NetSpec, seed: int) -> Iterator[tf.Tensor]:
     """Yield each initial value in turn, so that memory never holds a second copy of the net."""
-    sizes = (inputs.width, *spec.hidden_sizes, classes)
-    for i, shape in enumerate(itertools.pairwise(sizes)):
-        yield initial(spec.initializer, shape, seed=(seed, -1 - i))
-        if spec.bias:
-            yield tf.zeros(shape[1:])
-        if spec.batch_norm and i < len(spec.hidden_sizes):
-            yield tf.ones(shape[1:])
-            yield tf.zeros(shape[1:])
-    for i, each in enumerate(inputs.vectors):
-        yield vectors(*each, seed=(seed, -1 - MOST_LAYERS - i))
+    depth = len(spec.hidden_sizes)
+    for kind, number, shape in layout.weights(inputs, classes, spec):
+        if kind == "w":
+            before = None if spec.bottleneck and 1 < number <= depth else spec.activation
+            yield initial(spec.initializer, shape, (seed, -number), before)
+        elif kind == "v":
+            own = -3 * MOST_LAYERS - number
+            yield initial(spec.initializer, shape, (seed, own), spec.activation)
+        elif kind == "vectors":
+            yield vectors(*inputs.vectors[number - 1], seed=(seed, -MOST_LAYERS - number))
+        elif kind in layout.NUMBERS and inputs.number_vectors:
+            own = -2 * MOST_LAYERS - layout.NUMBERS.index(kind)
+            yield first_value(kind, shape, inputs.number_vectors, (seed, own))
+        else:
+            yield tf.ones(shape) if kind in ("gamma", "scale") else tf.zeros(shape)
 
 
 def with_vectors(x: tf.Tensor, tables: Sequence[tf.Variable]) -> tf.Tensor:

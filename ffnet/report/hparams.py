@@ -61,7 +61,7 @@ class HParams:
     def _of_list(self, name: str, value: Sequence[float]) -> dict[str, Value]:
         domains = self._domains.get(name, ())
         one_layer = self._one_layer and name in OF_LAYERS
-        if not one_layer and any(domain.each or domain.layers for domain in domains):
+        if not one_layer and any(domain.parts() for domain in domains):
             return _by_layer(name, value, domains)
         if one_layer or _is_number(name, value, domains):
             return {name: value[0]} if value else {}
@@ -92,8 +92,10 @@ def _depths(domain: Domain) -> set[int]:
     """The numbers of layers that a domain of hidden_sizes can give; only the ends of a range."""
     if domain.layers:
         return {len(domain.layers)}
+    if domain.depth:
+        return set(domain.depth.probes())
     if domain.each:
-        return set(domain.depth.probes() if domain.depth else ())
+        return set()
     return {len(as_sizes(value)) for value in domain.probes()}
 
 
@@ -113,7 +115,8 @@ def _by_layer(name: str, value: Sequence[float], domains: Sequence[Domain]) -> d
     if len(domains) > 1:
         return columns
     (domain,) = domains
-    parts = [domain.each] * len(value) if domain.each else list(domain.layers or ())
+    layers = (domain.repeat,) if domain.repeat else domain.layers or ()
+    parts = [domain.each] * len(value) if domain.each else layers
     leaves = {f"{name}.{n}": part for n, part in enumerate(parts, 1)}
     leaves |= {f"{name}.depth": domain.depth} if domain.depth else {}
     return {c: v for c, v in columns.items() if (leaf := leaves.get(c)) and leaf.varies()}

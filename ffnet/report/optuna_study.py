@@ -236,7 +236,7 @@ def _part(domain: Domain, part: str) -> Domain | None:
         return None if domain.parts() else domain
     if domain.each:
         return domain.each
-    layers = domain.layers or ()
+    layers = (domain.repeat,) if domain.repeat else domain.layers or ()
     return layers[int(part) - 1] if int(part) <= len(layers) else None
 
 

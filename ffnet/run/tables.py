@@ -46,9 +46,17 @@ HYPERPARAMETERS = {
     "hidden_sizes": pa.list_(pa.int64()),
     "activation": pa.string(),
     "batch_norm": pa.bool_(),
+    "layer_norm": pa.bool_(),
+    "residual": pa.bool_(),
+    "bottleneck": pa.int64(),  # 0 means none
     "bias": pa.bool_(),
     "initializer": pa.string(),
     "embedding_sizes": pa.list_(pa.int64()),  # one number, or one for each column of categories
+    "number_embedding": pa.string(),
+    "number_embedding_size": pa.int64(),
+    "number_frequencies": pa.int64(),
+    "frequency_scale": pa.float64(),
+    "scaling_layer": pa.bool_(),
     "optimizer": pa.string(),
     "nesterov": pa.bool_(),
     "schedule": pa.string(),

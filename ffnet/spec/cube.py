@@ -61,10 +61,14 @@ def _leaves(
     """(end of the label, domain, whether each use of the whole domain draws it)."""
     if domain.layers:
         return [(f".{i + 1}", layer, True) for i, layer in enumerate(domain.layers)]
-    if not domain.each:
+    alone = domain.each or domain.repeat
+    if not alone:
         return [("", domain, True)]
     counts = _depths(domain) if domain.depth else _all_depths(space, base)
-    layers = [(f".{i + 1}", domain.each, i < min(counts)) for i in range(max(counts))]
+    if domain.repeat:
+        layers = [(".1", alone, min(counts) > 0)]
+    else:
+        layers = [(f".{i + 1}", alone, i < min(counts)) for i in range(max(counts))]
     return [*layers, (".depth", domain.depth, True)] if domain.depth else layers
 
 

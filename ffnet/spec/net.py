@@ -4,7 +4,8 @@ Each field is a hyper-parameter: a study can search over it, and it has a column
 flag. (The fields in UNTUNABLE only have flags.) This module imports neither TensorFlow nor Ray.
 """
 
-from typing import Annotated, Literal
+from itertools import pairwise
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from pydantic import (
@@ -86,15 +87,31 @@ Activation = Annotated[
 
 Initializer = Literal[
     "kaiming_normal", "kaiming_uniform", "variance_scaling", "glorot_normal", "glorot_uniform",
-    "lecun_normal",
+    "lecun_normal", "fitted",
 ]  # fmt: skip
+
+
+class NumberVectors(NamedTuple):
+    """How each number of an example becomes a vector: see `ffnet.nets.number_vectors`.
+
+    Attributes:
+        kind: periodic, plr or pbld.
+        size: numbers of the vector.
+        frequencies: how many frequencies each number has.
+        scale: standard deviation of the first frequencies.
+    """
+
+    kind: str
+    size: int
+    frequencies: int
+    scale: float
 
 
 class NetSpec(Spec):
     """A feed-forward net: hidden layers of neurons between the features and the class scores.
 
-    A hidden layer computes x·w + b, then batch normalisation, the activation and dropout. The
-    output layer computes x·w + b. Biases, batch normalisation and dropout are optional.
+    A hidden layer computes x·w + b, then a normalisation, the activation and dropout. The output
+    layer computes x·w + b. Biases, normalisation and dropout are optional.
 
     Raises:
         InputError: a field has a wrong value.
@@ -121,10 +138,24 @@ class NetSpec(Spec):
         "below 1: a number for all layers, or a list with a number for each layer",
     )
     batch_norm: bool = Field(False, description="normalise each hidden layer over the minibatch")
+    layer_norm: bool = Field(
+        False, description="normalise each hidden layer over its neurons, for each example alone"
+    )
+    residual: bool = Field(
+        False,
+        description="each hidden layer that is as wide as the hidden layer before it adds its "
+        "input to its output",
+    )
+    bottleneck: Annotated[int, Field(ge=0, lt=2**31, strict=True)] = Field(
+        0,
+        description="neurons of a linear layer without bias between each two hidden layers; 0 "
+        "means no such layer",
+    )
     bias: bool = Field(True, description="add a bias in every layer, including the output layer")
     initializer: Initializer = Field(
         "kaiming_normal",
-        description="how the initial weights are drawn (kaiming: variance 2 / inputs)",
+        description="how the initial weights are drawn (kaiming: variance 2 / inputs; fitted: "
+        "gain² / inputs, with the gain that fits the activation)",
     )
 
     embedding_sizes: EmbeddingSizes | None = Field(
@@ -135,6 +166,31 @@ class NetSpec(Spec):
         "means one-hot [all one-hot]",
     )
 
+    number_embedding: Literal["none", "periodic", "plr", "pbld"] = Field(
+        "none",
+        description="learned vectors instead of numbers (of a table, columns of numbers and "
+        "dates), made of cosines whose frequencies are learned: periodic only these; plr: then a "
+        "linear map and relu; pbld: cosines with phases, a linear map, and the number itself",
+    )
+    number_embedding_size: Count | None = Field(
+        None,
+        description="only with number_embedding plr or pbld: numbers of each vector, 1 or more, "
+        "for pbld 2 or more [plr 24, pbld 4]",
+    )
+    number_frequencies: Count | None = Field(
+        None,
+        description="only with number_embedding: frequencies of each number, 1 or more [pbld 16, "
+        "others 48]",
+    )
+    frequency_scale: Positive | None = Field(
+        None,
+        description="only with number_embedding: standard deviation of the first frequencies, "
+        "above 0 [pbld 0.1, others 0.01]",
+    )
+    scaling_layer: bool = Field(
+        False, description="multiply each input of the first layer by a learned factor"
+    )
+
     @property
     def dropout_rates(self) -> tuple[float, ...]:
         """The dropout rate of each hidden layer."""
@@ -143,9 +199,38 @@ class NetSpec(Spec):
         return (self.dropout,) * len(self.hidden_sizes)
 
     @property
+    def normalizes(self) -> bool:
+        """Whether the hidden layers have a normalisation."""
+        return self.batch_norm or self.layer_norm
+
+    @property
+    def adds_input(self) -> tuple[bool, ...]:
+        """Whether each hidden layer adds its input to its output. The first one never does."""
+        pairs = pairwise((None, *self.hidden_sizes))
+        return tuple(self.residual and before == size for before, size in pairs)
+
+    @property
     def learns_vectors(self) -> bool:
         """Whether the net may learn vectors for categories; that depends on the data, too."""
         return any(self.embedding_sizes or ())
+
+    @property
+    def number_vectors(self) -> NumberVectors | None:
+        """How each number becomes a vector, with the defaults of its kind; None if it does not.
+
+        The defaults are those of the package rtdl_num_embeddings, and for pbld those of RealMLP.
+        """
+        kind, pbld = self.number_embedding, self.number_embedding == "pbld"
+        frequencies = self.number_frequencies or (16 if pbld else 48)
+        size = self.number_embedding_size or (4 if pbld else 24)
+        size = 2 * frequencies if kind == "periodic" else size
+        scale = self.frequency_scale or (0.1 if pbld else 0.01)
+        return None if kind == "none" else NumberVectors(kind, size, frequencies, scale)
+
+    @property
+    def learns_inputs(self) -> bool:
+        """Whether the inputs of the first layer may change while the net trains."""
+        return self.learns_vectors or self.number_embedding != "none" or self.scaling_layer
 
 
 class Training(Spec):
@@ -260,7 +345,10 @@ PATH = ("steps_per_block", "tiles")
 UNTUNABLE = ("precision", *PATH, "report_steps")
 """Fields of [training] that are no hyper-parameters."""
 
-NEWEST = ("mixup", *AUGMENTING)
+NEWEST = (
+    "layer_norm", "residual", "bottleneck", "number_embedding", "number_embedding_size",
+    "number_frequencies", "frequency_scale", "scaling_layer", "mixup", *AUGMENTING,
+)  # fmt: skip
 """The latest hyper-parameters. Tables of earlier versions lack their columns."""
 
 TUNABLE: dict[str, type[Spec]] = {

@@ -120,24 +120,48 @@ class Outcomes:
         if not domain.depth:
             return self._of_lists(name, domain.layers or [domain])
         counts = _values(domain.depth)
+        if domain.repeat:
+            return [run for n in counts for run in self._of_equals(name, domain.repeat, n)]
         return [run for n in counts for run in self._of_lists(name, [domain.each] * n)]
 
     def _of_lists(self, name: str, parts: Sequence[Domain | None]) -> list[Run]:
         """The runs of all lists with a value from each part, or of the values of one range."""
         domains = [part for part in parts if part]
-        size = prod(map(_size, domains))
-        ranks = {}
-        for wanted in self._mentioned.get(name, ()):
-            rank = _rank(domains, wanted)
-            if rank is not None:
-                ranks[rank] = _hashable(wanted)
+        ranks = {
+            rank: _hashable(wanted)
+            for wanted in self._mentioned.get(name, ())
+            if (rank := _rank(domains, wanted)) is not None
+        }
         other = (OTHER,) * len(domains) if name == "hidden_sizes" else OTHER
-        runs: list[Run] = []
-        begin = 0
-        for rank in sorted(ranks):
-            runs += [(rank - begin, other), (1, ranks[rank])]
-            begin = rank + 1
-        return [run for run in (*runs, (size - begin, other)) if run[0] > 0]
+        return _runs(prod(map(_size, domains)), ranks, other)
+
+    def _of_equals(self, name: str, width: Domain, count: int) -> list[Run]:
+        """The runs of all lists that repeat a value so many times."""
+        if not count:
+            return self._of_lists(name, [])
+        ranks = {
+            rank: _hashable(wanted)
+            for wanted in self._mentioned.get(name, ())
+            if same(wanted, [_first(wanted)] * count)
+            and (rank := _place(width, _first(wanted))) is not None
+        }
+        return _runs(_size(width), ranks, (OTHER,) * count)
+
+
+def _runs(size: float, ranks: Mapping[int, Any], other: Any) -> list[Run]:
+    """The runs of so many values.
+
+    Args:
+        size: how many values there are.
+        ranks: position of a value that conditions ask for → its answer.
+        other: the answer of all other values.
+    """
+    runs: list[Run] = []
+    begin = 0
+    for rank in sorted(ranks):
+        runs += [(rank - begin, other), (1, ranks[rank])]
+        begin = rank + 1
+    return [run for run in (*runs, (size - begin, other)) if run[0] > 0]
 
 
 def refuse_two_meanings(name: str, asked: str, value: Any) -> None:
@@ -235,6 +259,12 @@ def _value_at(domain: Domain, rank: int, layers: int) -> Any:
     if domain.kind in ("fixed", "choice"):
         return domain.probes()[rank]
     parts = list(domain.layers or ())
+    if domain.repeat:
+        for depth in _values(domain.depth or Domain(fixed=1)):
+            count = int(_size(domain.repeat)) if depth else 1
+            if rank < count:
+                return [domain.repeat.probes()[rank]] * depth
+            rank -= count
     if domain.each:
         layer = domain.each
         for depth in _values(domain.depth) if domain.depth else [layers]:
@@ -285,6 +315,10 @@ def _place(domain: Domain, value: Any) -> int | None:
         return None
     low, high = domain.value
     return int(value) - low if low <= value <= high else None
+
+
+def _first(wanted: Any) -> Any:
+    return wanted[0] if isinstance(wanted, list | tuple) and wanted else wanted
 
 
 def _joined(runs: Sequence[Run]) -> list[Run]:

@@ -58,7 +58,8 @@ class Domain(Spec):
     """The values that a hyper-parameter may have: exactly one kind, and perhaps a condition.
 
     `each` draws a value for each hidden layer from the same domain. `layers` has a domain for each
-    layer. With `each`, hidden_sizes also needs `depth`, the number of layers.
+    layer. With `each`, hidden_sizes also needs `depth`, the number of layers. `repeat` draws one
+    width for `depth` layers, so that all of them are equally wide.
     """
 
     fixed: Any = None
@@ -68,6 +69,7 @@ class Domain(Spec):
     integer: tuple[Whole, Whole] | None = None  # both ends included
     log_integer: tuple[Whole, Whole] | None = None  # both ends included
     each: Part = None
+    repeat: Part = None
     layers: Annotated[tuple["Domain", ...] | None, BeforeValidator(_as_layers)] = Field(
         None, min_length=1, max_length=MOST_LAYERS
     )
@@ -86,23 +88,24 @@ class Domain(Spec):
                 raise ValueError(f"{self.kind} needs low < high, e.g. {{{self.kind} = [1, 2]}}")
             if self.kind.startswith("log_") and low <= 0:
                 raise ValueError(f"{self.kind} needs low > 0")
-        if self.depth and not self.each:
-            raise ValueError("depth needs each")
+        if self.depth and not (self.each or self.repeat):
+            raise ValueError("depth needs each or repeat")
         if (twice := _twice(self.choice or ())) and not is_recorded(info):
             raise ValueError(f"choice has a value twice. Given: {twice[0]!r} and {twice[1]!r}")
         counts = self.depth.probes() if self.depth else []
         if not all(type(n) is int and 0 <= n <= MOST_LAYERS for n in counts):
             raise ValueError(f"depth needs counts of layers, up to {MOST_LAYERS}. Given: {counts}")
-        if any(part.when or part.each or part.layers for part in self.parts()):
+        if any(part.when or part.parts() for part in self.parts()):
             raise ValueError(
-                "each, layers and depth may have choices, ranges or fixed values only; put when "
-                "next to them, not inside"
+                "each, repeat, layers and depth may have choices, ranges or fixed values only; put "
+                "when next to them, not inside"
             )
         return self
 
     def parts(self) -> list["Domain"]:
         """The domains inside this one."""
-        return [part for part in (self.depth, self.each, *(self.layers or ())) if part]
+        own = (self.depth, self.each, self.repeat, *(self.layers or ()))
+        return [part for part in own if part]
 
     @property
     def kind(self) -> str:
@@ -116,7 +119,8 @@ class Domain(Spec):
 
     def probes(self) -> list[Any]:
         """Test values: if these are valid, so is the whole domain."""
-        of_layers = [self.each] if self.each else self.layers or ()
+        alone = self.each or self.repeat
+        of_layers = [alone] if alone else self.layers or ()
         if of_layers:
             return [[probe] for layer in of_layers for probe in layer.probes()]
         return [self.value] if self.kind == "fixed" else list(self.value)
@@ -137,8 +141,8 @@ class Domain(Spec):
         """The value of this domain, if every domain inside it has only one value."""
         if self.layers:
             return [layer.only_value() for layer in self.layers]
-        if self.each:
-            value = self.each.only_value()  # without depth, one number means all layers
+        if alone := self.each or self.repeat:
+            value = alone.only_value()  # without depth, one number means all layers
             return [value] * self.depth.only_value() if self.depth else value
         return self.probes()[0]
 
@@ -308,14 +312,17 @@ def _value(label: str, domain: Domain, suggest: Suggest, known: Mapping[str, Any
             _value(f"{label}.{i + 1}", layer, suggest, known)
             for i, layer in enumerate(domain.layers)
         ]
-    if not domain.each:
+    alone = domain.each or domain.repeat
+    if not alone:
         return suggest(label, domain)
     depth = (
         _value(f"{label}.depth", domain.depth, suggest, known)
         if domain.depth
         else len(as_sizes(known["hidden_sizes"]))
     )
-    return [_value(f"{label}.{i + 1}", domain.each, suggest, known) for i in range(depth)]
+    if domain.repeat:
+        return [_value(f"{label}.1", alone, suggest, known)] * depth if depth else []
+    return [_value(f"{label}.{i + 1}", alone, suggest, known) for i in range(depth)]
 
 
 def same(known: Any, wanted: Any) -> bool:

@@ -116,10 +116,13 @@ class Study(Spec):
             both = name in self.net.model_fields_set | self.training.model_fields_set
             if both and not self._only_under_conditions(name):
                 raise ValueError(f"{name} is in [space] and in its own section: keep one of them")
-            if bool(domain.depth) != bool(domain.each and name == "hidden_sizes"):
+            if domain.repeat and name != "hidden_sizes":
+                raise ValueError(f"repeat is for hidden_sizes: leave it out. Given: {name}")
+            counted = "repeat" if domain.repeat else "each"
+            if bool(domain.depth) != bool(getattr(domain, counted) and name == "hidden_sizes"):
                 raise ValueError(
-                    "each needs depth in hidden_sizes, and only there, e.g. hidden_sizes = "
-                    "{each = {log_integer = [64, 512]}, depth = {integer = [1, 3]}}"
+                    f"{counted} needs depth in hidden_sizes, and only there, e.g. hidden_sizes = "
+                    f"{{{counted} = {{log_integer = [64, 512]}}, depth = {{integer = [1, 3]}}}}"
                 )
             for probe in domain.probes():
                 _check_drawn(name, probe, "space.", recorded)

@@ -76,13 +76,43 @@ def check(net: NetSpec, training: Training, epochs: int) -> None:
     """
     depth, rule = len(net.hidden_sizes), training.optimizer
     plain = net.api == "barebones" and rule == "sgd" and not training.momentum
+    learnt = (
+        f"embedding_sizes {net.embedding_sizes}, number_embedding {net.number_embedding}, "
+        f"scaling_layer {str(net.scaling_layer).lower()}"
+    )
+    kind = net.number_embedding
     refusals = {
         f"dropout needs one rate for each of {depth} hidden layers. Given: {net.dropout}": (
             len(net.dropout_rates) != depth or (not depth and net.dropout)
         ),
         "batch_norm needs a hidden layer. Given: hidden_sizes []": net.batch_norm and not depth,
+        "layer_norm needs a hidden layer. Given: hidden_sizes []": net.layer_norm and not depth,
+        "batch_norm and layer_norm are two normalisations of the same layers: leave one of them "
+        "out. Given: both": net.batch_norm and net.layer_norm,
+        "residual needs two neighbouring hidden layers of the same width, e.g. [256, 256]; to "
+        "draw such layers: hidden_sizes = {repeat = {log_integer = [64, 512]}, depth = {integer = "
+        f"[2, 4]}}}}. Given: hidden_sizes {list(net.hidden_sizes)}": (
+            net.residual and not any(net.adds_input)
+        ),
         f"batch_norm needs batches of two or more. Given: batch_size {training.batch_size}": (
             net.batch_norm and training.batch_size < 2
+        ),
+        "bottleneck is a layer between two hidden layers, and needs two of them or more. Given: "
+        f"bottleneck {net.bottleneck}, hidden_sizes {list(net.hidden_sizes)}": (
+            net.bottleneck and depth < 2
+        ),
+        "number_embedding_size is only for number_embedding plr and pbld; leave it out. Given: "
+        f"number_embedding_size {net.number_embedding_size}, number_embedding {kind}": (
+            net.number_embedding_size and kind not in ("plr", "pbld")
+        ),
+        "number_embedding pbld needs number_embedding_size 2 or more, because one number of each "
+        f"vector is the number itself. Given: {net.number_embedding_size}": (
+            kind == "pbld" and net.number_embedding_size == 1
+        ),
+        "number_frequencies and frequency_scale need number_embedding periodic, plr or pbld. "
+        f"Given: number_frequencies {net.number_frequencies}, frequency_scale "
+        f"{net.frequency_scale}, number_embedding none": (
+            kind == "none" and (net.number_frequencies or net.frequency_scale)
         ),
         f"momentum is only for sgd and rmsprop; leave it out. Given: momentum {training.momentum}, "
         f"optimizer {rule}": training.momentum and rule in ("adam", "adamw"),
@@ -105,20 +135,21 @@ def check(net: NetSpec, training: Training, epochs: int) -> None:
         f"{training.weight_decay:g}": (
             training.precision == "bfloat16" and not (plain and not training.weight_decay)
         ),
-        f"precision bfloat16 needs inputs without learned vectors. Given: embedding_sizes "
-        f"{net.embedding_sizes}": training.precision == "bfloat16" and net.learns_vectors,
+        f"precision bfloat16 needs inputs without learned vectors or factors. Given: {learnt}": (
+            training.precision == "bfloat16" and net.learns_inputs
+        ),
         f"mixup cannot mix categories with learned vectors: leave one of them out. Given: mixup "
         f"{training.mixup:g}, embedding_sizes {net.embedding_sizes}": (
             training.mixup and net.learns_vectors
         ),
         "steps_per_block above 1 needs api barebones, optimizer sgd, and inputs without learned "
-        f"vectors. Given: steps_per_block {training.steps_per_block}, api {net.api}, optimizer "
-        f"{rule}, embedding_sizes {net.embedding_sizes}": (
+        f"vectors or factors. Given: steps_per_block {training.steps_per_block}, api {net.api}, "
+        f"optimizer {rule}, {learnt}": (
             (training.steps_per_block or 1) > 1 and not may_be_blocked(net, training)
         ),
-        "tiles need api barebones, a hidden layer, inputs without learned vectors, and no blocks. "
-        f"Given: api {net.api}, hidden_sizes {list(net.hidden_sizes)}, embedding_sizes "
-        f"{net.embedding_sizes}, steps_per_block {training.steps_per_block}": (
+        "tiles need api barebones, a hidden layer, inputs without learned vectors or factors, and "
+        f"no blocks. Given: api {net.api}, hidden_sizes {list(net.hidden_sizes)}, {learnt}, "
+        f"steps_per_block {training.steps_per_block}": (
             training.tiles and not (may_be_tiled(net) and (training.steps_per_block or 1) == 1)
         ),
     }
@@ -129,12 +160,12 @@ def check(net: NetSpec, training: Training, epochs: int) -> None:
 
 def may_be_blocked(net: NetSpec, training: Training) -> bool:
     """Whether a net can train in blocks of several steps: see `training.blocked`."""
-    return net.api == "barebones" and training.optimizer == "sgd" and not net.learns_vectors
+    return net.api == "barebones" and training.optimizer == "sgd" and not net.learns_inputs
 
 
 def may_be_tiled(net: NetSpec) -> bool:
     """Whether a net can train in tiles: see `training.tiles`."""
-    return net.api == "barebones" and bool(net.hidden_sizes) and not net.learns_vectors
+    return net.api == "barebones" and bool(net.hidden_sizes) and not net.learns_inputs
 
 
 def steps_per_epoch(config: TrialConfig, examples: int) -> int:

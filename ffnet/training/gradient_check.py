@@ -8,12 +8,14 @@ In Python:
     gradient_check(NetSpec(hidden_sizes=(7, 5), bias=True))  # {"w1": 4e-10, "b1": 6e-10, …}
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from ffnet.nets import layout
+from ffnet.nets.inputs import Inputs, as_inputs
 from ffnet.nets.net import Net, initialize, make_net
 from ffnet.spec.net import NetSpec
 
@@ -37,7 +39,7 @@ Some gradients are 0: batch normalisation subtracts the mean, so a bias before i
 
 def gradient_check(
     spec: NetSpec,
-    features: int = 12,
+    features: int | Inputs = 12,
     classes: int = 3,
     examples: int = 8,
     seed: int = 0,
@@ -50,18 +52,20 @@ def gradient_check(
 
     Args:
         spec: the net.
-        features, classes, examples: sizes of the random batch. batch_norm needs two examples.
+        features: numbers in an example; or the inputs, some of which may be codes.
+        classes, examples: sizes of the random batch. batch_norm needs two examples.
         seed: determines the batch, the weights, dropout, and the numbers that are compared.
         most: how many numbers of each variable are compared, at most; they are drawn at random.
 
     Returns:
         {name of the variable: relative error ‖a − n‖ / (‖a‖ + ‖n‖)}. The names are w1, w2, … and,
-        if the net has them, b1, gamma1, beta1, … A right gradient gives less than 1e-6. The error
-        is larger in the rare case that an example lies within STEP of a kink of the activation.
+        if the net has them, b1, gamma1, beta1, … (see `layout`). A right gradient gives less than
+        1e-6. The error is larger in the rare case that an example lies within STEP of a kink of the
+        activation.
     """
     random = np.random.default_rng(seed)
     net = _net(spec, features, classes, seed, random)
-    x = tf.constant(random.normal(size=(examples, features)))
+    x = _examples(as_inputs(features, spec), examples, random)
     y = tf.constant(random.integers(classes, size=examples))
 
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]
@@ -73,15 +77,26 @@ def gradient_check(
         loss = objective()
     automatic = tape.gradient(loss, net.weights)
     errors = {}
-    for name, weight, gradient in zip(_names(spec), net.weights, automatic, strict=True):
+    named = layout.weights(as_inputs(features, spec), classes, spec)
+    for each, weight, gradient in zip(named, net.weights, automatic, strict=True):
         size = int(tf.size(weight))
         chosen = random.choice(size, min(most, size), replace=False)
         numerical = _numerical(objective, weight, chosen)
-        errors[name] = _relative(gradient.numpy().ravel()[chosen], numerical)
+        errors[each.name] = _relative(
+            tf.convert_to_tensor(gradient).numpy().ravel()[chosen], numerical
+        )
     return errors
 
 
-def _net(spec: NetSpec, features: int, classes: int, seed: int, random: np.random.Generator) -> Net:
+def _examples(inputs: Inputs, count: int, random: np.random.Generator) -> tf.Tensor:
+    """Random numbers, and a random code for each table of learned vectors."""
+    codes = [random.integers(each.rows, size=(count, 1)) for each in inputs.vectors]
+    return tf.constant(np.concatenate([random.normal(size=(count, inputs.dense)), *codes], axis=1))
+
+
+def _net(
+    spec: NetSpec, features: int | Inputs, classes: int, seed: int, random: np.random.Generator
+) -> Net:
     """Make the net in training mode, with random numbers added to all of its weights.
 
     Biases of 0 and gammas of 1 could hide a wrong formula.
@@ -93,18 +108,6 @@ def _net(spec: NetSpec, features: int, classes: int, seed: int, random: np.rando
     net.dropout.rates.assign(spec.dropout_rates)
     net.dropout.begin_step(seed, 0)
     return net
-
-
-def _names(spec: NetSpec) -> Iterator[str]:
-    """Yield the names of a net's weights in the order of `Net.weights`."""
-    depth = len(spec.hidden_sizes)
-    for layer in range(1, depth + 2):
-        yield f"w{layer}"
-        if spec.bias:
-            yield f"b{layer}"
-        if spec.batch_norm and layer <= depth:
-            yield f"gamma{layer}"
-            yield f"beta{layer}"
 
 
 def _numerical(objective: Objective, weight: tf.Variable, chosen: npt.NDArray[np.int64]) -> Array:

@@ -3,13 +3,14 @@
 The constants were measured on workers: see `docs/log.md`.
 """
 
-from itertools import pairwise
+from math import prod
 from pathlib import Path
 
 from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError
+from ffnet.nets import layout
 from ffnet.nets.inputs import Inputs, of_net
-from ffnet.spec.net import AUGMENTING, Training
+from ffnet.spec.net import AUGMENTING, NetSpec, Training
 from ffnet.spec.trial import TrialConfig
 
 FLOAT = 4  # bytes
@@ -62,17 +63,29 @@ def trial_bytes(config: TrialConfig, inputs: Inputs, classes: int, examples: int
     """
     net, training = config.net, config.training
     sizes = (inputs.width, *net.hidden_sizes, classes)
-    kernels = [FLOAT * inputs * outputs for inputs, outputs in pairwise(sizes)]
+    weights = [
+        (kind, FLOAT * prod(shape)) for kind, _, shape in layout.weights(inputs, classes, net)
+    ]
+    kernels = [size for kind, size in weights if kind in ("v", "w")]
+    others = sum(size for kind, size in weights if kind == "vectors" or kind in layout.NUMBERS)
     rows = _rows(config, examples)
     each = 3.5 if net.activation in SEVERAL_STEPS else 1.5
-    widths = each * sum(sizes[1:]) + max(sizes[1:])
-    vectors = sum(FLOAT * of.rows * of.size for of in inputs.vectors)
-    held = (sum(kernels) + vectors) * (1 + _slots(training) + 1) + sum(kernels[1:])
+    widths = each * sum(sizes[1:]) + max(sizes[1:]) + _of_parts(net, inputs)
+    held: int = (sum(kernels) + others) * (1 + _slots(training) + 1) + sum(kernels[1:])
     if (training.steps_per_block or 1) > 1 and (training.weight_decay or training.momentum):
         held += 2 * kernels[0]  # the block's changes of kernel and velocity
     if training.precision == "bfloat16":  # copies of the first kernel and its change, 2 bytes each
         held += kernels[0]
     return held + int(FLOAT * rows * widths)
+
+
+def _of_parts(net: NetSpec, inputs: Inputs) -> int:
+    """How many numbers of an example are held for what a net has only if a field asks for it."""
+    hidden = sum(net.hidden_sizes) * (2 * net.layer_norm + net.residual)
+    narrow = net.bottleneck * max(0, len(net.hidden_sizes) - 1)
+    of = net.number_vectors
+    of_numbers = inputs.numbers * (6 * of.frequencies + 3 * of.size) if of else 0
+    return hidden + 2 * narrow + of_numbers + 2 * inputs.width * net.scaling_layer
 
 
 def _rows(config: TrialConfig, examples: int) -> int:

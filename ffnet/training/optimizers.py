@@ -42,14 +42,21 @@ class Optimizer:
         of_weight: the same variables, a list for each weight.
     """
 
-    def __init__(self, training: Training, weights: Sequence[tf.Variable]) -> None:
+    def __init__(
+        self,
+        training: Training,
+        weights: Sequence[tf.Variable],
+        factors: Sequence[float] | None = None,
+    ) -> None:
         """Make the slots. Call `reset` before the first `apply`.
 
         Args:
             training: names the optimizer, and says whether it has momentum and weight decay.
             weights: the variables to update.
+            factors: a factor of the learning rate for each of them. With None, all are 1.
         """
         self.weights = list(weights)
+        self._factors = factors or [1.0] * len(self.weights)
         self.decays, self.nesterov = training.weight_decay > 0, training.nesterov
         self._apart = training.optimizer == "adamw"
         count, self._update = _kind(training)
@@ -71,9 +78,14 @@ class Optimizer:
             rates: the rates of this step.
             step: number of steps since `reset`.
         """
-        for weight, slots, gradient in zip(self.weights, self.of_weight, gradients, strict=True):
+        for weight, slots, gradient, factor in zip(
+            self.weights, self.of_weight, gradients, self._factors, strict=True
+        ):
+            own = rates
+            if factor != 1:
+                own = rates._replace(learning_rate=factor * rates.learning_rate)
             if gradient is not None:
-                self.update(weight, slots, gradient, rates, step)
+                self.update(weight, slots, gradient, own, step)
 
     def update(
         self,

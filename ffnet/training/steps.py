@@ -61,8 +61,8 @@ class Steps:
         balanced = training.class_weight == "balanced"
         self._class_weights = data.balanced_weights() if balanced else None
         self.augmentation = Augmentation(data, training)
-        # The inputs of a first layer with learned vectors change at each step.
-        self._barebones = net if isinstance(net, BarebonesNet) and not net.vectors else None
+        # Blocks and tiles need inputs of the first layer that do not change from step to step.
+        self._barebones = net if isinstance(net, BarebonesNet) and not net.learns_inputs else None
         self.blocks = bool(self._barebones) and training.optimizer == "sgd"
 
     @cached_property

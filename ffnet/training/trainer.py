@@ -11,7 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from ffnet.errors import InputError
-from ffnet.nets import inputs
+from ffnet.nets import inputs, layout
 from ffnet.nets.net import initialize, make_net
 from ffnet.spec.trial import TrialConfig, steps_per_epoch
 from ffnet.training import augment, metrics
@@ -64,13 +64,20 @@ class Score:
 def structure(config: TrialConfig) -> Hashable:
     """Return the values that compiled functions depend on. Equal trials can share a Trainer."""
     net, training = config.net, config.training
+    of, changes = net.number_vectors, net.api == "barebones"  # the sizes of such nets may change
     return (
         net.api,
-        len(net.hidden_sizes) if net.api == "barebones" else net.hidden_sizes,
+        len(net.hidden_sizes) if changes else net.hidden_sizes,
         net.activation,
         net.bias,
         net.batch_norm,
+        net.layer_norm,
+        net.bottleneck > 0 if changes else net.bottleneck,
+        net.adds_input if any(net.adds_input) else (),
         net.embedding_sizes if net.learns_vectors else None,
+        net.number_embedding,
+        (of.size, of.frequencies) if of and not changes else None,
+        net.scaling_layer,
         any(net.dropout_rates),
         training.optimizer,
         training.momentum is not None,
@@ -107,7 +114,8 @@ class Trainer:
         self.data = data
         self._inputs, self._prepare = inputs.of_net(data, config.net), data.preparation(config.net)
         self.net = make_net(self._inputs, data.classes, config.net)
-        self._optimizer = Optimizer(config.training, self.net.weights)
+        factors = layout.factors(self._inputs, data.classes, config.net)
+        self._optimizer = Optimizer(config.training, self.net.weights, factors)
         drops = any(config.net.dropout_rates)
         self._steps = Steps(self.net, self._optimizer, data, self._prepare, config.training, drops)
         self.variables = [*self.net.weights, *self.net.state, *self._optimizer.slots]
@@ -132,6 +140,7 @@ class Trainer:
                 f"batch_norm needs batches of two or more. Given: {self.examples} examples in "
                 f"batches of {size}, so the last batch has one example; choose another batch_size"
             )
+        self._inputs = inputs.of_net(self.data, config.net)
         initialize(self.net, self._inputs, self.data.classes, config.net, config.seed)
         self._optimizer.reset()
         self._steps_at_once = FIRST_STEPS
