@@ -85,6 +85,25 @@ def test_results_lie_here_and_runs_are_read_from_here(here: Path) -> None:
     assert package.resumed(made(here, "table", "/runs/x")) is None
 
 
+def test_the_run_that_a_study_learns_from_is_read_from_here(here: Path) -> None:
+    def learns(place: str, *words: str) -> list[str]:
+        text = f'[tuning]\nlearn_from = "{place}"\n[data]\ndataset = "digits"'
+        (here / "k.toml").write_text(text)
+        return made(here, "tune", "k.toml", "--out", "x", *words)
+
+    for form in ("runs/d", "./runs/d", "nowhere/../runs/d"):
+        (here / "nowhere").mkdir(exist_ok=True)
+        assert Path(learns(form)[-3]).samefile(here / "runs/d")
+        assert Path(learns(form)[-3]).is_absolute()
+    assert learns("runs/d")[2:4] == ["--learn-from", f"{here}/runs/d"]
+    assert learns("s3://b/d")[2:4] == ["--learn-from", "s3://b/d"]
+    assert learns("/shared/d")[2:4] == ["--learn-from", "/shared/d"]
+    (here / "runs/e").mkdir()
+    given = learns("runs/d", "--learn-from", "runs/e")
+    assert given[2:] == ["--learn-from", f"{here}/runs/e", "--out", f"{here}/x"]
+    assert "--learn-from" not in made(here, "tune", "a.toml")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

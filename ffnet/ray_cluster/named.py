@@ -8,11 +8,13 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ffnet.errors import InputError
 
 WRITTEN = ("--save-figures", "--tensorboard")
-RUN = ("--from", "--learn-from")
+LEARNS = "--learn-from"
+RUN = ("--from", LEARNS)
 DATA = ("--dataset", "--data-dir")
 ALONE = (
     "--resume", "--retry-failed", "--confirm", "--again", "--convert-only", "--debug", "--help",
@@ -55,7 +57,7 @@ def settle(job: str, arguments: list[str], here: Path, copied: Callable[[Path], 
         InputError: a study file does not exist here, or the job names data that are not sent.
     """
     settled, sent = list(arguments), dict[str, Path]()
-    given: dict[str, str] = {}
+    given, of_study = dict[str, str](), dict[str, str]()
     for index, flag, value in _values(arguments):
         if not value.strip():  # joined with `here`, it would mean the working directory
             raise InputError(f"{flag or job}: needs a value, or leave it out. Given: {value!r}")
@@ -66,14 +68,18 @@ def settle(job: str, arguments: list[str], here: Path, copied: Callable[[Path], 
             means = _run(value, here, copied)
         elif flag is None:
             means = _study(value, here, copied, sent)
-            given = _data_of(here / value) | given
-        elif flag in DATA:
+            of_study = _in_study(here / value)
+        if flag in (*DATA, LEARNS):
             given[flag] = value
         settled[index] = f"{flag}={means}" if arguments[index].startswith("--") else means
+    if LEARNS in of_study and LEARNS not in given:  # the job would look for it in the copy
+        settled += [LEARNS, _run(of_study[LEARNS], here, copied)]
+    given = of_study | given
     if "--data-dir" in given:  # then the data set lies in that folder, not here
         given.pop("--dataset", None)
-    for flag, value in given.items():
-        _refuse_data(flag, value, here, copied)
+    for flag in DATA:
+        if flag in given:
+            _refuse_data(flag, given[flag], here, copied)
     return Named(settled, sent)
 
 
@@ -128,13 +134,16 @@ def _study(value: str, here: Path, copied: Callable[[Path], bool], sent: dict[st
     return place
 
 
-def _data_of(study: Path) -> dict[str, str]:
-    """Flag → value, for the data that a study's file names."""
+def _in_study(study: Path) -> dict[str, str]:
+    """Flag → value, for the data and the run that a study's file names."""
     from ffnet.run.study_files import read_study
 
-    data = read_study(str(study)).get("data") if study.is_file() else None
-    data = data if isinstance(data, dict) else {}
-    names = {flag: data.get(flag.strip("-").replace("-", "_")) for flag in DATA}
+    values = read_study(str(study)) if study.is_file() else {}
+    names: dict[str, Any] = {}
+    for section, flags in (("data", DATA), ("tuning", (LEARNS,))):
+        given = values.get(section)
+        given = given if isinstance(given, dict) else {}
+        names |= {flag: given.get(flag.strip("-").replace("-", "_")) for flag in flags}
     return {flag: value for flag, value in names.items() if isinstance(value, str)}
 
 
