@@ -74,7 +74,7 @@ def test_what_fits_is_taken_and_what_does_not_is_one_line_with_both_figures(
     assert len(str(e.value).splitlines()) == 1
 
 
-ADAM, MOMENTUM = {"optimizer": "adam"}, {"momentum": 0.9}
+ADAM, MOMENTUM = {"optimizer": "adam"}, {"momentum": 0.9, "steps_per_block": 1}
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ ADAM, MOMENTUM = {"optimizer": "adam"}, {"momentum": 0.9}
         ([6000, 6000], MOMENTUM, {}, 728 + 926),
         ([6000, 6000], ADAM, {}, 725 + 1100),
         ([6000, 6000], {"optimizer": "adamw", "weight_decay": 0.01}, {}, 729 + 1174),
-        ([6000, 6000], {"weight_decay": 0.01}, {}, 727 + 627),
+        ([6000, 6000], {"weight_decay": 0.01, "steps_per_block": 1}, {}, 727 + 627),
         ([6000, 6000], ADAM, {"api": "functional"}, 729 + 1098),
         ([6000, 6000], MOMENTUM, {"api": "model", "batch_norm": True}, 734 + 706),
         ([2000, 12000], MOMENTUM, {}, 725 + 470),
@@ -118,11 +118,27 @@ def test_the_estimate_is_within_a_quarter_of_what_was_measured(
     assert estimate / 1e6 == pytest.approx(measured, rel=0.25)
 
 
+def test_blocks_count_when_they_are_forced_and_when_they_may_be_chosen() -> None:
+    def bytes_of(training: dict[str, Any], net: dict[str, Any] | None = None) -> int:
+        of = config({"hidden_sizes": [5000, 20], **(net or {})}, **training)
+        return memory.trial_bytes(of, Inputs(3072), 10, 5734)
+
+    kernel = 4 * 3072 * 5000
+    for training in ({"momentum": 0.9}, {"weight_decay": 0.1}):
+        plain = bytes_of(training | {"steps_per_block": 1})
+        assert bytes_of(training | {"steps_per_block": 4}) == plain + 2 * kernel
+        assert bytes_of(training) == plain + 2 * kernel
+        assert bytes_of(training | {"tiles": True}) == plain
+        assert bytes_of(training, {"api": "sequential"}) == bytes_of(
+            training | {"steps_per_block": 1}, {"api": "sequential"}
+        )
+    assert bytes_of({}) == bytes_of({"steps_per_block": 1})  # sgd alone keeps no other change
+
+
 def test_data_and_slots_count(digits: DataSet) -> None:
     wide: dict[str, Any] = {"hidden_sizes": [60_000]}
     sgd, momentum, adam = (
-        memory.worker_bytes(config(wide, **t), digits)
-        for t in ({}, {"momentum": 0.9}, {"optimizer": "adam"})
+        memory.worker_bytes(config(wide, **t), digits) for t in ({}, MOMENTUM, ADAM)
     )
     weights = 4 * 60_000 * (64 + 10)
     assert momentum - sgd == pytest.approx(weights, rel=0.5)

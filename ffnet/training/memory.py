@@ -11,7 +11,7 @@ from ffnet.errors import InputError
 from ffnet.nets import layout
 from ffnet.nets.inputs import Inputs, of_net
 from ffnet.spec.net import AUGMENTING, NetSpec, Training
-from ffnet.spec.trial import TrialConfig
+from ffnet.spec.trial import TrialConfig, may_be_blocked
 
 FLOAT = 4  # bytes
 WORKER = 700_000_000  # bytes of a worker with a tiny net: Python, Ray and TensorFlow
@@ -72,8 +72,9 @@ def trial_bytes(config: TrialConfig, inputs: Inputs, classes: int, examples: int
     each = 3.5 if net.activation in SEVERAL_STEPS else 1.5
     widths = each * sum(sizes[1:]) + max(sizes[1:]) + _of_parts(net, inputs)
     held: int = (sum(kernels) + others) * (1 + _slots(training) + 1) + sum(kernels[1:])
-    if (training.steps_per_block or 1) > 1 and (training.weight_decay or training.momentum):
-        held += 2 * kernels[0]  # the block's changes of kernel and velocity
+    plain = training.steps_per_block == 1 or training.tiles or not may_be_blocked(net, training)
+    if not plain and (training.weight_decay or training.momentum):
+        held += 2 * kernels[0]  # a block's changes of kernel and velocity
     if training.precision == "bfloat16":  # copies of the first kernel and its change, 2 bytes each
         held += kernels[0]
     return held + int(FLOAT * rows * widths)
