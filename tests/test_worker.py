@@ -1,12 +1,17 @@
 """What a resumed trial on a worker reports, tested without Ray."""
 
+import os
+import subprocess
+import sys
 from collections import OrderedDict
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from conftest import ROOT
 from ffnet.run.folder import RunFolder
 from ffnet.spec.net import NetSpec, Training
 from ffnet.spec.sections import Tuning
@@ -120,3 +125,28 @@ def test_a_worker_keeps_fewer_when_they_hold_much_memory_but_always_the_latest()
     assert kept_after({"a": most // 2, "b": most // 2 + 1, "c": 1}, *"abc") == list("bc")
     assert kept_after({"a": 1, "b": 1, "c": 9 * most}, *"abc") == list("abc")
     assert kept_after({"a": 9 * most, "b": 1}, *"ab") == ["b"]
+
+
+STAND_IN = """
+try:
+    import matplotlib
+except ImportError:
+    matplotlib = None
+"""
+
+
+def test_tensorflow_is_imported_without_matplotlib_which_can_be_imported_later(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "tensorflow.py").write_text(STAND_IN)
+    (tmp_path / "matplotlib.py").write_text("")
+    program = (
+        "from ffnet.tuning.lean import import_tensorflow; import_tensorflow()\n"
+        "import sys; found = sys.modules['tensorflow'].matplotlib, 'matplotlib' in sys.modules\n"
+        "import matplotlib; import_tensorflow(); print(*found, sys.modules['matplotlib'].__name__)"
+    )
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["None", "False", "matplotlib"]

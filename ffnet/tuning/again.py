@@ -30,13 +30,13 @@ from ffnet.spec.trial import TrialConfig
 from ffnet.system.live import LiveLine, clock
 from ffnet.training import memory
 from ffnet.tuning.connection import connected
+from ffnet.tuning.lean import import_tensorflow
 
 if TYPE_CHECKING:  # only workers import TensorFlow
     from ffnet.training.device_data import DeviceData
     from ffnet.training.trainer import Trainer
 
 Weights = list[npt.NDArray[Any]]
-
 MOST_LOSSES = 3  # how often a net is trained again after its worker was lost
 LARGER_NODE = "nets get what the study's trials got: use a cluster with a larger node (--address)"
 NO_CALL = -1  # asks a worker only whether it has begun
@@ -79,9 +79,10 @@ class _Worker:
     """
 
     def __init__(self, data: DataSet, study: Study, threads: int) -> None:
+        restore_umask()
+        import_tensorflow()
         from ffnet.training.devices import configure
 
-        restore_umask()
         configure(threads, study.resources.gpus)
         self._data, self._study = data, study
         self._parts: dict[Fold | None, DeviceData] = {}
@@ -366,8 +367,7 @@ def opened(
         data: the data set. Its test part stays in this process.
         address: address of a running Ray cluster: see `cluster.connected`.
         live: shows that Ray starts.
-        guest: whether the process belongs to a caller, for example a notebook. Then its streams
-            are not redirected.
+        guest: whether the process belongs to a caller. Then its streams are not redirected.
 
     Raises:
         InputError: the cluster cannot be reached, or no node can hold a trial.

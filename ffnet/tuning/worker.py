@@ -30,6 +30,7 @@ from ffnet.spec.net import PATH
 from ffnet.spec.study import Study
 from ffnet.spec.trial import TrialConfig
 from ffnet.training import memory
+from ffnet.tuning.lean import import_tensorflow
 from ffnet.tuning.pulse import Pulse
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import: a worker imports it at its first trial
@@ -230,6 +231,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         return place(ray.get_runtime_context().get_node_id()[:8])
 
     def _start(self) -> "Iterator[Report]":
+        import_tensorflow()
         from ffnet.training.loop import train
 
         try:
