@@ -5,14 +5,16 @@ import re
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from conftest import command_line, rows_of, token_of, unpruned_study, wait_for
-from ffnet.errors import InputError
+from conftest import Job, command_line, rows_of, token_of, unpruned_study, wait_for
+from ffnet.errors import InputError, RunError
+from ffnet.ray_cluster.private_host import Host
 from ffnet.system import scratch
 from sockets import in_reach_of_others, listening, open_files, sessions
 
@@ -152,12 +154,11 @@ def test_a_killed_driver_leaves_nothing(running: Running) -> None:  # the last o
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make an empty folder for temporary folders."""
-    path = tmp_path / "t"
-    path.mkdir()
-    monkeypatch.setenv("RAY_TMPDIR", str(path))
-    return path
+def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Make an empty folder for temporary folders. Its path is short: Ray puts sockets below it."""
+    with tempfile.TemporaryDirectory(prefix="ffp-", dir="/tmp") as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        yield Path(folder)
 
 
 HOLD = """
@@ -193,6 +194,64 @@ def test_the_next_start_clears_what_a_killed_one_left_and_nothing_else(place: Pa
         assert {path.name for path in place.iterdir()} == {own.name, living.name, "ffnet-other"}
     holders[1].communicate("")
     assert [path.name for path in place.iterdir()] == ["ffnet-other"]
+
+
+HOST = """
+import sys
+from ffnet.ray_cluster.private_host import Host
+host = Host(1)
+print(host.folder, host.process.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_driver_that_is_killed_while_ray_starts_leaves_nothing(place: Path) -> None:
+    """Ray starts while the driver reads its data: nobody has connected to it yet."""
+    driver = subprocess.Popen(
+        [sys.executable, "-c", HOST], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert driver.stdout
+    folder, host = driver.stdout.readline().split()
+    assert (Path(folder) / "token").exists()
+    driver.kill()
+    driver.communicate()
+    wait_for(lambda: not Path(folder).exists(), seconds=60)
+    wait_for(lambda: not alive(int(host)))
+
+
+def test_a_study_whose_data_are_refused_leaves_no_ray(place: Path, call: Job) -> None:
+    """Ray has begun to start by then."""
+    made: list[Host] = []
+
+    def host(cpus: int) -> Host:
+        made.append(Host(cpus))
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ffnet.cli.tune.Host", host)
+        done = call("tune", "digits", "--dataset", place / "absent.csv")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert made[0].process.returncode == 0
+    assert not list(place.iterdir())
+
+
+def test_a_study_on_a_cluster_starts_no_ray_of_its_own(place: Path, call: Job) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ffnet.cli.tune.Host", lambda cpus: pytest.fail("it started"))
+        done = call("tune", "digits", "--address", "127.0.0.1:1", "--dataset", place / "absent.csv")
+    assert done.returncode == 2
+
+
+def test_a_ray_that_cannot_start_is_an_error_with_its_reason(place: Path) -> None:
+    with Host(1) as host:
+        assert host.process.stdin
+        host.process.kill()
+        with pytest.raises(RunError, match=r"Ray did not start \(its host ended\)"):
+            host.address()
+    host.close()  # once more
+    assert not list(place.iterdir())
 
 
 def alive(pid: int) -> bool:

@@ -11,6 +11,7 @@ import pytest
 import ray
 
 from conftest import wait_for
+from ffnet.ray_cluster.private_host import Host
 from ffnet.ray_cluster.private_ray import private_ray
 from ffnet.tuning.driver import StudyStopper
 from ffnet.tuning.losses import Losses
@@ -90,7 +91,7 @@ def test_a_paused_trial_is_not_silent() -> None:
 
 @pytest.mark.slow
 def test_a_frozen_worker_is_killed_and_ray_told() -> None:
-    with private_ray(cpus=1):
+    with Host(cpus=1) as host, private_ray(host):
 
         @ray.remote
         class Worker:

@@ -23,13 +23,14 @@ import shlex
 import shutil
 import sys
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ffnet.cli import command
 from ffnet.cli.flags import add_flags, given, override
 from ffnet.errors import InputError, RunError
+from ffnet.ray_cluster.private_host import LOWER, Host, own_cpus
 from ffnet.report.message import study_ended
 from ffnet.run import confirm, ended, ledger
 from ffnet.run.begin import as_begun, begin, holds_a_study, new_place
@@ -44,7 +45,7 @@ from ffnet.spec.study import Study
 from ffnet.spec.validation import validated
 from ffnet.system import notify, output, scratch
 from ffnet.system.environment import ray_address
-from ffnet.system.signals import held_back
+from ffnet.system.signals import held_back, ignore
 
 if TYPE_CHECKING:
     from ffnet.data.dataset import DataSet
@@ -68,17 +69,33 @@ def main(argv: list[str]) -> int:
         recorded = True
     values = override({"name": name_of(flags.study), **values}, flags, Study)
     study = validated(Study, values, flags.study, given(flags, Study), recorded)
-
-    from ffnet.data.load import load
-    from ffnet.system.live import LiveLine
-
     address = ray_address(flags.address)
-    if address is None:
-        scratch.base()  # refuses a folder that Ray's files cannot use, before anything is written
     scratch.clear_killed()  # also if nothing is left to train
     out = flags.out or new_place(study.name)
     if flags.confirm:
         _refuse_confirm(study, out)
+    with nullcontext() if address else _starting_ray(study) as host:
+        status = _tune(flags, study, out, address, host, argv)
+        ignore()  # the study has ended, and Ray needs a second to stop
+        return status
+
+
+def _starting_ray(study: Study) -> Host:
+    """A private Ray, which starts while this process reads the data and imports Ray."""
+    return Host(own_cpus(study.resources, study.budget.concurrency, LOWER))
+
+
+def _tune(
+    flags: argparse.Namespace,
+    study: Study,
+    out: str,
+    address: str | None,
+    host: Host | None,
+    argv: list[str],
+) -> int:
+    from ffnet.data.load import load
+    from ffnet.system.live import LiveLine
+
     data = load(study.data)
     with (
         held(RunFolder.at(out)) as hold,
@@ -86,7 +103,7 @@ def main(argv: list[str]) -> int:
         LiveLine(screen) as live,
         notify.told(lambda: study_ended(hold.folder), _warn),
     ):
-        status = _run(flags, study, data, hold, address, argv, live)
+        status = _run(flags, study, data, hold, address, argv, live, host)
         if flags.confirm and status == 0:
             _confirm(hold, data, address, live)
         elif flags.confirm:
@@ -126,6 +143,7 @@ def _run(
     address: str | None,
     argv: list[str],
     live: "LiveLine",
+    host: Host | None,
 ) -> int:
     """Run the study in a folder that this process holds."""
     folder = hold.folder
@@ -143,7 +161,7 @@ def _run(
         with held_back():  # a signal during an import of Ray leads to unclear errors
             from ffnet.tuning.driver import run_study  # imports Ray: seconds
 
-        recorder = run_study(study, data, address, past, hold, live)
+        recorder = run_study(study, data, address, past, hold, live, host=host)
     except RunError:  # keep the folder: --resume needs it with the tables that are saved elsewhere
         raise
     except BaseException as error:

@@ -6,21 +6,15 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from ffnet.errors import InputError, RunError
-from ffnet.ray_cluster.private_ray import (
-    SETTINGS,
-    OnDeath,
-    connect,
-    private_ray,
-    set_defaults,
-    watched,
-)
+from ffnet.ray_cluster.private_host import SETTINGS, Host, own_cpus, too_large
+from ffnet.ray_cluster.private_ray import OnDeath, connect, private_ray, set_defaults, watched
 from ffnet.ray_cluster.ray_internals import cluster_grows, no_node_can_hold, nodes_are_coming
 from ffnet.spec.sections import Resources
 
@@ -50,6 +44,7 @@ def connected(
     advice: str,
     on_death: OnDeath = lambda _: None,
     log_to_driver: bool = True,
+    host: Host | None = None,
 ) -> Iterator[int]:
     """Connect to Ray. Yields how many trials are handed to Ray at a time.
 
@@ -67,6 +62,7 @@ def connected(
         on_death: called in a thread, with the reason, when Ray is dead. Then this process ends with
             exit status 1, because Ray would end it a little later and say nothing.
         log_to_driver: whether this process prints what workers print and what Ray logs.
+        host: a private Ray that is starting already, which is used if `address` is None.
 
     Raises:
         InputError: the cluster cannot be reached, or no node, present or future, can hold a trial.
@@ -76,7 +72,10 @@ def connected(
         yield _slots(resources, concurrency, cluster_grows(), advice)
         return
     if address is None:
-        with private_ray(_own_cpus(resources, concurrency, advice), log_to_driver, on_death):
+        with (
+            nullcontext(host) if host else Host(own_cpus(resources, concurrency, advice)) as own,
+            private_ray(own, log_to_driver, on_death),
+        ):
             yield _slots(resources, concurrency, False, advice)
         return
     try:
@@ -113,14 +112,6 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
-def _own_cpus(resources: Resources, concurrency: int | None, advice: str) -> int:
-    """The number of CPUs that a private Ray gets."""
-    cpus = len(os.sched_getaffinity(0))
-    if resources.cpus > cpus:  # refused here, before Ray takes seconds to start
-        raise _too_large(resources, [f"this machine: {cpus} CPUs"], advice)
-    return min(cpus, math.ceil(concurrency * resources.cpus)) if concurrency else cpus
-
-
 def _slots(resources: Resources, concurrency: int | None, grows: bool, advice: str) -> int:
     """How many trials are handed to Ray at a time: see `connected`."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -128,9 +119,9 @@ def _slots(resources: Resources, concurrency: int | None, grows: bool, advice: s
     shown = [f"{n.get('CPU', 0):g} CPUs, {n.get('GPU', 0):g} GPUs" for n in nodes]
     if not slots and grows and not _comes(resources):
         shown.append("the cluster cannot start a larger node")
-        raise _too_large(resources, shown, advice)
+        raise too_large(resources, shown, advice)
     if not slots and not grows:
-        raise _too_large(resources, shown, advice)
+        raise too_large(resources, shown, advice)
     return concurrency or GROWING if grows else min(slots, concurrency or slots)
 
 
@@ -142,13 +133,6 @@ def _wanted(resources: Resources) -> dict[str, float]:
     """A trial's resources under Ray's names; resources of 0 are left out."""
     held = {"CPU": resources.cpus, "GPU": resources.gpus}
     return {name: amount for name, amount in held.items() if amount}
-
-
-def _too_large(resources: Resources, nodes: list[str], advice: str) -> InputError:
-    return InputError(
-        f"a trial must fit on one node. Given: {resources.cpus:g} CPUs, {resources.gpus:g} GPUs; "
-        f"nodes: {'; '.join(nodes)}; {advice}"
-    )
 
 
 def _comes(resources: Resources) -> bool:

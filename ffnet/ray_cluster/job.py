@@ -21,7 +21,7 @@ LOST_SECONDS = 60  # a cluster that does not answer for so long is given up
 
 def environment(folder: Path) -> dict[str, Any]:
     """The runtime environment of a job whose code is in `folder`."""
-    from ffnet.ray_cluster.private_ray import SETTINGS
+    from ffnet.ray_cluster.private_host import SETTINGS
     from ffnet.run import provenance
 
     # Ray's default waiting time is 3 s. No token is sent: the processes on the head have one.

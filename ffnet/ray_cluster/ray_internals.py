@@ -11,6 +11,7 @@ quickly.
 """
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,10 +30,6 @@ LOOPBACK = "127.0.0.1"
 NEEDED = ("gcs_server", "raylet")
 """Ray's names of the processes that it cannot work without."""
 
-LOOPBACK_SWITCH = {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
-"""With this environment variable, which Ray has for laptops, a process uses loopback."""
-
-
 START_SECONDS = 120.0  # a private Ray that does not run after so long has failed to start
 
 
@@ -49,6 +46,8 @@ def start_head(folder: Path, cpus: int | None) -> Node:
         folder: where Ray puts all its files.
         cpus: CPUs of Ray; with None, all CPUs of this machine.
 
+    Ray's processes inherit a variable that Ray has for laptops: with it, they use loopback.
+
     Returns:
         Ray's object for the processes. Its `address` is HOST:PORT.
     """
@@ -64,7 +63,8 @@ def start_head(folder: Path, cpus: int | None) -> Node:
         plasma_store_socket_name=str(folder / "ray" / "store"),
         raylet_socket_name=str(folder / "ray" / "raylet"),
     )
-    with patient():
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+    with patient(), on_loopback():
         return Node(parameters, head=True, shutdown_at_exit=False)
 
 
@@ -109,8 +109,8 @@ def read_token_again() -> None:
 
 
 @contextmanager
-def driver_on_loopback() -> Iterator[None]:
-    """In the block, `ray.init` takes loopback as the address of this process.
+def on_loopback() -> Iterator[None]:
+    """In the block, Ray takes loopback as the address of this process.
 
     Ray reads its switch from the environment when it is imported, which may be long before. The
     argument `_node_ip_address` of `ray.init` does not help: Ray replaces loopback in it by an

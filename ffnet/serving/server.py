@@ -15,6 +15,7 @@ from ray import serve
 
 from ffnet.errors import InputError
 from ffnet.export.folder import ModelFolder, card_beside
+from ffnet.ray_cluster.private_host import Host
 from ffnet.ray_cluster.private_ray import private_ray
 from ffnet.serving.replica import JOINED, Options, Replica
 from ffnet.serving.rest import SIGNATURE
@@ -35,7 +36,8 @@ def run(folder: ModelFolder, options: Options) -> None:
             restored(),
             output.screen() as screen,
             output.redirected(Path(os.devnull), 1, 2),
-            private_ray(log_to_driver=False),
+            Host() as host,
+            private_ray(host, log_to_driver=False),
             _deployed(folder, options),
         ):
             try:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from ffnet.ray_cluster import cluster
+from ffnet.ray_cluster.private_host import Host
 from ffnet.run.folder import RunFolder
 from ffnet.spec.study import Study
 from ffnet.system import output
@@ -19,6 +20,7 @@ def connected(
     guest: bool,
     advice: str,
     on_death: Callable[[str, TextIO], None],
+    host: Host | None = None,
 ) -> Iterator[int]:
     """Connect to Ray. Yields how many trials are handed to Ray at a time.
 
@@ -30,6 +32,7 @@ def connected(
             are not redirected.
         advice: what the user can do if no node can hold a trial: see `cluster`.
         on_death: called with the reason and the process's errors when Ray is dead: see `cluster`.
+        host: a private Ray that is starting already: see `cluster.connected`.
 
     Raises:
         InputError: the cluster cannot be reached, or no node can hold a trial.
@@ -45,6 +48,7 @@ def connected(
             advice,
             lambda reason: on_death(reason, errors),
             log_to_driver=not guest,
+            host=host,
         ) as slots,
     ):
         yield slots

@@ -15,6 +15,7 @@ from ray.tune.schedulers import TrialScheduler
 from ffnet.data.dataset import DataSet
 from ffnet.errors import InputError, RunError
 from ffnet.ray_cluster import cluster, shared_folder
+from ffnet.ray_cluster.private_host import LOWER, Host
 from ffnet.ray_cluster.ray_internals import cluster_grows, stateless_tune
 from ffnet.run import storage
 from ffnet.run.folder import RunFolder
@@ -135,6 +136,7 @@ def run_study(
     hold: Hold,
     live: LiveLine,
     guest: bool = False,
+    host: Host | None = None,
 ) -> Recorder:
     """Run a study until all trials have ended, its wall time is over, or a signal comes.
 
@@ -150,6 +152,7 @@ def run_study(
         guest: True if the process belongs to a caller, for example a notebook. Then its streams
             are not redirected, everything that changes is restored, and a third signal does not
             end the process.
+        host: a private Ray that is starting already: see `cluster.connected`.
 
     Returns:
         The recorder, whose writer has the rows of the tables. Every trial that began has ended.
@@ -178,8 +181,9 @@ def run_study(
             folder,
             address,
             guest,
-            "lower --cpus or --gpus",
+            LOWER,
             lambda reason, errors: _keep_after_death(signals.recorder, reason, errors),
+            host,
         ) as slots,
     ):
         _check_learns(study, slots)
