@@ -24,7 +24,8 @@ from ffnet.training.paths import Path
 from ffnet.training.speed import Bench, products
 from ffnet.tuning.bfloat16 import Rates, lines
 
-PLAIN, TILES, EIGHT = Path(1, False), Path(1, True), Path(8, False)
+PLAIN, TILES, FOUR, EIGHT = Path(1, False), Path(1, True), Path(4, False), Path(8, False)
+ALL = [PLAIN, TILES, Path(2, False), FOUR, EIGHT]
 WIDE = 512
 """With 600 features, 2¹⁸ weights and more: every path is possible."""
 FEATURES = 600
@@ -128,15 +129,57 @@ def test_kinds_differ_by_what_decides_the_speed() -> None:
 
 
 def test_the_fastest_path_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    possible = [PLAIN, Path(2, False), EIGHT, TILES]
-    bench = Bench(20, 4, Training(momentum=0.9, weight_decay=0.1))
-    seconds = bench.seconds(possible, 50)
-    assert list(seconds) == possible
+    bench = Bench(20, Training(momentum=0.9, weight_decay=0.1))
+    seconds = bench.seconds(ALL, 50, 4)
+    assert list(seconds) == ALL
     assert all(0 < each < 1 for each in seconds.values())
-    for found, best in (([3, 1, 2, 4], 1), ([3.0, 2.97, 5, 6], 0), ([4, 3, 2, 1.99], 2)):
-        known = dict(zip(possible, found, strict=True))
-        monkeypatch.setattr(bench, "seconds", lambda *_, known=known: known)
-        assert bench.fastest(possible, 50) == possible[best]
+    for found, best, measured in (
+        ([3, 4, 1.5, 1, 2], FOUR, 5),  # of 1, tiles, 2, 4 and 8 steps
+        ([3, 4, 0.9, 1, 2], Path(2, False), 5),
+        ([3, 4, 0.9, 1, 0.8], EIGHT, 4),
+        ([3, 4, 2.96, 2.97, 3], PLAIN, 5),  # hardly faster: perhaps by chance
+        ([3, 2, 0.1, 2.3, 0.1], TILES, 3),  # as 4 steps are slow, 2 and 8 are not measured
+        ([1.9, 1.8, 3, 1.85, 1.5], EIGHT, 4),
+    ):
+        known, asked = dict(zip(ALL, found, strict=True)), set[Path]()
+
+        def seconds_of(
+            paths: list[Path], *_: int, known: Any = known, asked: set[Path] = asked
+        ) -> Any:
+            asked |= {*paths}
+            return {path: known[path] for path in paths}
+
+        monkeypatch.setattr(bench, "seconds", seconds_of)
+        assert bench.fastest(ALL, 50, 4) == best
+        assert len(asked) == measured
+
+
+@pytest.mark.parametrize(
+    ("features", "batch_size"), [(3072, 64), (3072, 8192), (2**20, 64), (10**7, 1), (1, 1)]
+)
+def test_a_measurement_takes_little_memory(
+    features: int, batch_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    class Measured:
+        def __init__(self, features: int, _: Training) -> None:
+            made.append(8 * batch_size * features)
+
+        def fastest(self, possible: list[Path], *_: int) -> Path:
+            return possible[0]
+
+    monkeypatch.setattr(paths, "_bench", Measured)
+    asked: list[Callable[[], Path]] = []
+
+    def agree(kind: str, measure: Callable[[], Path]) -> Path:
+        asked.append(measure)
+        return PLAIN
+
+    of = config({"hidden_sizes": 4096}, batch_size=batch_size)
+    paths.chosen(of, max(features, 16), agree)
+    assert asked[0]() == PLAIN
+    assert 0 < made[0] <= 2**24
 
 
 # --- the cache -----------------------------------------------------------------------------------

@@ -24,14 +24,14 @@ from ffnet.spec.net import PATH, NetSpec, Training
 from ffnet.spec.trial import TrialConfig, may_be_blocked, may_be_tiled
 from ffnet.system.atomic import atomic_write
 from ffnet.training.devices import threads
-from ffnet.training.speed import MOST_WORK, Bench
+from ffnet.training.speed import MOST_INPUTS, MOST_STEPS, Bench
 
 SMALL = 2**16
 """A first layer with fewer weights trains plain steps: a step takes about as long as a call of
 TensorFlow's operations, and nothing is measured for it."""
 LARGE = 2**18  # a kernel with fewer weights than this fits into a core's cache: no tiles
 
-CACHE = "paths-1.json"
+CACHE = "paths-2.json"
 IDENTIFYING = ("model name", "cpu family", "model", "stepping", "flags", "CPU implementer",
                "CPU part", "CPU variant", "Features")  # fmt: skip
 """Fields of /proc/cpuinfo that say which kind of CPU this is."""
@@ -152,12 +152,12 @@ def _measured(kind: Kind, possible: list[Path]) -> Path:
         weight_decay=1e-4 if kind.weight_decay else 0.0,
         precision=kind.precision,
     )
-    features = min(kind.features, max(1, MOST_WORK // (kind.neurons * kind.batch_size)))
-    found: Path = _bench(features, kind.batch_size, training).fastest(possible, kind.neurons)
+    features = min(kind.features, max(1, MOST_INPUTS // (MOST_STEPS * kind.batch_size)))
+    found: Path = _bench(features, training).fastest(possible, kind.neurons, kind.batch_size)
     return found
 
 
-_bench = lru_cache(maxsize=1)(Bench)  # trials of a study differ in their widths, above all
+_bench = lru_cache(maxsize=4)(Bench)  # trials of a study differ in width and optimizer, above all
 
 
 def remembered(kind: str, measure: Callable[[], Path]) -> Path:

@@ -1,7 +1,7 @@
 """Measures how fast this machine trains the first layer of a net on each path."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -14,61 +14,87 @@ from ffnet.training.optimizers import Optimizer, Rates
 from ffnet.training.tiles import Tiles
 
 MOST_STEPS = 8  # in a block
-SECONDS = 0.2  # measuring ends after the round in which so much time is over
-MOST_WORK = 2**29  # batch size · features · neurons; nets with more are measured with less features
+SECONDS = 0.1  # measuring ends after the round in which so much time is over
+MOST_INPUTS = 2**24  # features · examples of MOST_STEPS batches; with more, there are less features
+MOST_WEIGHTS, MOST_WORK = 2**22, 2**29
+"""Features · neurons, and batch size · features · neurons: with more, there are less neurons."""
+
 FASTER = 0.98
 """A path must take less than this share of the time of the paths before it. So noise of the
 measurement does not choose a path that is no faster."""
 
-Loop = Callable[[tf.Tensor], tf.Tensor]
+FAR = 1.3
+"""A path that takes more than so many times the time of the fastest path in the first round is not
+measured again."""
+
+NEAR = 1.1
+"""Blocks of 8 and of 2 steps are measured if those of 4 take less than so many times the time of
+the fastest path."""
+
+Step = Callable[[tf.Tensor], None]
+Loop = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 FEW = 8  # neurons of the net with which the functions are compiled
 
 
 class Bench:
     """The first layer of a net with random data. The rest of a net takes the same time on all
-    paths.
+    paths. The loss is half the sum of z², the squares of the layer's outputs: its gradient is z.
     """
 
-    def __init__(self, features: int, batch_size: int, training: Training) -> None:
-        """Make the layer.
+    def __init__(self, features: int, training: Training) -> None:
+        """Make the layer. Each path is compiled once, for all widths and batch sizes.
 
         Args:
             features: inputs of the layer.
-            batch_size: examples in a batch.
             training: optimizer, momentum, weight decay and precision.
         """
-        self._features, self._batch_size = features, batch_size
+        self._features = features
         self._products = tf.as_dtype(training.precision)
-        self._kernel = tf.Variable(tf.zeros([self._features, FEW]), shape=[self._features, None])
+        self._kernel = tf.Variable(tf.zeros([features, FEW]), shape=[features, None])
         self._optimizer = Optimizer(training, [self._kernel])
         self._tiles = Tiles(self._optimizer)
-        self._x = tf.random.uniform([MOST_STEPS * batch_size, self._features])
         rates = (training.learning_rate, training.momentum or 0.0, training.weight_decay)
         self._rates = Rates(*map(tf.constant, rates))
         self._loops: dict[tuple[int, bool], Loop] = {}
-        self._optimizer.reset()
         # The time of one core does not count the time in which other programs use it.
         self._clock = time.process_time if threads() == 1 else time.perf_counter
 
-    def fastest(self, paths: Iterable[Any], neurons: int) -> Any:
-        """The fastest of some paths (steps in a block, whether in tiles) for so many neurons."""
-        seconds = self.seconds(paths, neurons)
-        best, *others = seconds
-        for path in others:
-            if seconds[path] < FASTER * seconds[best]:
-                best = path
+    def fastest(self, paths: Sequence[Any], neurons: int, batch_size: int) -> Any:
+        """The fastest of some paths (steps in a block, whether in tiles).
+
+        Blocks of 8 and of 2 steps are measured only where blocks of 4 are among the fastest: where
+        those are slower than other paths, all blocks are.
+
+        Args:
+            paths: the paths. The first one needs the least from the CPU.
+            neurons: neurons of the layer.
+            batch_size: examples in a batch.
+        """
+        first = [path for path in paths if path[0] in (1, 4)]
+        found = self.seconds(first, neurons, batch_size)
+        best = _best(found)
+        if any(path[0] == 4 and found[path] < NEAR * found[best] for path in first):
+            for other in sorted((path for path in paths if path[0] in (2, 8)), reverse=True):
+                if best[0] != 8:
+                    best = _best(self.seconds([best, other], neurons, batch_size))
         return best
 
-    def seconds(self, paths: Iterable[Any], neurons: int) -> dict[Any, float]:
-        """Path → seconds of a step. The least of some rounds, in which paths alternate."""
-        paths = list(paths)
+    def seconds(self, paths: Sequence[Any], neurons: int, batch_size: int) -> dict[Any, float]:
+        """Path → seconds of a step. The least of some rounds, in which paths alternate.
+
+        A large layer is measured with fewer neurons: see MOST_WEIGHTS. A path that is far slower
+        than another one in the first round is not measured again.
+        """
         for path in paths:
-            if path not in self._loops:  # compiles it
-                self._timed(path)
-        self._resize(neurons)
-        begun, found = time.perf_counter(), {path: self._timed(path) for path in paths}
-        while time.perf_counter() - begun < SECONDS:
-            found = {path: min(before, self._timed(path)) for path, before in found.items()}
+            if path not in self._loops:
+                self._compile(path)
+        most = min(MOST_WEIGHTS // self._features, MOST_WORK // (self._features * batch_size))
+        self._resize(max(1, min(neurons, most)))
+        x = tf.random.uniform([MOST_STEPS * batch_size, self._features])
+        begun, found = time.perf_counter(), {path: self._timed(path, x) for path in paths}
+        near = [path for path in paths if found[path] < FAR * min(found.values())]
+        while len(near) > 1 and time.perf_counter() - begun < SECONDS:
+            found |= {path: min(found[path], self._timed(path, x)) for path in near}
         self._resize(FEW)
         return found
 
@@ -76,38 +102,48 @@ class Bench:
         self._kernel.assign(tf.zeros([self._features, neurons]))
         self._optimizer.reset()
 
-    def _timed(self, path: tuple[int, bool]) -> float:
+    def _compile(self, path: tuple[int, bool]) -> None:
         each, in_tiles = path
-        if path not in self._loops:
-            step = self._tiled if in_tiles else self._plain
-            self._loops[path] = _loop(step if each == 1 else self._block(each), each)
+        step = self._tiled if in_tiles else self._plain
+        self._loops[path] = _loop(step if each == 1 else self._block(each), each, self._features)
+        self._resize(FEW)
+        self._timed(path, tf.zeros([MOST_STEPS, self._features]))
+
+    def _timed(self, path: tuple[int, bool], x: tf.Tensor) -> float:
+        """Seconds of a step with the batches x [MOST_STEPS · B, D]."""
+        each, in_tiles = path
         steps = max(2, each)
         with self._tiles.cut() if in_tiles else nullcontext():
             begun = self._clock()
-            self._loops[path](tf.constant(steps))
+            self._loops[path](tf.constant(steps), x)
             return (self._clock() - begun) / steps
 
-    def _plain(self) -> None:
-        x = self._x[: self._batch_size]
-        gradient = tf.matmul(x, _gradient(tf.matmul(x, self._kernel)), transpose_a=True)
+    def _plain(self, x: tf.Tensor) -> None:
+        gradient = tf.matmul(x, tf.matmul(x, self._kernel), transpose_a=True)
         self._optimizer.apply([gradient], self._rates, tf.constant(0))
 
-    def _tiled(self) -> None:
-        x = self._x[: self._batch_size]
-        by_product = _gradient(self._tiles.product(x))
-        self._tiles.update(x, by_product, self._rates, tf.constant(0))
+    def _tiled(self, x: tf.Tensor) -> None:
+        self._tiles.update(x, self._tiles.product(x), self._rates, tf.constant(0))
 
-    def _block(self, steps: int) -> Callable[[], None]:
+    def _block(self, steps: int) -> Step:
         rates = self._rates._replace(learning_rate=tf.fill([steps], self._rates.learning_rate))
 
-        def block() -> None:
-            rows = steps * self._batch_size
+        def block(x: tf.Tensor) -> None:
             train_block(
-                self._optimizer, lambda z, _: z, self._x[:rows], tf.zeros([rows], tf.int32), rates,
-                tf.constant(0), lambda _, z: (z[:, 0], tf.reduce_sum(z * z)), self._products,
+                self._optimizer, lambda z, _: z, x, tf.zeros(tf.shape(x)[:1], tf.int32), rates,
+                tf.constant(0), lambda _, z: (tf.nn.l2_loss(z),) * 2, self._products,
             )  # fmt: skip
 
         return block
+
+
+def _best(seconds: dict[Any, float]) -> Any:
+    """The path with the least seconds, or one before it that is hardly slower: see FASTER."""
+    best, *others = seconds
+    for path in others:
+        if seconds[path] < FASTER * seconds[best]:
+            best = path
+    return best
 
 
 def products(dtype: str) -> float:
@@ -127,18 +163,18 @@ def products(dtype: str) -> float:
     return 2e-9 * rows * features * neurons / min(seconds() for _ in range(20))
 
 
-def _gradient(z: tf.Tensor) -> tf.Tensor:
-    """The gradient of the sum of z², as the blocks compute it."""
-    return 2.0 * z
+def _loop(train: Step, stride: int, features: int) -> Loop:
+    """A compiled function that trains so many steps, each with the first batches of x."""
 
+    @tf.function(
+        input_signature=[tf.TensorSpec([], tf.int32), tf.TensorSpec([None, features])],
+        autograph=False,
+    )  # type: ignore[untyped-decorator]
+    def loop(steps: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        batches = x[: stride * (tf.shape(x)[0] // MOST_STEPS)]
 
-def _loop(train: Callable[[], None], stride: int) -> Loop:
-    """A compiled function that trains so many steps."""
-
-    @tf.function(input_signature=[tf.TensorSpec([], tf.int32)], autograph=False)  # type: ignore[untyped-decorator]
-    def loop(steps: tf.Tensor) -> tf.Tensor:
         def body(step: tf.Tensor) -> tuple[tf.Tensor]:
-            train()
+            train(batches)
             return (step + stride,)
 
         (last,) = tf.while_loop(lambda step: step < steps, body, (tf.constant(0),))
