@@ -16,7 +16,7 @@ from ffnet.errors import InputError
 from ffnet.run import recorded, tables
 from ffnet.run.folder import RunFolder
 from ffnet.spec import earlier
-from ffnet.spec.net import NetSpec, Training
+from ffnet.spec.net import NEWEST, PATH, NetSpec, Training
 from ffnet.spec.trial import TrialConfig
 from ffnet.training import paths
 from ffnet.training.devices import threads
@@ -282,7 +282,7 @@ def test_a_run_without_the_record_trains_by_the_rule_it_had(tmp_path: File) -> N
     ]
     tables.write(folder.trials, rows, tables.TRIALS)
     table = pq.read_table(tmp_path / "run" / "trials.parquet")
-    pq.write_table(table.drop_columns(["steps_per_block", "tiles"]), folder.trials.place)
+    pq.write_table(table.drop_columns([*PATH, *NEWEST]), folder.trials.place)
     study: Any = {"net": {}, "training": {}, "epochs": 1}
     read = [recorded.config(study, row) for row in tables.read(folder.trials)]
     assert [of.path()["steps_per_block"] for of in read] == [1, 4, 1]

@@ -47,8 +47,8 @@ def test_field_names_are_unique_so_that_each_is_one_flag() -> None:
 
 
 def test_unknown_key_is_refused_with_the_valid_ones_and_the_nearest() -> None:
-    message = refusal(budget={"trails": 3})
-    assert "'trails' in [budget] (did you mean trials?)" in message
+    assert "'trails' in [budget] (did you mean trials?)" in refusal(budget={"trails": 3})
+    message = refusal(budget={"xyz": 3})
     for name in ("trials", "epochs", "wall_seconds", "concurrency", "max_failed"):
         assert name in message
     assert "'spaces' in [the study] (did you mean space?)" in refusal(spaces={})
