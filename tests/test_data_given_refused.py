@@ -108,7 +108,8 @@ def test_given_data_that_are_not_given_again_are_refused() -> None:
         loaded("given")
     assert str(caught.value) == (
         "the data of this study were given from Python: give them again, as data=…, to "
-        "ffnet.tune, ffnet.train, Run.confirm or Run.audit. Given: dataset given"
+        "ffnet.tune, ffnet.train, Run.confirm, Run.audit, or Run.load and Run.export with "
+        "ensemble=…. Given: dataset given"
     )
 
 

@@ -16,7 +16,7 @@ from ffnet.spec.net import NetSpec, Training
 from ffnet.spec.sections import Budget, Resources, Tuning
 from ffnet.spec.trial import TrialConfig
 from ffnet.training.loop import Report
-from ffnet.training.trainer import Score
+from ffnet.training.metrics import Score
 from ffnet.tuning import again
 from ffnet.tuning.again import MOST_LOSSES, Job, Pool, Trained
 

@@ -17,7 +17,7 @@ from ffnet.spec.net import NetSpec, Training
 from ffnet.spec.sections import Tuning
 from ffnet.spec.trial import TrialConfig
 from ffnet.training.loop import Report
-from ffnet.training.trainer import Score
+from ffnet.training.metrics import Score
 from ffnet.tuning.pulse import Pulse
 from ffnet.tuning.worker import KEPT_BYTES, TrialWorker
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from ffnet.data.rows import by_name, is_table, numbers_by_name, of_user
 from ffnet.errors import InputError
 from ffnet.export.card import choose
-from ffnet.export.export import ServedNet
+from ffnet.export.ensemble import Ensemble, ServedEnsemble
+from ffnet.export.export import Served, ServedNet
 from ffnet.run.folder import RunFolder
 from ffnet.spec.validation import shown
 
@@ -19,29 +20,39 @@ AT_ONCE = 1024
 
 
 class Net:
-    """A trained net that takes raw examples, because it includes the normalisation.
+    """A trained net, or an ensemble of nets. It takes raw examples, because it scales them itself.
 
     Attributes:
-        trial: number of the trial that trained the net.
-        epoch: epochs after which it had these weights: the trial's best epoch.
+        trial: number of the trial that trained the net; None for an ensemble.
+        epoch: epochs after which it had these weights: the trial's best epoch; None for an
+            ensemble.
+        weights: {trial: share of its net in the mean of the probabilities}. The sum is 1.
         classes: names of the C classes, in the order of the probabilities.
         example_shape: shape of a raw example, such as (28, 28) or (13,).
     """
 
-    def __init__(self, run: RunFolder, trial: int | None) -> None:
+    def __init__(self, run: RunFolder, trial: int | None, ensemble: Ensemble | None = None) -> None:
         """Read the weights: see `Run.load`."""
-        choice = choose(run, None if trial is None else str(trial))
+        if ensemble:
+            choice, notes = ensemble.members[0].choice, ensemble.notes
+            self.trial: int | None = None
+            self.epoch: float | None = None
+            self.weights = ensemble.weights
+            self._net: Served = ServedEnsemble(ensemble.members)
+        else:
+            choice = choose(run, None if trial is None else str(trial))
+            notes = (choice.note,) if choice.note else ()
+            self.trial, self.epoch = int(choice.row["trial"]), float(choice.report["epoch"])
+            self.weights = {self.trial: 1.0}
+            self._net = ServedNet(choice)
+        for note in notes:
+            warnings.warn(note, stacklevel=3)
         data = choice.document["data"]
-        if choice.note:
-            warnings.warn(choice.note, stacklevel=3)
-        self.trial = int(choice.row["trial"])
-        self.epoch = float(choice.report["epoch"])
         self.classes = tuple(data["classes"])
         self.example_shape = tuple(data["example_shape"])
         self._dtype = np.dtype(data["dtype"])
         self._names = data.get("columns")
         self._missing = choice.missing
-        self._net = ServedNet(choice)
 
     def probabilities(self, x: Any) -> npt.NDArray[np.float32]:
         """The probability of each class, for each example.

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from ffnet.errors import InputError
 from ffnet.run import ledger, ranking, recorded, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.ledger import Ledger
@@ -196,8 +197,10 @@ class Run:
 
         return audit(self._folder, trials, data, address)
 
-    def load(self, trial: int | None = None) -> "Net":
-        """The trained net of a trial. This imports TensorFlow.
+    def load(
+        self, trial: int | None = None, *, ensemble: int | None = None, data: Any = None
+    ) -> "Net":
+        """The trained net of a trial, or an ensemble. This imports TensorFlow.
 
         Args:
             trial: the trial's number. With None, the best trial, the first row of `ffnet table`.
@@ -205,16 +208,34 @@ class Run:
         Returns:
             The net with the weights of the trial's best epoch. `ffnet export` takes the same
             weights. Runs of earlier versions have only the weights after a trial's last report.
+            ensemble: with a number, 2 or more, an ensemble of the kept nets, of so many draws,
+                chosen on the validation part: see `ffnet export`.
+            data: the data, if the study's data were given from Python. Only an ensemble needs them.
 
         Raises:
-            InputError: the trial does not exist, or its weights are not saved or are damaged.
+            InputError: the trial does not exist, or its weights are not saved or are damaged; an
+                ensemble is asked for without the data of the run, or with a trial.
+
+        Example:
+            >>> ffnet.Run("runs/digits").load(ensemble=5).weights
+            {7: 0.6, 3: 0.4}
         """
         with environment.restored():
             from ffnet.api.net import Net
 
-        return Net(self._folder, trial)
+        chosen = None if ensemble is None else choose(self._folder, ensemble, data)
+        return Net(self._folder, trial, chosen)
+        _refuse_both(trial, ensemble)
 
-    def export(self, out: str | Path | None = None, trial: int | None = None) -> dict[str, Any]:
+    def export(
+        self,
+        out: str | Path | None = None,
+        trial: int | None = None,
+        *,
+        ensemble: int | None = None,
+        data: Any = None,
+    ) -> dict[str, Any]:
+            from ffnet.export.ensemble import choose
         """Write a net as a SavedModel that needs TensorFlow alone: `ffnet export`.
 
         Args:
@@ -222,19 +243,33 @@ class Run:
             trial: the trial's number. With None, the best trial.
 
         Returns:
-            The model's card: its version, classes, figures, and where it comes from.
+            The model's card: its version, classes, figures, and where it comes from. That of an
+            ensemble has the figures of each of its nets under `members`.
 
+            ensemble: with a number, 2 or more, an ensemble of the kept nets, of so many draws.
+            data: the data, if the study's data were given from Python. Only an ensemble needs them.
         Raises:
             InputError: the trial has no saved weights, the net measured again has other figures
-                than the table, or the folder cannot be written.
+                than the table, or the folder cannot be written; an ensemble is asked for without
+                the data of the run, or with a trial.
 
         Example:
             >>> ffnet.Run("runs/digits").export("models/digits")["version"]
             1
         """
         with environment.restored():
-            from ffnet.export.card import choose
-            from ffnet.export.export import export
+            from ffnet.export import card, export
+            from ffnet.export import ensemble as ensembles
 
-        choice = choose(self._folder, None if trial is None else str(trial))
-        return export(choice, choice.out(None if out is None else Path(out)))
+        if ensemble is not None:
+            chosen = ensembles.choose(self._folder, ensemble, data)
+            return ensembles.export(chosen, chosen.out(wanted))
+        choice = card.choose(self._folder, None if trial is None else str(trial))
+        return export.export(choice, choice.out(wanted))
+
+
+        _refuse_both(trial, ensemble)
+        wanted = None if out is None else Path(out)
+def _refuse_both(trial: int | None, ensemble: int | None) -> None:
+    if trial is not None and ensemble is not None:
+        raise InputError("ensemble chooses the trials itself: leave trial out")

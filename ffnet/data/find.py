@@ -76,7 +76,8 @@ def find(data: Data, download: bool) -> Raw:
     if data.dataset == GIVEN:
         raise InputError(
             f"the data of this study were given from Python: give them again, as data=…, to "
-            f"ffnet.tune, ffnet.train, Run.confirm or Run.audit. Given: dataset {GIVEN}"
+            f"ffnet.tune, ffnet.train, Run.confirm, Run.audit, or Run.load and Run.export with "
+            f"ensemble=…. Given: dataset {GIVEN}"
         )
     if data.dataset == "digits":
         with resources.as_file(resources.files("ffnet.data") / "digits.parquet") as path:

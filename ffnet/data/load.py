@@ -50,8 +50,12 @@ def load(data: Data, given: Any = None) -> DataSet:
     return _load(data, given)[0]
 
 
-def load_raw(data: Data) -> tuple[DataSet, Part]:
+def load_raw(data: Data, given: Any = None) -> tuple[DataSet, Part]:
     """Load a data set, and its validation part as it stands in the files. Downloads nothing.
+
+    Args:
+        data: name and place of the data set, as for `load`.
+        given: data from Python, as for `load`.
 
     Returns:
         The data set, and the validation part with features that are not standardised. The examples
@@ -64,7 +68,7 @@ def load_raw(data: Data) -> tuple[DataSet, Part]:
         >>> load_raw(Data())[1].x.shape
         (270, 8, 8)
     """
-    whole, as_in_files = _load(data, None, download=False)
+    whole, as_in_files = _load(data, given, download=False)
     return whole, as_in_files()
 
 

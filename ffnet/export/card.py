@@ -2,22 +2,22 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ffnet.data.encoding import Column
 from ffnet.data.text_columns import GAPS
 from ffnet.errors import InputError
+from ffnet.export.signature import example, signature
 from ffnet.export.weights import Finder, Weights
 from ffnet.nets import layout
 from ffnet.nets.inputs import Inputs, inputs_of
 from ffnet.run import ranking, recorded, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.tables import Row, Status
-from ffnet.serving.rest import SIGNATURE
 from ffnet.spec.net import MUTABLE
 from ffnet.spec.sections import METRICS, Tuning
 from ffnet.spec.trial import TrialConfig
@@ -101,6 +101,40 @@ class Choice:
                 f"--out names the model: only letters, digits, '.', '_' and '-'. Given: {name!r}"
             )
         return wanted
+
+
+def kept(run: RunFolder) -> tuple[list[Choice], list[str]]:
+    """(the trials of a run whose weights are kept, the best first; why others are left out).
+
+    A trial's weights are those that `choose` takes for it. Damaged weights are left out.
+
+    Raises:
+        InputError: no trial's weights are kept, all are damaged, or study.json lacks a key.
+    """
+    document, rows = _document(run), tables.read(run.trials)
+    tuning = ranking.tuning_of(document["study"], str(run.study))
+    finder, found, damages = Finder(run, tuning), {}, []
+    for row in rows:
+        try:
+            if weights := finder.of(row):
+                choice = Choice(run, document, row, weights, "kept by its study")
+                _refuse_another_net(choice)
+                found[row["trial"]] = choice
+        except InputError as error:
+            damages.append(left_out(row["trial"], error))
+    if not found:
+        reason = f", and {damages[0]}" if damages else ""
+        raise InputError(
+            f"an ensemble needs a trial with {WEIGHTS}. Given: a run without any{reason}"
+        )
+    reports = [choice.report for choice in found.values()]
+    best = ranking.best_first(reports, tuning, prefix="")
+    return [found[report["trial"]] for report in best], damages
+
+
+def left_out(trial: int, why: InputError) -> str:
+    """Say that an ensemble cannot have a trial. The error's advice for one net is not repeated."""
+    return f"trial {trial} is left out: {str(why).partition('; ')[0]}"
 
 
 def choose(run: RunFolder, trial: str | None) -> Choice:
@@ -256,8 +290,8 @@ def card(choice: Choice) -> dict[str, Any]:
     data, asked = document["data"], document["study"]["data"]
     return {
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "signature": _signature(choice),
-        **(_of_rows(choice) if choice.columns else {}),
+        "signature": signature(data, choice.columns),
+        **(_of_rows(choice, choice.columns) if choice.columns else {}),
         **{metric: report.get(metric) for metric in METRICS},
         **{name: row[name] if tested else None for name in tables.TEST},
         "measured": "all these figures belong to these weights; null: not measured",
@@ -277,92 +311,7 @@ def card(choice: Choice) -> dict[str, Any]:
     }
 
 
-def input_name(dtype: str) -> str:
-    """Return the signature's name for examples of a dtype."""
-    return "images" if dtype == "uint8" else "features"
-
-
-def example(choice: Choice) -> dict[str, Any]:
-    """Return a typical row for a table with an encoding: {name of a column: its value in JSON}.
-
-    It has the centre of each column of numbers or dates, and the most frequent categories.
-    """
-    centres = choice.document["data"]["mean"]
-    return {
-        column.name: _typical(column, centre)
-        for column, centre in zip(choice.columns or (), centres, strict=True)
-    }
-
-
-def _of_rows(choice: Choice) -> dict[str, Any]:
+def _of_rows(choice: Choice, columns: tuple[Column, ...]) -> dict[str, Any]:
     """Return what the card of a table with an encoding says about rows."""
-    return {"example": example(choice), "gap_texts": [*GAPS, *choice.missing]}
-
-
-def _typical(column: Column, centre: float) -> float | str | None:
-    if column.kind == "number":
-        return float(f"{centre:.6g}")
-    if column.kind == "date":
-        return (date(1970, 1, 1) + timedelta(days=round(centre))).isoformat()
-    return column.categories[0] if column.categories else None
-
-
-def _signature(choice: Choice) -> dict[str, Any]:
-    """Return names, dtypes and shapes of inputs and outputs. None stands for any number.
-
-    The inputs of a table with an encoding are its columns, with what they hold.
-    """
-    data = choice.document["data"]
-    dtype, shape = data["dtype"], [None, *data["example_shape"]]
-    inputs: dict[str, Any] = {input_name(dtype): {"dtype": dtype, "shape": shape}}
-    if columns := choice.columns:
-        names = input_names(column.name for column in columns)
-        inputs = {names[column.name]: _input(column) for column in columns}
-    probabilities = {"dtype": "float32", "shape": [None, len(data["classes"])]}
-    return {
-        "name": SIGNATURE,
-        "inputs": inputs,
-        "outputs": {
-            "probabilities": probabilities,
-            "class": {"dtype": "string", "shape": [None]},
-        },
-    }
-
-
-def _input(column: Column) -> dict[str, Any]:
-    """Return what the card says of the input for a column."""
-    number = column.kind == "number"
-    gap = "NaN" if number else '""'
-    about: dict[str, Any] = {
-        "dtype": "float64" if number else "string",
-        "shape": [None],
-        "column": column.name,
-        "kind": column.kind,
-        "gap": f"{gap}; null in a request to the server",
-    }
-    if column.kind == "date":
-        about["format"] = "ISO 8601, such as 2024-02-29 or 2024-02-29T12:30:00; UTC"
-    if column.kind == "category":
-        about["known"] = len(column.categories)
-    return about
-
-
-def input_names(columns: Iterable[str]) -> dict[str, str]:
-    """{name of a column: name of its input}.
-
-    They are equal, except where TensorFlow cannot have the column's name: then other characters
-    than letters, digits and _ become _. Two inputs never have the same name.
-    """
-    found: dict[str, str] = {}
-    taken = {"self"}
-    for column in columns:
-        name = plain = re.sub(r"\W", "_", column, flags=re.ASCII)
-        if not plain[:1].isalpha():
-            name = plain = f"column_{plain}"
-        number = 1
-        while name.lower() in taken:
-            number += 1
-            name = f"{plain}_{number}"
-        taken.add(name.lower())
-        found[column] = name
-    return found
+    centres = choice.document["data"]["mean"]
+    return {"example": example(columns, centres), "gap_texts": [*GAPS, *choice.missing]}

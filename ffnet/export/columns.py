@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from ffnet.data.encoding import Column
 from ffnet.data.text_columns import GAPS
-from ffnet.export.card import input_names
+from ffnet.export.signature import input_names
 
 ISO = (
     r"^(\d{4})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"

@@ -6,7 +6,7 @@ TensorFlow.
 
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from ffnet.data.encoding import Column
 from ffnet.errors import InputError
-from ffnet.export.card import Choice, card, input_name
+from ffnet.export.card import Choice, card
 from ffnet.export.columns import RawColumns
 from ffnet.export.folder import CARD
 from ffnet.export.measured import measured_again
+from ffnet.export.signature import input_name
 from ffnet.nets.net import make_net
 from ffnet.nets.normalization import normalized, per_feature
 from ffnet.nets.preparation import Preparation
@@ -31,32 +31,19 @@ Array = npt.NDArray[Any]
 Examples: TypeAlias = "tf.Tensor | Mapping[str, tf.Tensor]"
 
 
-class ServedNet(tf.Module):  # type: ignore[misc]
-    """A trained net that also normalises its inputs and names the classes."""
+class Served(tf.Module):  # type: ignore[misc]
+    """A net, or an ensemble, that takes raw examples and names the classes.
 
-    def __init__(self, choice: Choice) -> None:
-        """Build the net of the chosen trial, with the chosen weights.
+    Attributes:
+        columns: the columns of a table with an encoding; None for other data.
+    """
 
-        Raises:
-            InputError: the weights are not those of the trial's net.
-        """
+    def __init__(self, choice: Choice, raw: "_Scaled | RawColumns") -> None:
+        """Take the classes and the inputs from a chosen trial."""
         super().__init__()
-        spec, data, weights = choice.config.net, choice.document["data"], choice.weights
-        self._classes = tuple(data["classes"])
+        self._classes = tuple(choice.document["data"]["classes"])
         self.columns = choice.columns
-        if self.columns:
-            self._front: _Scaled | _Columns = _Columns(choice, self.columns)
-        else:
-            self._front = _Scaled(data)
-        # Every api gives the same net, but a barebones net's variables have no fixed shape.
-        functional = spec.model_copy(update={"api": "functional"})
-        self._net = make_net(choice.inputs, len(self._classes), functional)
-        # An attribute, so that tf.Module saves these variables.
-        self._variables = [*self._net.weights, *self._net.state]
-        try:
-            weights.saved.assign(self._variables)
-        except InputError as error:
-            raise checkpoints.damaged(weights.file, error) from None
+        self.raw = raw
 
     def scores(self, x: Examples) -> tf.Tensor:
         """Return the score of each class [N, C] for raw examples.
@@ -64,7 +51,11 @@ class ServedNet(tf.Module):  # type: ignore[misc]
         Args:
             x: examples [N, …]; for a table with an encoding {name of a column: raw values [N]}.
         """
-        return self._net.scores(self._front(x))
+        return self.scores_of(self.raw(x))
+
+    def scores_of(self, examples: tf.Tensor) -> tf.Tensor:
+        """Return the score of each class [N, C] for examples as `raw` makes them."""
+        raise NotImplementedError
 
     def answer(self, x: Examples) -> dict[str, tf.Tensor]:
         """Return probabilities [N, C] and class names [N] for raw examples, as for `scores`."""
@@ -77,13 +68,53 @@ class ServedNet(tf.Module):  # type: ignore[misc]
 
     def save(self, path: Path) -> None:
         """Write a SavedModel with a single signature, `answer`."""
-        names = self._front.specs
+        names = self.raw.specs
 
         def answer(*values: tf.Tensor) -> dict[str, tf.Tensor]:
             return self.answer(dict(zip(names, values, strict=True)) if self.columns else values[0])
 
         signed = tf.function(answer, autograph=False).get_concrete_function(*names.values())
         tf.saved_model.save(self, str(path), {SIGNATURE: signed})
+
+
+class ServedNet(Served):
+    """A trained net that also prepares its inputs."""
+
+    def __init__(self, choice: Choice, raw: "_Scaled | RawColumns | None" = None) -> None:
+        """Build the net of the chosen trial, with the chosen weights.
+
+        Args:
+            choice: the trial and its weights.
+            raw: the first part of another net of the same data, which this net then shares.
+
+        Raises:
+            InputError: the weights are not those of the trial's net.
+        """
+        super().__init__(choice, raw or _raw(choice))
+        spec, weights = choice.config.net, choice.weights
+        self._prepare: Preparation | Callable[[tf.Tensor], tf.Tensor] = tf.identity
+        if choice.columns:
+            self._prepare = Preparation(choice.columns, choice.max_categories, spec.embedding_sizes)
+        # Every api gives the same net, but a barebones net's variables have no fixed shape.
+        functional = spec.model_copy(update={"api": "functional"})
+        self._net = make_net(choice.inputs, len(self._classes), functional)
+        # An attribute, so that tf.Module saves these variables.
+        self._variables = [*self._net.weights, *self._net.state]
+        try:
+            weights.saved.assign(self._variables)
+        except InputError as error:
+            raise checkpoints.damaged(weights.file, error) from None
+
+    def scores_of(self, examples: tf.Tensor) -> tf.Tensor:
+        return self._net.scores(self._prepare(examples))
+
+
+def _raw(choice: Choice) -> "_Scaled | RawColumns":
+    """The first part of a net: raw examples → examples as `Part.x` of a data set has them."""
+    data = choice.document["data"]
+    if choice.columns:
+        return RawColumns(choice.columns, data["mean"], data["std"], choice.missing)
+    return _Scaled(data)
 
 
 class _Scaled:
@@ -101,22 +132,6 @@ class _Scaled:
         return normalized(tf.reshape(x, [-1, self._features]), self._mean, self._scale)
 
 
-class _Columns(tf.Module):  # type: ignore[misc]
-    """The first part of a net for a table with an encoding."""
-
-    def __init__(self, choice: Choice, columns: tuple[Column, ...]) -> None:
-        super().__init__()
-        data = choice.document["data"]
-        self._raw = RawColumns(columns, data["mean"], data["std"], choice.missing)
-        self._prepare = Preparation(
-            columns, choice.max_categories, choice.config.net.embedding_sizes
-        )
-        self.specs = self._raw.specs
-
-    def __call__(self, x: Examples) -> tf.Tensor:
-        return self._prepare(self._raw(x))
-
-
 def export(choice: Choice, out: Path) -> dict[str, Any]:
     """Write the next version of a model, OUT/1, OUT/2, …, and return its card.
 
@@ -132,13 +147,22 @@ def export(choice: Choice, out: Path) -> dict[str, Any]:
     """
     net = ServedNet(choice)
     again = measured_again(choice, net.scores)
+    return publish(net, card(choice) | {"measured_again": again}, out)
+
+
+def publish(net: Served, about: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Write the next version of a model with the card `about`, and return the whole card.
+
+    Raises:
+        InputError: `out` cannot be written.
+    """
     try:
-        return _publish(net, card(choice) | {"measured_again": again}, out)
+        return _publish(net, about, out)
     except OSError as error:
         raise InputError(f"{out} must be a folder that can be written ({error.strerror})") from None
 
 
-def _publish(net: ServedNet, about: dict[str, Any], out: Path) -> dict[str, Any]:
+def _publish(net: Served, about: dict[str, Any], out: Path) -> dict[str, Any]:
     """Write a version and rename it when it is complete. Existing versions are never changed."""
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=out) as beside:

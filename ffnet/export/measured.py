@@ -1,6 +1,6 @@
 """Measures a net that is exported on the validation part again, and compares with the table."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from ffnet.export.card import Choice
 from ffnet.run import provenance
 from ffnet.spec.sections import Data
 from ffnet.spec.validation import validated
+from ffnet.training.ensemble import Answers
 
 AT_ONCE = 1024
 """Examples are predicted in parts of this size, which limits the memory."""
@@ -43,43 +44,59 @@ def measured_again(choice: Choice, scores: Callable[[Any], Any]) -> dict[str, An
         part = validation_part(choice)
     except InputError as error:
         return {"val_accuracy": None, "val_loss": None, "reason": str(error)}
-    accuracy, loss = _figures(part, scores)
-    report = choice.report
-    flipped = abs(accuracy - report["val_accuracy"]) * len(part)
-    off = abs(loss - report["val_loss"]) / max(1.0, report["val_loss"])
-    if not (off <= LOSS and flipped <= max(1.5, FLIPPED * len(part))):
-        raise InputError(
-            f"the exported net must have the figures of its report: val_accuracy "
-            f"{report['val_accuracy']:.6f}, val_loss {report['val_loss']:.6f}. Given: "
-            f"{accuracy:.6f} and {loss:.6f}, measured again with {choice.weights.file}; name "
-            f"another trial with --trial"
-        )
-    return {"val_accuracy": accuracy, "val_loss": loss}
+    found = answers(part, scores)
+    refuse_other_figures(choice, found)
+    return figures(found)
 
 
-def validation_part(choice: Choice) -> Part:
+def validation_part(choice: Choice, given: Any = None) -> Part:
     """The validation part as it stands in the files.
 
     The examples of a table with an encoding are a structured array: see `ffnet.data.rows`.
+
+    Args:
+        choice: a trial of the run.
+        given: the data, if they were given from Python: see `ffnet.data.given`.
 
     Raises:
         InputError: it is not that of the run.
     """
     about = choice.document["data"]
     asked = validated(Data, choice.document["study"]["data"], str(choice.run.study), recorded=True)
-    data, part = load_raw(asked)
+    data, part = load_raw(asked, given)
     provenance.check_data(about, data, "the run")
     raw = part.x if data.encoding else part.x.astype(about["dtype"], copy=False)
     return Part(raw, part.y)
 
 
-def _figures(part: Part, scores: Callable[[Any], Any]) -> tuple[float, float]:
-    """Accuracy, and mean cross-entropy in nats."""
-    correct, loss = 0, 0.0
-    for start in range(0, len(part), AT_ONCE):
-        some = part.take(slice(start, start + AT_ONCE))
-        z = np.asarray(scores(by_name(some.x)), np.float64)
-        correct += int((z.argmax(axis=1) == some.y).sum())
-        z -= z.max(axis=1, keepdims=True)
-        loss += float((np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(some)), some.y]).sum())
-    return correct / len(part), loss / len(part)
+def answers(part: Part, scores: Callable[[Any], Any]) -> Answers:
+    """What a net says about a part with raw examples; `scores` as for `measured_again`."""
+    each = [
+        np.asarray(scores(by_name(part.x[start : start + AT_ONCE])))
+        for start in range(0, len(part), AT_ONCE)
+    ]
+    return Answers.of(np.concatenate(each), part.y)
+
+
+def figures(found: Answers) -> dict[str, Any]:
+    """The figures that a card names as measured again."""
+    return {"val_accuracy": found.value("val_accuracy"), "val_loss": found.loss()}
+
+
+def refuse_other_figures(choice: Choice, found: Answers) -> None:
+    """Raise InputError if the exported net has other figures than the report of its weights."""
+    given = figures(found)
+    if not is_same(choice.report, given, len(found.labels)):
+        raise InputError(
+            f"the exported net must have the figures of its report: val_accuracy "
+            f"{choice.report['val_accuracy']:.6f}, val_loss {choice.report['val_loss']:.6f}. "
+            f"Given: {given['val_accuracy']:.6f} and {given['val_loss']:.6f}, measured again with "
+            f"{choice.weights.file}; name another trial with --trial"
+        )
+
+
+def is_same(report: Mapping[str, Any], found: Mapping[str, Any], examples: int) -> bool:
+    """Whether the figures measured again differ from those of a report only by rounding."""
+    flipped = abs(found["val_accuracy"] - report["val_accuracy"]) * examples
+    off = abs(found["val_loss"] - report["val_loss"]) / max(1.0, report["val_loss"])
+    return bool(off <= LOSS and flipped <= max(1.5, FLIPPED * examples))

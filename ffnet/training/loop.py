@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ffnet.spec.trial import TrialConfig, report_points, steps_per_epoch
-from ffnet.training.trainer import Score, Trainer
+from ffnet.training.metrics import Score
+from ffnet.training.trainer import Trainer
 
 
 @dataclass(frozen=True)

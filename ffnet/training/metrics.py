@@ -4,6 +4,7 @@ Each is a share from 0 to 1, and higher is better. This module does not import T
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,42 @@ from ffnet.spec.sections import Metric
 
 Floats = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A net's score on a part of the data.
+
+    Attributes:
+        correct: number of correct predictions.
+        count: number of examples.
+        loss: mean cross-entropy, in nats.
+        balanced_accuracy, macro_f1, auc: see the functions of these names. auc is None if it is
+            not defined.
+    """
+
+    correct: int
+    count: int
+    loss: float
+    balanced_accuracy: float
+    macro_f1: float
+    auc: float | None
+
+    @property
+    def accuracy(self) -> float:
+        """The share of correct predictions, 0 to 1."""
+        return self.correct / self.count
+
+    def figures(self, part: str) -> dict[str, float]:
+        """The figures that are defined, named as columns: val_accuracy, … for the part "val"."""
+        found = {
+            "loss": self.loss,
+            "accuracy": self.accuracy,
+            "balanced_accuracy": self.balanced_accuracy,
+            "macro_f1": self.macro_f1,
+            "auc": self.auc,
+        }
+        return {f"{part}_{name}": value for name, value in found.items() if value is not None}
 
 
 def balanced_accuracy(predicted: Labels, labels: Labels) -> float:

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from ffnet.nets.net import initialize, make_net
 from ffnet.spec.trial import TrialConfig, steps_per_epoch
 from ffnet.training import augment, metrics
 from ffnet.training.device_data import DeviceData
+from ffnet.training.metrics import Score
 from ffnet.training.optimizers import Optimizer
 from ffnet.training.schedules import learning_rates
 from ffnet.training.steps import Arguments, Losses, Steps
@@ -24,41 +24,6 @@ CALL_SECONDS = 1.0  # a call of a compiled function should take about so long, o
 FIRST_STEPS = 64  # steps of the first call for a trial, whose speed is not known
 MOST_STEPS = 8  # in a block; a call of a compiled function trains a multiple of it
 EVALUATE_AT_ONCE = 256  # examples; limits the memory that evaluation takes
-
-
-@dataclass(frozen=True)
-class Score:
-    """A net's score on a part of the data.
-
-    Attributes:
-        correct: number of correct predictions.
-        count: number of examples.
-        loss: mean cross-entropy, in nats.
-        balanced_accuracy, macro_f1, auc: see `metrics`. auc is None if it is not defined.
-    """
-
-    correct: int
-    count: int
-    loss: float
-    balanced_accuracy: float
-    macro_f1: float
-    auc: float | None
-
-    @property
-    def accuracy(self) -> float:
-        """The share of correct predictions, 0 to 1."""
-        return self.correct / self.count
-
-    def figures(self, part: str) -> dict[str, float]:
-        """The figures that are defined, named as columns: val_accuracy, … for the part "val"."""
-        found = {
-            "loss": self.loss,
-            "accuracy": self.accuracy,
-            "balanced_accuracy": self.balanced_accuracy,
-            "macro_f1": self.macro_f1,
-            "auc": self.auc,
-        }
-        return {f"{part}_{name}": value for name, value in found.items() if value is not None}
 
 
 def structure(config: TrialConfig) -> Hashable:
@@ -230,6 +195,10 @@ class Trainer:
             metrics.macro_f1(predicted, labels),
             metrics.auc(scores, labels),
         )
+
+    def scores(self, part: tuple[tf.Tensor, tf.Tensor]) -> npt.NDArray[np.float32]:
+        """Return the scores (logits) of the classes [N, C] for a part of the data."""
+        return np.asarray(self._evaluate(*part)[2])
 
     def confusion(self, part: tuple[tf.Tensor, tf.Tensor]) -> npt.NDArray[np.int64]:
         """Return the number of examples by true class (row) and predicted class, [C, C]."""
