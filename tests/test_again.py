@@ -24,7 +24,7 @@ from conftest import (
     unpruned_study,
 )
 from ffnet.data.load import load
-from ffnet.run import audit, confirm, tables
+from ffnet.run import audit, confirm, ensembles, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.provenance import about
 from ffnet.run.tables import Row, Status
@@ -71,7 +71,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tune: Job) -> dict[bool, Any]
         data = parts(folder / f"data-{poisoned}.npz", poisoned)
         study = unpruned_study(folder / "study.toml", data, trials=4, epochs=3)
         run = folder / f"run-{poisoned}"
-        flags = ["--concurrency", 1, *(["--confirm"] if poisoned else [])]
+        flags = ["--concurrency", 1, *(["--confirm", "--ensemble", 6] if poisoned else [])]
         done = tune(study, "--out", run, *flags)
         assert done.returncode == 0, done.stderr
         found[poisoned] = run, done.stdout
@@ -88,7 +88,7 @@ def run(runs: dict[bool, Any]) -> Path:
 def confirmed(runs: dict[bool, Any], run: Path, again: Job) -> dict[bool, Any]:
     """Confirm a copy of the run with right labels. {wrong: (the run, what was printed)}."""
     copy = shutil.copytree(run, run.with_name("confirmed"))
-    done = again("confirm", copy)
+    done = again("confirm", copy, "--ensemble", 6)
     assert done.returncode == 0, done.stderr
     return {False: (copy, done.stdout), True: runs[True]}
 
@@ -123,6 +123,11 @@ def test_wrong_test_labels_change_nothing_but_the_test_figures(
         assert (one["test_accuracy"] is None) == (not one["chosen"])
         if one["chosen"]:
             assert one["test_accuracy"] > 0.5 > poisoned["test_accuracy"]
+    (ours,), (theirs,) = (ensembles.read(RunFolder.at(r)) for r in (confirmed[False][0], other))
+    assert {n: v for n, v in ours.items() if n not in tables.TEST} == {
+        n: v for n, v in theirs.items() if n not in tables.TEST
+    }
+    assert ours["test_accuracy"] > 0.5 > theirs["test_accuracy"]
 
 
 def test_the_chosen_nets_are_tested_with_the_weights_of_their_best_epochs(
@@ -140,6 +145,37 @@ def test_the_chosen_nets_are_tested_with_the_weights_of_their_best_epochs(
     expected = fit.trials().to_pylist()[0]
     assert row["val_accuracy"] == pytest.approx(expected["last_val_accuracy"], abs=0.011)
     assert row["test_accuracy"] == pytest.approx(expected["test_accuracy"], abs=0.011)
+
+
+def test_an_ensemble_is_the_mean_of_nets_that_validation_has_chosen(
+    confirmed: dict[bool, Any],
+) -> None:
+    run, printed = confirmed[False]
+    (row,), rows = ensembles.read(RunFolder.at(run)), nets(run)
+    study = json.loads((run / "study.json").read_text())["study"]
+    data = np.load(study["data"]["dataset"])
+    trials = {r["trial"]: r for r in rows_of(run)}
+    test, validation = np.zeros((200, 3)), np.zeros((200, 3))
+    for at, draws in zip(row["members"], row["draws"], strict=True):
+        fit = ffnet.train(
+            dataset=study["data"]["dataset"], epochs=int(rows[at]["best_epoch"]),
+            seed=rows[at]["seed"], hidden_sizes=[64], batch_size=8,
+            learning_rate=trials[rows[at]["trial"]]["learning_rate"],
+            out=run.with_name(f"net-{at}"),
+        )  # fmt: skip
+        net = fit.load()
+        test += draws * net.probabilities(data["x_test"]) / sum(row["draws"])
+        validation += draws * net.probabilities(data["x_val"]) / sum(row["draws"])
+    assert (row["look"], row["nets"], row["most"]) == (1, 15, 6)
+    accuracy = (validation.argmax(axis=1) == data["y_val"]).mean()
+    assert row["val_accuracy"] == pytest.approx(accuracy, abs=0.011)
+    assert row["val_accuracy"] >= max(r["val_accuracy"] for r in rows)
+    accuracy = (test.argmax(axis=1) == data["y_test"]).mean()
+    assert row["test_accuracy"] == pytest.approx(accuracy, abs=0.011)
+    loss = -np.log(test[np.arange(200), data["y_test"]]).mean()
+    assert row["test_loss"] == pytest.approx(loss, rel=0.02)
+    assert f"test accuracy of the ensemble: {row['test_accuracy']:.4f}, 95 % interval" in printed
+    assert "(Wilson, 200 test examples)" in printed
 
 
 def test_a_look_is_recorded_and_a_second_is_refused_unless_asked_for(
@@ -208,9 +244,11 @@ def test_folds_hold_each_example_once_for_each_seed_also_in_a_bucket(
         for file in (folder.study, folder.trials, folder.epochs):
             with file.replacing() as opened:
                 opened.write((run / file.name).read_bytes())
-        done = again("confirm", folder.place, "--top", 2, "--seeds", 2, "--folds", 3)
+        done = again(
+            "confirm", folder.place, "--top", 2, "--seeds", 2, "--folds", 3, "--ensemble", 4
+        )
         assert done.returncode == 0, done.stderr
-        rows = confirm.read(folder)
+        rows, (ensemble,) = confirm.read(folder), ensembles.read(folder)
         refused = call("confirm", folder.place)
     assert len(rows) == 2 * 2 * 3
     assert {(row["fold"], row["folds"]) for row in rows} == {(0, 3), (1, 3), (2, 3)}
@@ -218,6 +256,10 @@ def test_folds_hold_each_example_once_for_each_seed_also_in_a_bucket(
     assert len([row for row in rows if row["test_accuracy"] is not None]) == 2 * 3
     assert all(0.5 < row["test_accuracy"] <= 1 for row in rows if row["chosen"])
     assert "2 seeds × 3 folds" in done.stdout
+    groups = {(rows[n]["trial"], rows[n]["seed"]) for n in ensemble["members"]}
+    assert (ensemble["nets"], len(ensemble["members"])) == (12, 3 * len(groups))
+    assert 0.5 < ensemble["test_accuracy"] <= 1
+    assert f"ensemble of {3 * len(groups)} of the 12 nets" in done.stdout
     assert "corrected for folds" in done.stdout
     assert refused.returncode == 2
     assert "with 1 look" in refused.stderr
@@ -231,6 +273,16 @@ def test_tune_confirms_at_its_end(runs: dict[bool, Any], call: Job) -> None:
     refused = call("tune", study, "--out", run, "--confirm", "--resume")
     assert refused.returncode == 2
     assert "--again" in refused.stderr
+
+
+def test_tune_refuses_an_ensemble_without_a_confirmation(call: Job) -> None:
+    for flags, words in (
+        (["--ensemble", 5], "add --confirm"),
+        (["--confirm", "--ensemble", 0], "from 2 to 1000 draws (--ensemble). Given: 0"),
+    ):
+        refused = call("tune", "digits", *flags)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+        assert words in refused.stderr
 
 
 def test_tune_says_that_it_does_not_confirm_a_study_that_failed(tmp_path: Path, call: Job) -> None:
@@ -378,6 +430,7 @@ if __name__ == "__main__":
         (("--top", 9), r"--top must be from 1 to .* 4. Given: 9"),
         (("--seeds", 1), "--seeds must be from 2"),
         (("--folds", 1), "--folds must be from 2"),
+        (("--ensemble", 1), "an ensemble has from 2 to 1000 draws"),
         (("--folds", 10**6), "--folds must be from 2"),
         (("--dataset", "mnist", "--data-dir", "/nowhere"), "must be a folder"),
         (("--dataset", "digits"), "the data must be those of the run"),

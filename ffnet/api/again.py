@@ -20,7 +20,7 @@ from ffnet.tuning import guests
 
 def confirm(
     folder: RunFolder,
-    wish: tuple[int | None, int, int | None, bool],
+    wish: tuple[int | None, int, int | None, bool, int | None],
     data: Any,
     address: str | None,
 ) -> Confirmed:

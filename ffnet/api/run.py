@@ -140,6 +140,7 @@ class Run:
         *,
         folds: int | None = None,
         again: bool = False,
+        ensemble: int | None = None,
         data: Any = None,
         address: str | None = None,
     ) -> "Confirmed":
@@ -154,11 +155,14 @@ class Run:
             folds: number of folds of a cross-validation over the training and validation parts.
                 With None, the study's own split.
             again: whether to look at the test part once more.
+            ensemble: with a number, 2 or more, an ensemble of the nets is tested, too, of so many
+                draws: see `ffnet confirm`.
             data: the data, if the study's data were given from Python.
             address: address of a Ray cluster. With None, the value of RAY_ADDRESS, if it is set.
 
         Returns:
-            What the nets say: `.chosen`, `.test.mean`, `.told_apart`, …; `.lines()` in sentences.
+            What the nets say: `.chosen`, `.test.mean`, `.told_apart`, `.ensemble`, …; `.lines()` in
+            sentences.
 
         Raises:
             InputError: the run cannot be confirmed so, or its test part was looked at before.
@@ -169,7 +173,7 @@ class Run:
         """
         from ffnet.api.again import confirm
 
-        return confirm(self._folder, (top, seeds, folds, again), data, address)
+        return confirm(self._folder, (top, seeds, folds, again, ensemble), data, address)
 
     def audit(
         self, trials: int | None = None, *, data: Any = None, address: str | None = None
@@ -204,13 +208,13 @@ class Run:
 
         Args:
             trial: the trial's number. With None, the best trial, the first row of `ffnet table`.
+            ensemble: with a number, 2 or more, an ensemble of the kept nets, of so many draws,
+                chosen on the validation part: see `ffnet export`.
+            data: the data, if the study's data were given from Python. Only an ensemble needs them.
 
         Returns:
             The net with the weights of the trial's best epoch. `ffnet export` takes the same
             weights. Runs of earlier versions have only the weights after a trial's last report.
-            ensemble: with a number, 2 or more, an ensemble of the kept nets, of so many draws,
-                chosen on the validation part: see `ffnet export`.
-            data: the data, if the study's data were given from Python. Only an ensemble needs them.
 
         Raises:
             InputError: the trial does not exist, or its weights are not saved or are damaged; an
@@ -220,12 +224,13 @@ class Run:
             >>> ffnet.Run("runs/digits").load(ensemble=5).weights
             {7: 0.6, 3: 0.4}
         """
+        _refuse_both(trial, ensemble)
         with environment.restored():
             from ffnet.api.net import Net
+            from ffnet.export.ensemble import choose
 
         chosen = None if ensemble is None else choose(self._folder, ensemble, data)
         return Net(self._folder, trial, chosen)
-        _refuse_both(trial, ensemble)
 
     def export(
         self,
@@ -235,19 +240,18 @@ class Run:
         ensemble: int | None = None,
         data: Any = None,
     ) -> dict[str, Any]:
-            from ffnet.export.ensemble import choose
         """Write a net as a SavedModel that needs TensorFlow alone: `ffnet export`.
 
         Args:
             out: folder of the model; its name is the model's name. With None, a folder of the run.
             trial: the trial's number. With None, the best trial.
+            ensemble: with a number, 2 or more, an ensemble of the kept nets, of so many draws.
+            data: the data, if the study's data were given from Python. Only an ensemble needs them.
 
         Returns:
             The model's card: its version, classes, figures, and where it comes from. That of an
             ensemble has the figures of each of its nets under `members`.
 
-            ensemble: with a number, 2 or more, an ensemble of the kept nets, of so many draws.
-            data: the data, if the study's data were given from Python. Only an ensemble needs them.
         Raises:
             InputError: the trial has no saved weights, the net measured again has other figures
                 than the table, or the folder cannot be written; an ensemble is asked for without
@@ -257,6 +261,8 @@ class Run:
             >>> ffnet.Run("runs/digits").export("models/digits")["version"]
             1
         """
+        _refuse_both(trial, ensemble)
+        wanted = None if out is None else Path(out)
         with environment.restored():
             from ffnet.export import card, export
             from ffnet.export import ensemble as ensembles
@@ -268,8 +274,6 @@ class Run:
         return export.export(choice, choice.out(wanted))
 
 
-        _refuse_both(trial, ensemble)
-        wanted = None if out is None else Path(out)
 def _refuse_both(trial: int | None, ensemble: int | None) -> None:
     if trial is not None and ensemble is not None:
         raise InputError("ensemble chooses the trials itself: leave trial out")

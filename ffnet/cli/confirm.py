@@ -3,6 +3,7 @@
   ffnet confirm runs/digits-…
   ffnet confirm runs/digits-… --top 5 --seeds 10
   ffnet confirm runs/wine-… --folds 5          for a small data set
+  ffnet confirm runs/digits-… --ensemble 15    also an ensemble of the nets
 
 The best figure of a study is partly luck: many trials were compared on one validation part. So the
 best configurations are trained again from fresh seeds, each to the last epoch. The configuration
@@ -14,8 +15,14 @@ With --folds K, training and validation part together are divided into K stratif
 seed in another way; examples of one group stay in one fold. Each fold is the validation part of
 one net. The test part stays as it is.
 
-RUN/confirm.parquet has a row for each net. Ctrl-C leaves the run as it was. Exit status: 0; 1 when
-each configuration has a net that diverged or failed; 2 for bad input; 130 after a signal.
+With --ensemble N, an ensemble is tested in the same look: the mean of the probabilities of several
+of the nets, of any of the configurations. The best net on the validation part is taken first; then
+N - 1 times the net with which the mean is best there. A net may be taken several times. Draws that
+make the ensemble worse are taken back. Its test accuracy has one interval, for other examples.
+
+RUN/confirm.parquet has a row for each net, RUN/ensembles.parquet one for each ensemble. Ctrl-C
+leaves the run as it was. Exit status: 0; 1 when each configuration has a net that diverged or
+failed; 2 for bad input; 130 after a signal.
 """
 
 import argparse
@@ -42,19 +49,21 @@ def main(argv: list[str]) -> int:
     return with_run(
         flags,
         check,
-        lambda given: confirmed(given, flags.top, flags.seeds, flags.folds, flags.again),
+        lambda given: confirmed(
+            given, flags.top, flags.seeds, flags.folds, flags.again, flags.ensemble
+        ),
     )
 
 
 def confirmed(
     given: Given, top: int | None = None, seeds: int = 5, folds: int | None = None,
-    again: bool = False,
+    again: bool = False, ensemble: int | None = None,
 ) -> Result:  # fmt: skip
     """Confirm a run: see `ffnet.tuning.confirm`."""
     with held_back():  # a signal during an import of Ray leads to unclear errors
         from ffnet.tuning.confirm import Wish, plan, run_confirm
 
-    wish = Wish(top, seeds, folds, again)
+    wish = Wish(top, seeds, folds, again, ensemble)
     jobs = plan(given.run, given.data, wish)
     trials = ", ".join(map(str, dict.fromkeys(job.config.number for job in jobs)))
     epochs = given.run.study.budget.epochs
@@ -86,5 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--again", action="store_true", help="look at the test part once more; it is recorded"
+    )
+    parser.add_argument(
+        "--ensemble", metavar="N", type=int, help="test an ensemble of N draws, 2 to 1000 [none]"
     )
     return parser

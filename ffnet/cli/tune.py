@@ -46,6 +46,7 @@ from ffnet.spec.validation import validated
 from ffnet.system import notify, output, scratch
 from ffnet.system.environment import ray_address
 from ffnet.system.signals import held_back, ignore
+from ffnet.training.ensemble import check_draws
 
 if TYPE_CHECKING:
     from ffnet.data.dataset import DataSet
@@ -61,6 +62,8 @@ def main(argv: list[str]) -> int:
         raise InputError("--resume needs --out with the folder of the run")
     if flags.retry_failed and not flags.resume:
         raise InputError("--retry-failed needs --resume: a new study has no failed trials")
+    if flags.ensemble is not None:
+        _refuse_ensemble(flags)
     flags.study = found(flags.study)
     values, recorded = read_study(flags.study), is_of_run(flags.study)
     if flags.resume and holds_a_study(flags.out):  # the run may be older than some rules
@@ -105,10 +108,20 @@ def _tune(
     ):
         status = _run(flags, study, data, hold, address, argv, live, host)
         if flags.confirm and status == 0:
-            _confirm(hold, data, address, live)
+            _confirm(hold, data, address, live, flags.ensemble)
         elif flags.confirm:
             print(f"not confirmed, because the study ended with exit status {status}")
         return status
+
+
+def _refuse_ensemble(flags: argparse.Namespace) -> None:
+    """Refuse --ensemble before the study starts, if it would be refused at the end."""
+    if not flags.confirm:
+        raise InputError(
+            "--ensemble makes an ensemble of the nets that --confirm trains: add --confirm, or use "
+            "`ffnet export RUN --ensemble N` after the study"
+        )
+    check_draws(flags.ensemble)
 
 
 def _refuse_confirm(study: Study, out: str) -> None:
@@ -122,13 +135,16 @@ def _refuse_confirm(study: Study, out: str) -> None:
         confirm.refuse_second_look(read_study_json(RunFolder.at(out)), again=False)
 
 
-def _confirm(hold: Hold, data: "DataSet", address: str | None, live: "LiveLine") -> None:
+def _confirm(
+    hold: Hold, data: "DataSet", address: str | None, live: "LiveLine", ensemble: int | None
+) -> None:
     from ffnet.cli.again import Given, show
     from ffnet.cli.confirm import confirmed
 
     print()
     live.note = None  # it says that the study has ended
-    show(Given(ended.read(hold.folder), hold, data, address, live), confirmed)
+    given = Given(ended.read(hold.folder), hold, data, address, live)
+    show(given, lambda given: confirmed(given, ensemble=ensemble))
 
 
 def _warn(line: str) -> None:
@@ -228,6 +244,10 @@ def _parser() -> argparse.ArgumentParser:
         "--confirm", action="store_true",
         help="at the end train the best three nets again from five fresh seeds, and look at the "
         "test part: see `ffnet confirm`",
+    )  # fmt: skip
+    run.add_argument(
+        "--ensemble", metavar="N", type=int,
+        help="with --confirm: test an ensemble of N draws of these nets, too [none]",
     )  # fmt: skip
     run.add_argument("--address", help="Ray cluster to use [$RAY_ADDRESS, else a private Ray here]")
     add_flags(parser, Study)

@@ -52,6 +52,16 @@ def validation_labels(data: DataSet, folds: int, seeds: Sequence[int]) -> Iterat
         yield pool.y[held]
 
 
+def held_out(data: DataSet, folds: int, seed: int) -> tuple[list[Ints], Ints]:
+    """Which examples are the validation part of each fold, and the labels of all examples.
+
+    The examples are numbered from 0: those of the training part, then those of the validation part.
+    An example that is always trained on is in no fold's validation part: see `folded`.
+    """
+    pool = _pool(data)
+    return [np.flatnonzero(held) for held in _held(pool, folds, [seed])], pool.y
+
+
 def folded(data: DataSet, fold: Fold, scaling: str, imputation: str = "mean") -> DataSet:
     """The data set with a fold as its validation part, and the other folds as its training part.
 

@@ -74,7 +74,7 @@ YEARS = (
 )
 RULES: dict[str, tuple[str, Rule]] = {
     **dict.fromkeys(("trial", "seed", "parent", "worker", "worker_memory", "step"), COUNT),
-    **dict.fromkeys(("look", "net", "fold", "winner"), COUNT),  # of confirm and audit
+    **dict.fromkeys(("look", "net", "fold", "winner", "nets", "most"), COUNT),  # trained again
     "folds": ("2 or more", _between(2, 2**31)),
     **dict.fromkeys(("epoch", "batch_size", "best_epoch", "pruned_epoch"), POSITIVE),
     **{f"best_{metric}_epoch": POSITIVE for metric in METRICS},

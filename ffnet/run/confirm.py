@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from ffnet.errors import InputError
-from ffnet.run import intervals, ranking, recorded, tables
+from ffnet.run import ensembles, intervals, ranking, recorded, tables
+from ffnet.run.ensembles import Ensemble
 from ffnet.run.folder import RunFolder
 from ffnet.run.intervals import Estimate
 from ffnet.run.tables import Kind, Row, Status
@@ -66,6 +67,7 @@ class Confirmed:
         test_loss: the mean test loss of the chosen trial, in nats; None like `test`.
         test_metric: the study's metric on the test part; None like `test`, and in early versions.
         test_examples: number of examples in the test part; None if study.json does not say it.
+        ensemble: what an ensemble of these nets says; None if none was asked for.
     """
 
     look: int
@@ -79,6 +81,7 @@ class Confirmed:
     test_loss: float | None
     test_metric: Estimate | None
     test_examples: int | None
+    ensemble: Ensemble | None = None
 
     @property
     def chosen(self) -> int | None:
@@ -99,7 +102,13 @@ class Confirmed:
         """The result in sentences."""
         if self.chosen is None:
             return ["no trial is chosen, because each has a net that diverged or failed"]
-        return [self._choice(self.validation[self.chosen]), *self._comparison(), *self._test()]
+        return [
+            self._choice(self.validation[self.chosen]),
+            *self._comparison(),
+            *self._test(),
+            *(self.ensemble.lines() if self.ensemble else []),
+            *self._looks(),
+        ]
 
     def _choice(self, best: Estimate) -> str:
         each = f"{self.seeds} seeds" + (f" × {self.folds} folds" if self.folds else "")
@@ -148,12 +157,17 @@ class Confirmed:
                 f"{on_test(self.metric)} of trial {self.chosen}: mean {self.test_metric.mean:.4f}, "
                 f"deviation {self.test_metric.deviation:.4f}"
             )
-        if self.look > 1:
-            lines.append(
+        return lines
+
+    def _looks(self) -> list[str]:
+        if self.look == 1 or self.test is None:
+            return []
+        return [
+            (
                 f"this was look {self.look} at the test part: its accuracy may be too good, "
                 f"because earlier looks may have led to a choice"
             )
-        return lines
+        ]
 
 
 # --- before the training -------------------------------------------------------------------------
@@ -261,13 +275,25 @@ def read(folder: RunFolder) -> list[Row]:
     return tables.read(folder.confirm, kind=KIND) if folder.confirm.exists() else []
 
 
-def summary(rows: Sequence[Row], tuning: Tuning, data: Values) -> Confirmed | None:
+def last(folder: RunFolder, tuning: Tuning, data: Values) -> Confirmed | None:
+    """What the last confirmation of a run says; None if there was none. See `summary`.
+
+    Raises:
+        InputError: a table cannot be read, or has a value that is not possible.
+    """
+    return summary(read(folder), tuning, data, ensembles.read(folder))
+
+
+def summary(
+    rows: Sequence[Row], tuning: Tuning, data: Values, of_ensembles: Sequence[Row] = ()
+) -> Confirmed | None:
     """What the last confirmation of a run says; None if there are no rows.
 
     Args:
         rows: rows of confirm.parquet.
         tuning: names the study's metric.
         data: the section `data` of study.json.
+        of_ensembles: rows of ensembles.parquet.
     """
     if not rows:
         return None
@@ -280,6 +306,7 @@ def summary(rows: Sequence[Row], tuning: Tuning, data: Values) -> Confirmed | No
     tested = [
         row for row in rows if row["test_accuracy"] is not None and row["test_loss"] is not None
     ]
+    examples = data.get("sizes", {}).get("test")
     measured = [v for row in tested if (v := row[on_test(tuning.metric)]) is not None]
     return Confirmed(
         look=look,
@@ -292,7 +319,8 @@ def summary(rows: Sequence[Row], tuning: Tuning, data: Values) -> Confirmed | No
         test=intervals.mean([row["test_accuracy"] for row in tested]) if tested else None,
         test_loss=float(np.mean([row["test_loss"] for row in tested])) if tested else None,
         test_metric=intervals.mean(measured) if measured else None,
-        test_examples=data.get("sizes", {}).get("test"),
+        test_examples=examples,
+        ensemble=ensembles.of_look(of_ensembles, rows, tuning.metric, examples),
     )
 
 

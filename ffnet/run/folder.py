@@ -163,6 +163,11 @@ class RunFolder:
         return self._file("confirm.parquet")
 
     @property
+    def ensembles(self) -> File:
+        """ensembles.parquet: the ensemble of each look of `ffnet confirm --ensemble`."""
+        return self._file("ensembles.parquet")
+
+    @property
     def audit(self) -> File:
         """audit.parquet: a row for each pruned trial that `ffnet audit` trained to the end."""
         return self._file("audit.parquet")

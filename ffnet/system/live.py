@@ -9,13 +9,16 @@ with output.screen() as screen, LiveLine(screen) as live:
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import Self, TextIO
+from functools import partial
+from typing import Self, TextIO, TypeVar
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
+
+Thing = TypeVar("Thing")
 
 LIVE_SECONDS, PLAIN_SECONDS = 0.25, 10.0
 """Seconds between two updates: on a terminal, and elsewhere."""
@@ -74,6 +77,14 @@ class LiveLine:
             self._start()
         else:
             self._print(line)
+
+    def counted(self, things: Iterable[Thing], count: int, what: str) -> Iterator[Thing]:
+        """Yield things, and show how many of them have come: 3/15 nets trained, 0:12."""
+        begun = time.monotonic()
+        for done, thing in enumerate(things, 1):
+            seconds = time.monotonic() - begun
+            self.show(partial("{}/{} {}, {}".format, done, count, what, clock(seconds)))
+            yield thing
 
     def watch(self, text: Callable[[], str]) -> None:
         """On a terminal, let a thread call `text` and show the result. Elsewhere, do nothing."""

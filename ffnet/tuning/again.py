@@ -1,7 +1,7 @@
 """Trains chosen configurations again, each to its end, in parallel under Ray and without Tune.
 
 `confirm` and `audit` use it. The training data go to each node once, through Ray's object store.
-The test part goes to a worker only when `evaluate_test` is called.
+The test part goes to a worker only when `evaluate` is called with it.
 """
 
 import time
@@ -10,7 +10,6 @@ from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
@@ -27,7 +26,7 @@ from ffnet.run.rows import place
 from ffnet.run.tables import Row, Status, note_score
 from ffnet.spec.study import Study
 from ffnet.spec.trial import TrialConfig
-from ffnet.system.live import LiveLine, clock
+from ffnet.system.live import LiveLine
 from ffnet.training import memory
 from ffnet.tuning.connection import connected
 from ffnet.tuning.lean import import_tensorflow
@@ -37,6 +36,8 @@ if TYPE_CHECKING:  # only workers import TensorFlow
     from ffnet.training.trainer import Trainer
 
 Weights = list[npt.NDArray[Any]]
+Tested = tuple[Row, npt.NDArray[np.float32]]
+
 MOST_LOSSES = 3  # how often a net is trained again after its worker was lost
 LARGER_NODE = "nets get what the study's trials got: use a cluster with a larger node (--address)"
 NO_CALL = -1  # asks a worker only whether it has begun
@@ -123,8 +124,12 @@ class _Worker:
         yield weights
         yield Trained(_with_reports(row, reports), reports, improvement.best)
 
-    def evaluate(self, job: Job, weights: Weights, test: Part) -> Iterator[Row]:
-        """Evaluate a trained net on the test part. Yields its figures: test_accuracy, …"""
+    def evaluate(self, job: Job, weights: Weights, test: Part | None) -> Iterator[Tested]:
+        """Evaluate a trained net on the test part; with None, on its validation part.
+
+        Yields:
+            Its figures, test_accuracy, … or val_accuracy, …, and its class scores [N, C].
+        """
         from ffnet.training.device_data import DeviceData
 
         trainer = self._trainer(job)
@@ -132,9 +137,12 @@ class _Worker:
         variables = [*trainer.net.weights, *trainer.net.state]
         for variable, value in zip(variables, weights, strict=True):
             variable.assign(value)
-        part = DeviceData(self._part(job, replace(self._data, test=test))).test
-        assert part
-        yield trainer.evaluate(part).figures("test")
+        part, name = trainer.data.validation, "val"
+        if test is not None:
+            of_test = DeviceData(self._part(job, replace(self._data, test=test))).test
+            assert of_test
+            part, name = of_test, "test"
+        yield trainer.evaluate(part).figures(name), trainer.scores(part)
 
     def _reports(self, job: Job) -> Iterator[Any]:
         from ffnet.training import loop, paths
@@ -231,8 +239,8 @@ class Pool:
         """Train nets, and yield each when it has ended.
 
         Yields:
-            The net's place in `jobs`, its figures, and a reference to its weights for
-            `evaluate_test`, which stay in Ray's object store.
+            The net's place in `jobs`, its figures, and a reference to its weights for `evaluate`,
+            which stay in Ray's object store.
 
         Raises:
             RunError: workers are lost before they can begin.
@@ -250,21 +258,23 @@ class Pool:
         except ray.exceptions.RayError as error:
             raise RunError(f"weights of nets were lost: {one_line(str(error), 300)}") from None
 
-    def evaluate_test(self, jobs: Sequence[Job], weights: Sequence[Any], test: Part) -> list[Row]:
-        """The figures of trained nets on the test part, test_accuracy, …, in the order of `jobs`.
+    def evaluate(
+        self, jobs: Sequence[Job], weights: Sequence[Any], test: Part | None
+    ) -> list[Tested]:
+        """(figures, class scores [N, C]) of trained nets, in the order of `jobs`.
 
         Args:
             jobs: the nets.
             weights: the references that `train` has yielded for them.
-            test: the test part. It is sent to the workers.
+            test: the test part, which is sent to the workers; None for each net's validation part.
 
         Raises:
             RunError: a worker was lost too often.
         """
         part = ray.put(test)
         calls = [(job, ref, part) for job, ref in zip(jobs, weights, strict=True)]
-        scores = {at: score for at, score, _ in self._run("evaluate", calls)}
-        return [scores[at] for at in range(len(jobs))]
+        found = {at: result for at, result, _ in self._run("evaluate", calls)}
+        return [found[at] for at in range(len(jobs))]
 
     def close(self) -> None:
         """End the workers."""
@@ -384,17 +394,3 @@ def opened(
 
 def _say_death(reason: str, errors: TextIO) -> None:
     print(f"error: {reason}; nothing is written", file=errors, flush=True)
-
-
-def watched(
-    nets: Iterator[tuple[int, Trained, Any]], count: int, live: LiveLine
-) -> Iterator[tuple[int, Trained, Any]]:
-    """Yield the nets, and show how many have been trained."""
-    begun = time.monotonic()
-    for done, net in enumerate(nets, 1):
-        live.show(partial(_progress, done, count, time.monotonic() - begun))
-        yield net
-
-
-def _progress(done: int, count: int, seconds: float) -> str:
-    return f"{done}/{count} nets trained, {clock(seconds)}"

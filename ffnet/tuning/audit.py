@@ -50,7 +50,7 @@ def run_audit(
         reports[report["trial"]].append(report)
     rows: dict[int, Row] = {}
     with again.opened(run, data, address, live, guest) as pool:
-        for at, net, _ in again.watched(pool.train(jobs), len(jobs), live):
+        for at, net, _ in live.counted(pool.train(jobs), len(jobs), "nets trained"):
             pruned = chosen[at]
             matches = _matches(reports[pruned["trial"]], net)
             rows[at] = _row(run, pruned, winner, net) | {"matches": matches}

@@ -1,25 +1,28 @@
 """Trains the best configurations of a study again, chooses one, and looks at the test part once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ffnet.data.dataset import DataSet
+from ffnet.data.dataset import DataSet, Part
 from ffnet.data.folds import Fold, check, validation_labels
 from ffnet.errors import InputError, RunError, StorageError
 from ffnet.run import confirm, provenance, recorded, storage, tables
+from ffnet.run import ensembles as of_looks
 from ffnet.run.confirm import Confirmed
 from ffnet.run.ended import Ended
 from ffnet.run.hold import Hold
-from ffnet.run.tables import Row, Status
+from ffnet.run.storage import File
+from ffnet.run.tables import Kind, Row, Status
 from ffnet.spec.sections import METRICS
 from ffnet.spec.trial import TrialConfig
 from ffnet.system.live import LiveLine
 from ffnet.system.signals import held_back
+from ffnet.training.ensemble import check_draws
 from ffnet.training.metrics import refuse_undefined
-from ffnet.tuning import again
-from ffnet.tuning.again import Job, Pool, Trained
+from ffnet.tuning import again, ensembles
+from ffnet.tuning.again import Job, Pool, Tested, Trained
 
 MOST_SEEDS = 1000
 
@@ -33,12 +36,14 @@ class Wish:
         seeds: number of fresh seeds, from 2 to MOST_SEEDS.
         folds: number of folds of a cross-validation; None for the study's own split.
         again: whether the test part may be looked at once more.
+        ensemble: draws of an ensemble of the nets, 2 or more; None for no ensemble.
     """
 
     top: int | None = None
     seeds: int = 5
     folds: int | None = None
     again: bool = False
+    ensemble: int | None = None
 
 
 def plan(run: Ended, data: DataSet, wish: Wish) -> list[Job]:
@@ -49,7 +54,9 @@ def plan(run: Ended, data: DataSet, wish: Wish) -> list[Job]:
             data cannot be divided into so many folds.
     """
     confirm.refuse_second_look(run.document, wish.again)
-    confirm.read(run.folder)  # refuses a damaged table before anything is trained
+    confirm.last(run.folder, run.study.tuning, run.document["data"])  # refuses damaged tables
+    if wish.ensemble is not None:
+        check_draws(wish.ensemble)
     if not 2 <= wish.seeds <= MOST_SEEDS:
         raise InputError(
             f"--seeds must be from 2, for an interval, to {MOST_SEEDS}. Given: {wish.seeds}"
@@ -106,21 +113,39 @@ def run_confirm(
         _refuse_broken(rows, order, hold, run)
         for row in rows:
             row["chosen"] = row["trial"] == order[0]
+        ensemble = None
+        if wish.ensemble is not None:
+            possible = [number for group in ensembles.groups(rows) for number in group]
+            known = _evaluated(pool, jobs, weights, possible, None)
+            ensemble = ensembles.chosen(rows, known, data, run.study.tuning, wish.ensemble)
         chosen = [number for number, row in enumerate(rows) if row["chosen"]]
-        pool.fetch([weights[number] for number in chosen])  # before the look: they may be lost
+        looked = sorted({*chosen, *(ensemble["members"] if ensemble else ())})
+        pool.fetch([weights[number] for number in looked])  # before the look: they may be lost
         with held_back():
-            _write(run, hold, rows)
+            _write(run, hold, rows, ensemble)
             _note_look(run, hold, order[0])
             assert data.test  # every data set has three parts
-            scores = pool.evaluate_test(
-                [jobs[number] for number in chosen], [weights[n] for n in chosen], data.test
-            )
-            for number, figures in zip(chosen, scores, strict=True):
-                rows[number] |= figures
-            _write_scores(run, hold, rows)
-    found = confirm.summary(rows, run.study.tuning, run.document["data"])
+            tested = _evaluated(pool, jobs, weights, looked, data.test)
+            for number in chosen:
+                rows[number] |= tested[number][0]
+            if ensemble:
+                ensemble |= ensembles.tested(ensemble, tested, data.test.y)
+            _write_scores(run, hold, rows, ensemble)
+    found = confirm.last(run.folder, run.study.tuning, run.document["data"])
     assert found
     return found
+
+
+def _evaluated(
+    pool: Pool,
+    jobs: Sequence[Job],
+    weights: Mapping[int, Any],
+    nets: Sequence[int],
+    test: Part | None,
+) -> dict[int, Tested]:
+    """Number of a net → figures and scores on the test part; with None, on the validation part."""
+    found = pool.evaluate([jobs[n] for n in nets], [weights[n] for n in nets], test)
+    return dict(zip(nets, found, strict=True))
 
 
 def _folds(folds: int | None, seed: int) -> list[Fold | None]:
@@ -137,7 +162,7 @@ def _trained(
     """(the trained nets in the order of the jobs, number → reference to the net's weights)."""
     nets: dict[int, Trained] = {}
     weights = {}
-    for number, net, of_net in again.watched(pool.train(jobs), len(jobs), live):
+    for number, net, of_net in live.counted(pool.train(jobs), len(jobs), "nets trained"):
         nets[number], weights[number] = net, of_net
     return [nets[number] for number in range(len(jobs))], weights
 
@@ -166,25 +191,35 @@ def _refuse_broken(rows: list[Row], order: list[int], hold: Hold, run: Ended) ->
     )
 
 
-def _write(run: Ended, hold: Hold, rows: list[Row]) -> None:
-    """Write confirm.parquet with the rows of earlier looks and these."""
+def _write(run: Ended, hold: Hold, rows: list[Row], ensemble: Row | None = None) -> None:
+    """Write confirm.parquet and ensembles.parquet with the rows of earlier looks and these."""
     hold.check()
-    earlier = [row for row in confirm.read(run.folder) if row["look"] != rows[0]["look"]]
+    look = rows[0]["look"]
+    _write_table(run.folder.confirm, confirm.read(run.folder), look, rows, confirm.KIND)
+    earlier = of_looks.read(run.folder)
+    if ensemble or earlier:  # a look that was prepared and did not happen may have left a row
+        now = [ensemble] if ensemble else []
+        _write_table(run.folder.ensembles, earlier, look, now, of_looks.KIND)
+
+
+def _write_table(file: File, before: list[Row], look: int, rows: list[Row], kind: Kind) -> None:
+    earlier = [row for row in before if row["look"] != look]
     try:
-        tables.write(run.folder.confirm, [*earlier, *rows], confirm.KIND.schema)
+        tables.write(file, [*earlier, *rows], kind.schema)
     except OSError as error:
-        raise storage.named(error, run.folder.confirm) from error
+        raise storage.named(error, file) from error
 
 
-def _write_scores(run: Ended, hold: Hold, rows: list[Row]) -> None:
+def _write_scores(run: Ended, hold: Hold, rows: list[Row], ensemble: Row | None) -> None:
     """Write the test figures. If that fails, the error has them, because nobody may look again."""
     try:
-        _write(run, hold, rows)
+        _write(run, hold, rows, ensemble)
     except (InputError, StorageError) as error:
         scores = ", ".join(f"{r['test_accuracy']:.4f}" for r in rows if r["chosen"])
+        joint = f", that of the ensemble is {ensemble['test_accuracy']:.4f}" if ensemble else ""
         raise RunError(
             f"{run.folder.confirm}: could not be written ({error}); the test part was looked at: "
-            f"its accuracies are {scores}"
+            f"its accuracies are {scores}{joint}"
         ) from None
 
 

@@ -103,6 +103,12 @@ def _confirmed(found: Confirmed, best: Row) -> str:
         text += "."
     if found.runner_up is not None and not found.told_apart:
         text += f" It cannot be told apart from trial {found.runner_up}."
+    if found.ensemble and found.ensemble.test_accuracy is not None:
+        nets = words.count(len(found.ensemble.members), "net")
+        text += f" An ensemble of {nets} has {found.ensemble.test_accuracy:.4f}"
+        if interval := found.ensemble.interval:
+            text += f", {interval[0]:.4f} to {interval[1]:.4f}"
+        text += " on the test part."
     return text
 
 

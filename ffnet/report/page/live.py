@@ -169,6 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
 def _stamp_of(folder: RunFolder) -> str:
     """A text that changes with each write of the run's files."""
     files: Sequence[File] = (
-        folder.study, folder.trials, folder.epochs, folder.confirm, folder.audit,
+        folder.study, folder.trials, folder.epochs, folder.confirm, folder.ensembles,
+        folder.audit,
     )  # fmt: skip
     return " ".join("-".join(map(str, file.stamp())) if file.exists() else "none" for file in files)

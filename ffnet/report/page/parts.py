@@ -8,6 +8,7 @@ from ffnet.report.page.facts import Facts
 from ffnet.report.page.rungs import rungs, takeovers
 from ffnet.run import audit, confirm
 from ffnet.run.confirm import Confirmed
+from ffnet.run.ensembles import Ensemble
 from ffnet.run.intervals import Estimate
 
 MOST_ROWS = 50  # a small table has at most so many rows
@@ -54,7 +55,7 @@ def parts(facts: Facts) -> list[Part]:
 
 def confirmed(facts: Facts) -> Confirmed | None:
     """What the last `ffnet confirm` found; None if there was none."""
-    return confirm.summary(confirm.read(facts.folder), facts.tuning, facts.data)
+    return confirm.last(facts.folder, facts.tuning, facts.data)
 
 
 def _confirmed(facts: Facts) -> Iterator[Part]:
@@ -66,8 +67,19 @@ def _confirmed(facts: Facts) -> Iterator[Part]:
         for trial, estimate in found.validation.items()
     ]
     head = ["trial", "nets", f"mean {facts.metric_name}", "95 % interval of the mean"]
-    table = Table("Trained again, on the validation part", head, rows)
-    yield Part("confirmed", "Confirmed", sentences(found.lines()), [table])
+    tables = [Table("Trained again, on the validation part", head, rows)]
+    if found.ensemble:
+        tables.append(_members(found.ensemble, facts.metric_name))
+    yield Part("confirmed", "Confirmed", sentences(found.lines()), tables)
+
+
+def _members(ensemble: Ensemble, metric_name: str) -> Table:
+    rows = [
+        [str(net.trial), str(net.seed), str(net.draws), words.figure(net.value)]
+        for net in ensemble.members[:MOST_ROWS]
+    ]
+    head = ["trial", "seed", "draws", f"{metric_name} of the net alone"]
+    return Table("The nets of the ensemble", head, rows)
 
 
 def _interval(estimate: Estimate) -> str:
