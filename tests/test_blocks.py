@@ -26,12 +26,16 @@ nets = st.builds(
     bias=st.booleans(),
 )
 sgd = st.builds(
-    lambda momentum, nesterov, weight_decay: Training(
-        momentum=momentum, nesterov=nesterov and bool(momentum), weight_decay=weight_decay
+    lambda momentum, nesterov, weight_decay, smoothing: Training(
+        momentum=momentum,
+        nesterov=nesterov and bool(momentum),
+        weight_decay=weight_decay,
+        label_smoothing=smoothing,
     ),
     momentum=st.sampled_from([None, 0.3, 0.9, 0.99]),
     nesterov=st.booleans(),
     weight_decay=st.sampled_from([0.0, 1e-6, 1e-2, 0.5]),
+    smoothing=st.sampled_from([0.0, 0.1, 0.9]),
 )
 
 
@@ -50,11 +54,12 @@ class Pair:
             self.optimizers.append(Optimizer(training, net.weights))
             self.optimizers[-1].reset()
         self.x = random.normal(size=(batches, BATCH, FEATURES))
-        self.y = random.integers(0, CLASSES, (batches, BATCH))
+        self.y = tf.constant(random.integers(0, CLASSES, (batches, BATCH)))
         self.learning_rates = random.uniform(0.05, 0.15, batches)
         self.momentum, self.weight_decay = training.momentum or 0.0, training.weight_decay
         weights = tf.constant(random.uniform(0.2, 2, CLASSES))
-        self.loss = loss_of(tf.constant(BATCH), tf.float64, weights)
+        smoothing = tf.constant(training.label_smoothing, tf.float64)
+        self.loss = loss_of(tf.constant(BATCH), tf.float64, weights, smoothing)
 
     def rates(self, learning_rate: Any) -> Rates:
         values = (learning_rate, self.momentum, self.weight_decay)
@@ -91,7 +96,7 @@ def trained_in_blocks(pair: Pair, steps: int) -> None:
             pair.optimizers[0],
             head,
             tf.constant(pair.x[now].reshape(-1, FEATURES)),
-            tf.constant(pair.y[now].ravel()),
+            tf.reshape(pair.y[now], [-1]),
             pair.rates(pair.learning_rates[now]),
             tf.constant(first),
             pair.loss,
@@ -108,7 +113,10 @@ def trained_in_blocks(pair: Pair, steps: int) -> None:
 def test_blocks_of_sgd_are_plain_steps_exactly(
     spec: NetSpec, training: Training, steps: int, seed: int
 ) -> None:
-    """In float64, with a learning rate that changes at every step, and with class weights."""
+    """In float64, with a learning rate that changes at every step, and with class weights.
+
+    Some nets have smoothed labels, too.
+    """
     pair = Pair(spec, training, seed, BLOCKS * steps)
     before = pair.nets[0].weights[0].numpy()
     trained_in_blocks(pair, steps)

@@ -155,7 +155,9 @@ def older(place: Path) -> RunFolder:
         kept = [n for n in table.column_names if n not in {*LATEST_COLUMNS, *PATH, *NEWEST}]
         pq.write_table(table.select(kept), file)
     document = json.loads(Path(run.study.place).read_text())
-    del document["study"]["training"]["class_weight"]
+    for section in (document["study"]["net"], document["study"]["training"]):
+        for name in {"class_weight", *NEWEST} & section.keys():
+            del section[name]
     Path(run.study.place).write_text(json.dumps(document))
     return run
 
@@ -164,6 +166,9 @@ def test_older_runs_are_read_by_every_command(call: Job, tmp_path: Path) -> None
     run = older(tmp_path / "run")
     rows = tables.read(run.trials)
     assert {row["class_weight"] for row in rows} == {"none"}
+    default = recorded.config(recorded.read_study_json(run)["study"], rows[0]).hyperparameters()
+    for name in NEWEST:
+        assert {row[name] for row in rows} == {default[name]}
     assert {(row["steps_per_block"], row["tiles"]) for row in rows} == {(0, False)}
     assert {row[f"{p}_{metric}"] for row in rows for p in ("best", "last") for metric in NEW} == {
         None

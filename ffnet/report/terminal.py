@@ -39,6 +39,7 @@ HYPERPARAMETERS = {
     "batch_size": "batch",
     "weight_decay": "decay",
     "class_weight": "weight",
+    "label_smoothing": "smooth",
     "activation": "activ",
     "batch_norm": "norm",
     "initializer": "init",

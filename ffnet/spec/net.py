@@ -236,8 +236,9 @@ class NetSpec(Spec):
 class Training(Spec):
     """How a net is trained. The loss is the mean softmax cross-entropy, in nats.
 
-    With class_weight "balanced", steps minimise a weighted mean of it. Reported losses are always
-    unweighted, so they can be compared between trials, and between training and validation.
+    With class_weight "balanced", steps minimise a weighted mean of it; with label_smoothing, they
+    minimise it for smoothed targets. Reported losses are always unweighted and unsmoothed, so they
+    can be compared between trials, and between training and validation.
 
     Raises:
         InputError: a field has a wrong value.
@@ -279,6 +280,11 @@ class Training(Spec):
         "none",
         description="how much an example counts in the loss; balanced: training examples / "
         "(classes · examples of its class), so that all classes count the same",
+    )
+    label_smoothing: Rate = Field(
+        0.0,
+        description="share of the target that is spread evenly over all classes in the loss that "
+        "is minimised, from 0 to below 1",
     )
     mixup: NotNegative = Field(
         0.0,
@@ -347,7 +353,8 @@ UNTUNABLE = ("precision", *PATH, "report_steps")
 
 NEWEST = (
     "layer_norm", "residual", "bottleneck", "number_embedding", "number_embedding_size",
-    "number_frequencies", "frequency_scale", "scaling_layer", "mixup", *AUGMENTING,
+    "number_frequencies", "frequency_scale", "scaling_layer", "label_smoothing", "mixup",
+    *AUGMENTING,
 )  # fmt: skip
 """The latest hyper-parameters. Tables of earlier versions lack their columns."""
 

@@ -12,13 +12,24 @@ from ffnet.training.augment import Augmentation
 from ffnet.training.blocked import Loss, train_block
 from ffnet.training.device_data import DeviceData
 from ffnet.training.optimizers import Optimizer, Rates
+from ffnet.training.schedules import Settings
 from ffnet.training.tiles import Tiles
 
 _INT, _FLOAT = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
-ARGUMENTS = [*[_INT] * 6, tf.TensorSpec([None], tf.float32), _FLOAT, _FLOAT, _FLOAT]
+_OF_STEPS = tf.TensorSpec([None], tf.float32)
+ARGUMENTS = [
+    *[_INT] * 6,
+    Settings(
+        learning_rates=_OF_STEPS,
+        momentum=_FLOAT,
+        weight_decay=_FLOAT,
+        label_smoothing=_FLOAT,
+    ),
+    _FLOAT,
+]
 """What the compiled functions get: first step and step after the last, counted in the epoch; number
-of steps before the epoch; seed; epoch; batch size; the learning rate of each step; momentum; weight
-decay; the sum of the losses so far."""
+of steps before the epoch; seed; epoch; batch size; the settings of these steps; the sum of the
+losses so far."""
 
 Arguments = tuple[tf.Tensor, ...]
 Losses = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
@@ -60,6 +71,7 @@ class Steps:
         self._products = tf.as_dtype(training.precision)
         balanced = training.class_weight == "balanced"
         self._class_weights = data.balanced_weights() if balanced else None
+        self._smooths = training.label_smoothing > 0
         self.augmentation = Augmentation(data, training)
         # Blocks and tiles need inputs of the first layer that do not change from step to step.
         self._barebones = net if isinstance(net, BarebonesNet) and not net.learns_inputs else None
@@ -121,18 +133,17 @@ class Steps:
 
     def _one_by_one(
         self, update: Update, first: tf.Tensor, end: tf.Tensor, before: tf.Tensor, seed: tf.Tensor,
-        epoch: tf.Tensor, batch_size: tf.Tensor, learning_rates: tf.Tensor, momentum: tf.Tensor,
-        weight_decay: tf.Tensor, total: tf.Tensor,
+        epoch: tf.Tensor, batch_size: tf.Tensor, settings: Settings, total: tf.Tensor,
     ) -> Losses:  # fmt: skip
         order = self._order(seed, epoch)
-        loss = loss_of(tf.minimum(batch_size, self._examples), weights=self._class_weights)
+        loss = self._loss(tf.minimum(batch_size, self._examples), settings)
 
         def train(step: tf.Tensor, total: tf.Tensor) -> Losses:
             x, y = self._gather(
                 order[step * batch_size : (step + 1) * batch_size], seed, [before + step]
             )
             self._begin_step(seed, before + step)
-            rates = Rates(learning_rates[step - first], momentum, weight_decay)
+            rates = settings.rates(step - first)
             losses = update(x, y, loss, rates, before + step)
             return total + tf.reduce_sum(losses), tf.reduce_mean(losses), tf.shape(y)[0]
 
@@ -140,12 +151,11 @@ class Steps:
 
     def _in_blocks(
         self, steps: int, first: tf.Tensor, end: tf.Tensor, before: tf.Tensor, seed: tf.Tensor,
-        epoch: tf.Tensor, batch_size: tf.Tensor, learning_rates: tf.Tensor, momentum: tf.Tensor,
-        weight_decay: tf.Tensor, total: tf.Tensor,
+        epoch: tf.Tensor, batch_size: tf.Tensor, settings: Settings, total: tf.Tensor,
     ) -> Losses:  # fmt: skip
         assert self._barebones
         net, order = self._barebones, self._order(seed, epoch)
-        loss = loss_of(batch_size, weights=self._class_weights)
+        loss = self._loss(batch_size, settings)
 
         def train(step: tf.Tensor, total: tf.Tensor) -> Losses:
             index = order[step * batch_size : (step + steps) * batch_size]
@@ -155,8 +165,7 @@ class Steps:
                 self._begin_step(seed, before + step + j)
                 return net.head(z, training=True)
 
-            each = tf.ensure_shape(learning_rates[step - first : step - first + steps], [steps])
-            rates = Rates(each, momentum, weight_decay)
+            rates = settings.rates(step - first, steps)
             sums, last = train_block(
                 self._optimizer, head, x, y, rates, before + step, loss, self._products
             )
@@ -164,6 +173,10 @@ class Steps:
             return tf.cumsum(tf.stack([total, *sums]))[-1], last, tf.shape(y)[0]
 
         return _loop(first, end, steps, total, train)
+
+    def _loss(self, batch_size: tf.Tensor, settings: Settings) -> Loss:
+        smoothing = settings.label_smoothing if self._smooths else None
+        return loss_of(batch_size, weights=self._class_weights, smoothing=smoothing)
 
     def _begin_step(self, seed: tf.Tensor, step: tf.Tensor) -> None:
         if self._drops:
@@ -215,32 +228,47 @@ def _loop(
 
 
 def loss_of(
-    batch_size: tf.Tensor, dtype: tf.DType = tf.float32, weights: tf.Tensor | None = None
+    batch_size: tf.Tensor,
+    dtype: tf.DType = tf.float32,
+    weights: tf.Tensor | None = None,
+    smoothing: tf.Tensor | None = None,
 ) -> Loss:
     """Return a function: (labels, scores) → (softmax cross-entropies, their sum / batch size).
 
     Labels are classes [N], or shares of the classes [N, C].
 
-    If the last batch of an epoch is short, the sum is still divided by the full batch size. So
-    every example has the same weight, and the short batch is not noisier than the others.
+    Class weights and label smoothing change the sum, which steps minimise, but not the first
+    result, which is reported. If the last batch of an epoch is short, the sum is still divided by
+    the full batch size. So every example has the same weight, and the short batch is not noisier
+    than the others.
 
     Args:
         batch_size: size of a full batch.
         dtype: dtype of the scores.
-        weights: a factor for each class [C], by which the losses are multiplied in the sum, but
-            not in the first result. With None, the sum is not weighted.
+        weights: a factor for each class [C], by which an example's loss is multiplied in the sum.
+            With None, the sum is not weighted.
+        smoothing: ε of label smoothing (Szegedy et al., 2016), with the scores' dtype: the targets
+            are 1 − ε + ε/C for the example's class and ε/C for each other class. With None,
+            they are 1 and 0.
     """
 
     def loss(labels: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         if labels.dtype.is_floating:
-            return of_shares(labels, tf.nn.log_softmax(scores))
+            return of_shares(tf.cast(labels, dtype), tf.nn.log_softmax(scores))
+        if smoothing is not None:
+            classes = tf.one_hot(labels, tf.shape(scores)[1], dtype=dtype)
+            return of_shares(classes, tf.nn.log_softmax(scores))
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=scores)
         counted = losses if weights is None else losses * tf.gather(weights, labels)
         return losses, tf.reduce_sum(counted) / tf.cast(batch_size, dtype)
 
     def of_shares(shares: tf.Tensor, logarithms: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        each = -tf.cast(shares, dtype) * logarithms
-        counted = each if weights is None else each * weights
+        each = counted = -shares * logarithms
+        if smoothing is not None:  # each class: (1 − ε)·(its loss) + ε·(the mean of all classes)
+            mean = tf.reduce_mean(logarithms, axis=1, keepdims=True)
+            counted += smoothing * shares * (logarithms - mean)
+        if weights is not None:
+            counted *= weights
         return tf.reduce_sum(each, axis=1), tf.reduce_sum(counted) / tf.cast(batch_size, dtype)
 
     return loss

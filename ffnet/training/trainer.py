@@ -17,7 +17,7 @@ from ffnet.training import augment, metrics
 from ffnet.training.device_data import DeviceData
 from ffnet.training.metrics import Score
 from ffnet.training.optimizers import Optimizer
-from ffnet.training.schedules import learning_rates
+from ffnet.training.schedules import Settings
 from ffnet.training.steps import Arguments, Losses, Steps
 
 CALL_SECONDS = 1.0  # a call of a compiled function should take about so long, or less
@@ -50,6 +50,7 @@ def structure(config: TrialConfig) -> Hashable:
         training.weight_decay > 0,
         training.precision,
         training.class_weight,
+        training.label_smoothing > 0,
         augment.structure(training),
     )
 
@@ -221,15 +222,11 @@ class Trainer:
         training = config.training
         per_epoch = steps_per_epoch(config, self.examples)
         before = epoch * per_epoch
-        rates = learning_rates(
-            training, range(before + steps.start, before + steps.stop), per_epoch, config.epochs
-        )
+        settings = Settings.of(config, range(before + steps.start, before + steps.stop), per_epoch)
         whole = (steps.start, steps.stop, before, config.seed, epoch, training.batch_size)
         return (
             *(tf.constant(number, tf.int32) for number in whole),
-            tf.constant(rates),
-            tf.constant(training.momentum or 0.0),
-            tf.constant(training.weight_decay),
+            settings,
         )
 
     @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
