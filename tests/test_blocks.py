@@ -56,13 +56,14 @@ class Pair:
         self.x = random.normal(size=(batches, BATCH, FEATURES))
         self.y = tf.constant(random.integers(0, CLASSES, (batches, BATCH)))
         self.learning_rates = random.uniform(0.05, 0.15, batches)
-        self.momentum, self.weight_decay = training.momentum or 0.0, training.weight_decay
+        self.weight_decays = training.weight_decay * random.uniform(0.5, 1.5, batches)
+        self.momentum = training.momentum or 0.0
         weights = tf.constant(random.uniform(0.2, 2, CLASSES))
         smoothing = tf.constant(training.label_smoothing, tf.float64)
         self.loss = loss_of(tf.constant(BATCH), tf.float64, weights, smoothing)
 
-    def rates(self, learning_rate: Any) -> Rates:
-        values = (learning_rate, self.momentum, self.weight_decay)
+    def rates(self, steps: int | slice) -> Rates:
+        values = (self.learning_rates[steps], self.momentum, self.weight_decays[steps])
         return Rates(*(tf.constant(value, tf.float64) for value in values))
 
     def plain(self, step: int) -> float:
@@ -72,7 +73,7 @@ class Pair:
         with tf.GradientTape() as tape:
             losses, objective = self.loss(self.y[step], net.scores(self.x[step], training=True))
         gradients = tape.gradient(objective, net.weights)
-        optimizer.apply(gradients, self.rates(self.learning_rates[step]), tf.constant(step))
+        optimizer.apply(gradients, self.rates(step), tf.constant(step))
         return float(tf.reduce_sum(losses))
 
     def must_be_equal(self) -> None:
@@ -98,6 +99,7 @@ def trained_in_blocks(pair: Pair, steps: int) -> None:
             tf.constant(pair.x[now].reshape(-1, FEATURES)),
             tf.reshape(pair.y[now], [-1]),
             pair.rates(pair.learning_rates[now]),
+            pair.rates(now),
             tf.constant(first),
             pair.loss,
             tf.float64,
@@ -113,9 +115,8 @@ def trained_in_blocks(pair: Pair, steps: int) -> None:
 def test_blocks_of_sgd_are_plain_steps_exactly(
     spec: NetSpec, training: Training, steps: int, seed: int
 ) -> None:
-    """In float64, with a learning rate that changes at every step, and with class weights.
-
-    Some nets have smoothed labels, too.
+    """In float64, with a learning rate and a weight decay that change at every step, and with
+    class weights. Some nets have smoothed labels, too.
     """
     pair = Pair(spec, training, seed, BLOCKS * steps)
     before = pair.nets[0].weights[0].numpy()
@@ -135,7 +136,7 @@ def test_a_tiny_weight_decay_keeps_its_digits_in_float32() -> None:
     """A block of 8 steps must shrink the weights by 8·η·λ, which 1 − a would round away."""
     weight = tf.Variable(tf.ones([3, 4]))
     optimizer = Optimizer(Training(weight_decay=1e-7), [weight])
-    rates = Rates(tf.fill([8], 0.1), tf.constant(0.0), tf.constant(1e-7))
+    rates = Rates(tf.fill([8], 0.1), tf.constant(0.0), tf.fill([8], 1e-7))
     before = weight.numpy()
     for _ in range(100):
         train_block(
@@ -171,7 +172,7 @@ def test_steps_in_tiles_are_plain_steps_exactly(training: Training, hidden: int)
                 tape.watch(z)
                 _, objective = pair.loss(pair.y[step], net.head(z, training=True))
             by_z, *others = tape.gradient(objective, [z, *net.weights[1:]])
-            rates = pair.rates(pair.learning_rates[step])
+            rates = pair.rates(step)
             optimizer.apply([None, *others], rates, tf.constant(step))
             tiles.update(x, by_z, rates, tf.constant(step))
             pair.plain(step)

@@ -25,6 +25,10 @@ from ffnet.tuning.recorder import Recorder
 from ffnet.tuning.search import StudySearch
 
 SPACE = {"learning_rate": {"uniform": [0.01, 1.0]}}
+DROPPED = SPACE | {
+    "dropout": {"fixed": 0.1},
+    "dropout_schedule": {"choice": ["constant", "cosine"]},
+}
 
 
 @pytest.fixture(scope="module")
@@ -126,12 +130,29 @@ def test_trials_that_were_no_better_stay_done_when_the_study_gets_more_epochs(
         (
             study(training={"schedule": "cosine"}),
             study(epochs=9, training={"schedule": "cosine"}),
-            "the cosine schedule ends at the last epoch",
+            "schedule cosine ends at the last epoch",
         ),
         (
             study(space=SPACE | {"schedule": {"choice": ["constant", "cosine"]}}),
             study(epochs=9, space=SPACE | {"schedule": {"choice": ["constant", "cosine"]}}),
-            "the cosine schedule ends at the last epoch",
+            "schedule cosine ends at the last epoch",
+        ),
+        *(
+            (study(training=fields), study(epochs=9, training=fields), f"{name} {value} ends at")
+            for name, value, fields in (
+                ("schedule", "one_cycle", {"schedule": "one_cycle"}),
+                ("schedule", "coslog4", {"schedule": "coslog4"}),
+                (
+                    "weight_decay_schedule",
+                    "flat_cosine",
+                    {"weight_decay_schedule": "flat_cosine", "weight_decay": 0.1},
+                ),
+            )
+        ),
+        (
+            study(space=DROPPED),
+            study(epochs=9, space=DROPPED),
+            "dropout_schedule cosine ends at the last epoch",
         ),
     ],
 )

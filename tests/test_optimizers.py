@@ -20,7 +20,7 @@ from ffnet.spec.trial import TrialConfig
 from ffnet.training.device_data import DeviceData
 from ffnet.training.loop import Report, train
 from ffnet.training.optimizers import Optimizer, Rates
-from ffnet.training.schedules import learning_rates
+from ffnet.training.schedules import Settings, falling, learning_rates
 from ffnet.training.trainer import Trainer
 
 STEPS = 20
@@ -141,6 +141,64 @@ def test_steps_fall_by_their_factor_or_a_tenth() -> None:
     assert over(3, 2, **step) == pytest.approx([1.0] * 4 + [0.1] * 3)
 
 
+def test_one_cycle_rises_from_a_25th_in_three_tenths_and_falls_to_0() -> None:
+    """The values at the quarters, thirds and ends of the two half cosines, written out."""
+    found = over(10, 6, learning_rate=2.5, schedule="one_cycle")
+    assert found[0] == pytest.approx(0.1)
+    assert found[6] == pytest.approx(0.1 + 2.4 / 4)  # a third of the rise: (1 − cos 60°) / 2
+    assert found[9] == pytest.approx(0.1 + 2.4 / 2)
+    assert found[18] == pytest.approx(2.5)
+    assert found[32] == pytest.approx(2.5 * 3 / 4)  # a third of the fall: (1 + cos 60°) / 2
+    assert found[39] == pytest.approx(1.25)
+    assert found[60] == pytest.approx(0, abs=1e-8)
+    assert found[:19] == sorted(found[:19])
+    assert found[18:] == sorted(found[18:], reverse=True)
+
+
+def test_one_cycle_is_that_of_pytorch_but_for_its_ends() -> None:
+    """PyTorch's rate reaches its ends at the last step, and ends at a 250,000th instead of 0."""
+    torch = pytest.importorskip("torch")
+    sgd = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(sgd, 2.0, total_steps=2001, final_div_factor=1e12)
+    expected = []
+    for _ in range(2001):
+        expected.append(cycle.get_last_lr()[0])
+        sgd.step()
+        if len(expected) < 2001:
+            cycle.step()
+    found = over(20, 100, learning_rate=2.0, schedule="one_cycle")
+    assert found == pytest.approx(expected, abs=0.01)
+
+
+def test_coslog4_rises_and_falls_four_times() -> None:
+    """1/2·(1 − cos(2π·log2(1 + 15·t))): 0 where 1 + 15·t is 1, 2, 4, 8 and 16, 1 in between."""
+    found = over(15, 1000, learning_rate=0.5, schedule="coslog4")
+    assert [found[1000 * (2**i - 1)] for i in range(5)] == pytest.approx([0] * 5, abs=1e-6)
+    tops = [found[round(1000 * (2 ** (i + 0.5) - 1))] for i in range(4)]
+    assert tops == pytest.approx([0.5] * 4, abs=1e-5)
+    quarters = [found[round(1000 * (2 ** (i + 0.25) - 1))] for i in range(4)]
+    assert quarters == pytest.approx([0.25] * 4, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [1, 1, 1, 1, 1, 1, 1]),
+        ("cosine", [1, (1 + 3**0.5 / 2) / 2, 3 / 4, 1 / 2, 1 / 4, (1 - 3**0.5 / 2) / 2, 0]),
+        ("flat_cosine", [1, 1, 1, 1, 3 / 4, 1 / 4, 0]),
+    ],
+)
+def test_weight_decay_and_dropout_fall_as_their_schedules_say(
+    schedule: str, expected: list[float]
+) -> None:
+    assert falling(schedule, np.arange(7) / 6) == pytest.approx(expected)
+    fields = {"weight_decay": 0.5, "weight_decay_schedule": schedule}
+    of = trial({"dropout": 0.25, "hidden_sizes": (4, 4)}, dropout_schedule=schedule, **fields)
+    found = Settings.of(of, range(7), 2)  # 3 epochs of two steps, and the step after them
+    assert found.weight_decays.numpy() == pytest.approx(0.5 * np.array(expected))
+    assert found.dropout_rates.numpy() == pytest.approx(0.25 * np.array([expected] * 2).T)
+
+
 @pytest.mark.parametrize("steps", [1, 3, 7])
 def test_steps_of_parts_of_an_epoch_fall_on_time(steps: int) -> None:
     """In floats 0.3 // 0.1 is 2."""
@@ -241,12 +299,52 @@ def test_a_trainer_follows_the_schedule(digits: DeviceData) -> None:
     assert three == pytest.approx(two, rel=1e-6)
 
 
+@pytest.mark.parametrize("path", [{"tiles": True}, {}])
+def test_a_trainer_follows_the_schedule_of_weight_decay(
+    digits: DeviceData, path: dict[str, Any]
+) -> None:
+    """Weight decay without a schedule whose rate is that of the cosine at each of three epochs."""
+    fields = {"weight_decay": 0.3, "learning_rate": 0.01, "batch_size": 2000} | path
+    of = trial(weight_decay_schedule="cosine", **fields)
+    trainer, other = Trainer(digits, of), Trainer(digits, trial(**fields))
+    curve_of = curve(reports(trainer, of))
+    other.initialize(of)
+    expected = []
+    for epoch, share in enumerate((1, 3 / 4, 1 / 4)):  # one step each
+        now = trial(**fields | {"weight_decay": 0.3 * share})
+        expected += curve(list(train(other, now, after=epoch, points=[epoch + 1])))
+    for one, two in zip(curve_of, expected, strict=True):
+        assert one == pytest.approx(two, rel=1e-6)
+    for a, b in zip(trainer.net.weights, other.net.weights, strict=True):
+        assert a.numpy() == pytest.approx(b.numpy(), abs=1e-7)
+
+
+@pytest.mark.parametrize("api", ["barebones", "model"])
+def test_a_trainer_follows_the_schedule_of_dropout(digits: DeviceData, api: str) -> None:
+    """As above. The seed and the step decide what is dropped, so both nets drop the same."""
+    fields = {"learning_rate": 0.01, "batch_size": 2000}
+    of = trial({"api": api, "dropout": 0.6}, dropout_schedule="cosine", **fields)
+    trainer = Trainer(digits, of)
+    found = curve(reports(trainer, of))
+    first = trial({"api": api, "dropout": 0.6}, **fields)
+    other = Trainer(digits, first)
+    other.initialize(of)
+    expected = []
+    for epoch, share in enumerate((1, 3 / 4, 1 / 4)):
+        now = trial({"api": api, "dropout": 0.6 * share}, **fields)
+        expected += curve(list(train(other, now, after=epoch, points=[epoch + 1])))
+    for one, two in zip(found, expected, strict=True):
+        assert one == pytest.approx(two, rel=1e-6)
+    assert curve(reports(other, first)) != expected
+
+
 def test_blocks_of_steps_follow_the_schedule_and_normalise_and_drop_as_plain_steps(
     digits: DeviceData,
 ) -> None:
     of = trial(
         {"hidden_sizes": (16, 8), "bias": True, "batch_norm": True, "dropout": 0.3},
-        learning_rate=0.1, schedule="cosine", warmup_epochs=1,
+        learning_rate=0.1, schedule="cosine", warmup_epochs=1, dropout_schedule="flat_cosine",
+        weight_decay=0.1, weight_decay_schedule="cosine",
     )  # fmt: skip
     trainer = Trainer(digits, of)
     plain = reports(trainer, of)

@@ -16,6 +16,7 @@ from ffnet.run.sessions import Session, of_metadata
 from ffnet.run.storage import File
 from ffnet.run.tables import Row, Status
 from ffnet.spec.base import Values
+from ffnet.spec.net import ENDING
 from ffnet.spec.study import Study
 from ffnet.spec.trial import TrialConfig, report_points, steps_per_epoch
 from ffnet.spec.validation import validated
@@ -166,17 +167,21 @@ def check_extension(before: Study, now: Study) -> None:
                 f"{now.tuning.scheduler} compares a set of trials that is fixed at the beginning, "
                 f"so its studies cannot get more {name}. {given}; start a new study"
             )
-        if name == "epochs" and _may_be_cosine(now):
+        if name == "epochs" and (ending := _that_ends(now)):
             raise InputError(
-                f"the cosine schedule ends at the last epoch, so with more epochs the trials would "
-                f"have had other learning rates. {given}; start a new study"
+                f"{ending} ends at the last epoch, so with more epochs the trials would have been "
+                f"trained with other rates. {given}; start a new study"
             )
 
 
-def _may_be_cosine(study: Study) -> bool:
-    """Whether a trial's learning rate may follow the cosine schedule."""
-    domains = study.space.root.get("schedule", ())
-    return study.training.schedule == "cosine" or any("cosine" in d.probes() for d in domains)
+def _that_ends(study: Study) -> str | None:
+    """A schedule that ends at the last epoch, which a trial may have, with its field's name."""
+    for name, values in ENDING.items():
+        drawn = (probe for domain in study.space.root.get(name, ()) for probe in domain.probes())
+        for value in (getattr(study.training, name), *drawn):
+            if value in values:
+                return f"{name} {value}"
+    return None
 
 
 def _sessions(folder: RunFolder) -> list[Session]:

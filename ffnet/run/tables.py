@@ -59,6 +59,8 @@ HYPERPARAMETERS = {
     "scaling_layer": pa.bool_(),
     "optimizer": pa.string(),
     "nesterov": pa.bool_(),
+    "weight_decay_schedule": pa.string(),
+    "dropout_schedule": pa.string(),
     "schedule": pa.string(),
     "warmup_epochs": pa.float64(),
     "step_epochs": pa.float64(),

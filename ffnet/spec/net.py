@@ -91,6 +91,9 @@ Initializer = Literal[
 ]  # fmt: skip
 
 
+Falling = Literal["constant", "cosine", "flat_cosine"]
+
+
 class NumberVectors(NamedTuple):
     """How each number of an example becomes a vector: see `ffnet.nets.number_vectors`.
 
@@ -258,13 +261,24 @@ class Training(Spec):
         description="L2 penalty, 0 or more: weight_decay·w is added to the gradient of w; adamw "
         "decays the weights themselves",
     )
-    schedule: Literal["constant", "cosine", "step"] = Field(
+    weight_decay_schedule: Falling = Field(
+        "constant",
+        description="how weight_decay changes; cosine falls to 0 at the last epoch, flat_cosine "
+        "does so in the second half of the training",
+    )
+    dropout_schedule: Falling = Field(
+        "constant", description="how dropout changes, as weight_decay_schedule says it"
+    )
+    schedule: Literal["constant", "cosine", "step", "one_cycle", "coslog4"] = Field(
         "constant",
         description="how the learning rate changes; cosine falls to 0 at the last epoch, step "
-        "falls every step_epochs",
+        "falls every step_epochs, one_cycle rises from a 25th in 0.3 of the training and then "
+        "falls to 0, coslog4 rises and falls four times, each time more slowly",
     )
     warmup_epochs: NotNegative = Field(
-        0.0, description="epochs in which the learning rate rises linearly from 0, 0 or more"
+        0.0,
+        description="epochs in which the learning rate rises linearly from 0, 0 or more; not with "
+        "schedule one_cycle or coslog4, which rise themselves",
     )
     step_epochs: Positive | None = Field(
         None,
@@ -348,13 +362,20 @@ AUGMENTING = (
 PATH = ("steps_per_block", "tiles")
 """Fields of [training] that say how the steps are computed. They are chosen for each trial."""
 
+ENDING = {
+    "schedule": ("cosine", "one_cycle", "coslog4"),
+    "weight_decay_schedule": ("cosine", "flat_cosine"),
+    "dropout_schedule": ("cosine", "flat_cosine"),
+}
+"""Field → its values that end at the last epoch. With more epochs, all steps would be others."""
+
 UNTUNABLE = ("precision", *PATH, "report_steps")
 """Fields of [training] that are no hyper-parameters."""
 
 NEWEST = (
     "layer_norm", "residual", "bottleneck", "number_embedding", "number_embedding_size",
-    "number_frequencies", "frequency_scale", "scaling_layer", "label_smoothing", "mixup",
-    *AUGMENTING,
+    "number_frequencies", "frequency_scale", "scaling_layer", "label_smoothing",
+    "weight_decay_schedule", "dropout_schedule", "mixup", *AUGMENTING,
 )  # fmt: skip
 """The latest hyper-parameters. Tables of earlier versions lack their columns."""
 

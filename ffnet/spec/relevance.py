@@ -50,6 +50,7 @@ BESIDE = {
     ("net", "frequency_scale"): _one_of("number_embedding", "periodic", "plr", "pbld"),
     ("training", "step_epochs"): _one_of("schedule", "step"),
     ("training", "step_factor"): _one_of("schedule", "step"),
+    ("training", "warmup_epochs"): _one_of("schedule", "constant", "cosine", "step"),
     ("training", "momentum"): _one_of("optimizer", "sgd", "rmsprop"),
     ("training", "nesterov"): _one_of("optimizer", "sgd"),
 }

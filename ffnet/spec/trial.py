@@ -127,6 +127,18 @@ def check(net: NetSpec, training: Training, epochs: int) -> None:
         f"step_epochs and step_factor need schedule step. Given: {training.schedule}": (
             training.schedule != "step" and (training.step_epochs or training.step_factor)
         ),
+        "warmup_epochs needs schedule constant, cosine or step; the others rise themselves. Given: "
+        f"warmup_epochs {training.warmup_epochs:g}, schedule {training.schedule}": (
+            training.warmup_epochs and training.schedule in ("one_cycle", "coslog4")
+        ),
+        "weight_decay_schedule needs weight_decay above 0; without weight decay leave it out. "
+        f"Given: {training.weight_decay_schedule}, weight_decay {training.weight_decay:g}": (
+            training.weight_decay_schedule != "constant" and not training.weight_decay
+        ),
+        "dropout_schedule needs dropout above 0; without dropout leave it out. Given: "
+        f"{training.dropout_schedule}, dropout {net.dropout}": (
+            training.dropout_schedule != "constant" and not any(net.dropout_rates)
+        ),
         f"warmup_epochs must be below epochs ({epochs}). Given: {training.warmup_epochs:g}": (
             training.warmup_epochs >= epochs
         ),

@@ -2,13 +2,13 @@
 
 The first layer's input is data, so the inputs X_1 … X_k of the next k steps are known. Step j has
 the gradient X_jᵀ·D_j + λ·W_{j−1} of the first layer's weights W, where D_j is the gradient of its
-loss by z_j = X_j·W_{j−1}, and λ is the weight decay. With its learning rate η_j and momentum μ,
+loss by z_j = X_j·W_{j−1}, and λ_j is its weight decay. With its learning rate η_j and momentum μ,
 the velocity V and the weights become
 
-    V_j = μ·V_{j−1} − η_j·(X_jᵀ·D_j + λ·W_{j−1})
+    V_j = μ·V_{j−1} − η_j·(X_jᵀ·D_j + λ_j·W_{j−1})
     W_j = W_{j−1} + V_j                                          momentum
-    W_j = W_{j−1} + μ·V_j − η_j·(X_jᵀ·D_j + λ·W_{j−1})           Nesterov's momentum
-    W_j = W_{j−1} − η_j·(X_jᵀ·D_j + λ·W_{j−1})                   without momentum
+    W_j = W_{j−1} + μ·V_j − η_j·(X_jᵀ·D_j + λ_j·W_{j−1})         Nesterov's momentum
+    W_j = W_{j−1} − η_j·(X_jᵀ·D_j + λ_j·W_{j−1})                 without momentum
 
 All of this is linear. So, with Δ_i = η_i·D_i and numbers a, c and p that the same recurrences give,
 
@@ -52,7 +52,8 @@ def train_block(
         head: a function (products of the first layer [B, H], step of the block) → scores [B, C].
         x: the batches of all steps in order, [k·B, D], with the weights' dtype.
         y: the labels, [k·B].
-        rates: the rates, but with a learning rate for each step: [k], whose static shape says k.
+        rates: the rates, but with a learning rate and a weight decay for each step: [k], whose
+            static shape says k.
         step: number of earlier steps.
         loss: a function (labels, scores) → (losses [B], the scalar to minimise).
         products: dtype in which the first layer's large products are computed.
@@ -61,7 +62,7 @@ def train_block(
         The sum of the losses of each step, and the mean loss of the last step.
     """
     steps = int(rates.learning_rate.shape[0])
-    first = _First(optimizer, rates, steps)
+    first = _First(optimizer, rates.momentum, steps)
     inputs = tf.cast(x, products)
     batches = tf.split(inputs, steps)
     old = first.products(inputs, steps)
@@ -76,10 +77,10 @@ def train_block(
             tape.watch(z)
             losses, objective = loss(labels, head(z, j))
         by_z, *by_others = tape.gradient(objective, [z, *optimizer.weights[1:]])
-        now = rates._replace(learning_rate=rates.learning_rate[j])
+        now = Rates(rates.learning_rate[j], rates.momentum, rates.weight_decay[j])
         deltas.append(now.learning_rate * by_z)
         optimizer.apply([None, *by_others], now, step + j)
-        first.advance(now.learning_rate, j)
+        first.advance(now, j)
         sums.append(tf.reduce_sum(losses))
     first.write(inputs, deltas)
     return sums, tf.reduce_mean(losses)
@@ -92,12 +93,12 @@ class _First:
     u_0 = a − 1, which is often tiny and would lose digits as a. u and v are vectors [2 + k].
     """
 
-    def __init__(self, optimizer: Optimizer, rates: Rates, steps: int) -> None:
+    def __init__(self, optimizer: Optimizer, momentum: tf.Tensor, steps: int) -> None:
         self._kernel = optimizer.weights[0]
         self._velocity = next(iter(optimizer.of_weight[0]), None)
         self._decays, self._nesterov = optimizer.decays, optimizer.nesterov
         self._sums = self._velocity is None and not self._decays  # then all a and p are 1
-        self._rates = rates
+        self._momentum = momentum
         self._old, self._v, *self._new = tf.unstack(tf.eye(2 + steps, dtype=self._kernel.dtype))
         self._u = tf.zeros_like(self._v)
 
@@ -123,16 +124,16 @@ class _First:
         """The tensor times the factor that Xᵀ·Δ of a step of the block has in the kernel."""
         return tensor if self._sums else self._u[2 + step] * tensor
 
-    def advance(self, learning_rate: tf.Tensor, step: int) -> None:
-        """Follow the recurrences one step further."""
+    def advance(self, rates: Rates, step: int) -> None:
+        """Follow the recurrences one step further, with the rates of this step."""
         gradient = -self._new[step]  # times the learning rate
         if self._decays:
-            gradient += learning_rate * self._rates.weight_decay * (self._old + self._u)
+            gradient += rates.learning_rate * rates.weight_decay * (self._old + self._u)
         if self._velocity is None:
             self._u -= gradient
             return
-        self._v = self._rates.momentum * self._v - gradient
-        self._u += self._rates.momentum * self._v - gradient if self._nesterov else self._v
+        self._v = self._momentum * self._v - gradient
+        self._u += self._momentum * self._v - gradient if self._nesterov else self._v
 
     def write(self, inputs: tf.Tensor, deltas: list[tf.Tensor]) -> None:
         """Give the kernel and the velocity their new values."""

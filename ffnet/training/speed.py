@@ -126,7 +126,8 @@ class Bench:
         self._tiles.update(x, self._tiles.product(x), self._rates, tf.constant(0))
 
     def _block(self, steps: int) -> Step:
-        rates = self._rates._replace(learning_rate=tf.fill([steps], self._rates.learning_rate))
+        rate, momentum, decay = self._rates
+        rates = Rates(tf.fill([steps], rate), momentum, tf.fill([steps], decay))
 
         def block(x: tf.Tensor) -> None:
             train_block(

@@ -21,8 +21,9 @@ ARGUMENTS = [
     *[_INT] * 6,
     Settings(
         learning_rates=_OF_STEPS,
+        weight_decays=_OF_STEPS,
+        dropout_rates=tf.TensorSpec([None, None], tf.float32),
         momentum=_FLOAT,
-        weight_decay=_FLOAT,
         label_smoothing=_FLOAT,
     ),
     _FLOAT,
@@ -66,7 +67,7 @@ class Steps:
             drops: whether the net has dropout.
         """
         self._net, self._optimizer, self._data, self._prepare = net, optimizer, data, prepare
-        self._drops = drops
+        self._drops, self._drops_less = drops, training.dropout_schedule != "constant"
         self._examples = int(data.train[0].shape[0])
         self._products = tf.as_dtype(training.precision)
         balanced = training.class_weight == "balanced"
@@ -142,7 +143,7 @@ class Steps:
             x, y = self._gather(
                 order[step * batch_size : (step + 1) * batch_size], seed, [before + step]
             )
-            self._begin_step(seed, before + step)
+            self._begin_step(seed, before + step, settings, step - first)
             rates = settings.rates(step - first)
             losses = update(x, y, loss, rates, before + step)
             return total + tf.reduce_sum(losses), tf.reduce_mean(losses), tf.shape(y)[0]
@@ -162,7 +163,7 @@ class Steps:
             x, y = self._gather(index, seed, [before + step + j for j in range(steps)])
 
             def head(z: tf.Tensor, j: int) -> tf.Tensor:
-                self._begin_step(seed, before + step + j)
+                self._begin_step(seed, before + step + j, settings, step - first + j)
                 return net.head(z, training=True)
 
             rates = settings.rates(step - first, steps)
@@ -178,7 +179,12 @@ class Steps:
         smoothing = settings.label_smoothing if self._smooths else None
         return loss_of(batch_size, weights=self._class_weights, smoothing=smoothing)
 
-    def _begin_step(self, seed: tf.Tensor, step: tf.Tensor) -> None:
+    def _begin_step(
+        self, seed: tf.Tensor, step: tf.Tensor, settings: Settings, at: tf.Tensor
+    ) -> None:
+        """Prepare dropout for a step, which is number `at` of the settings' steps."""
+        if self._drops_less:
+            self._net.dropout.rates.assign(settings.dropout_rates[at])
         if self._drops:
             self._net.dropout.begin_step(seed, step)
 
