@@ -33,7 +33,7 @@ RATE = 0.05
 def rates(training: Training, step: int = 0) -> Rates:
     """The rates of a step, with a learning rate that falls."""
     whole = training.learning_rate / (1 + step), training.momentum or 0.0, training.weight_decay
-    return Rates(*(tf.constant(rate, tf.float32) for rate in whole))
+    return Rates(*(tf.constant(rate, tf.float32) for rate in (*whole, training.clip_norm or 0.0)))
 
 
 KERAS: dict[str, tuple[dict[str, Any], Callable[..., keras.Optimizer]]] = {
@@ -91,6 +91,50 @@ def test_updates_are_those_of_keras(name: str) -> None:
         reference.apply([tf.constant(g) for g in gradients], theirs)
         for one, other in zip(ours, theirs, strict=True):
             assert one.numpy() == pytest.approx(other.numpy(), abs=2e-6)
+
+
+@pytest.mark.parametrize("name", ["sgd", "nesterov", "adamw", "rmsprop"])
+@pytest.mark.parametrize("norm", [0.5, 1e6])
+def test_gradients_are_clipped_as_by_keras_global_clipnorm(name: str, norm: float) -> None:
+    """Gradients whose common norm is now below, now above the clip, and weight decay after it."""
+    fields, make = KERAS[name]
+    training = Training(learning_rate=RATE, clip_norm=norm, **fields)
+    random = np.random.default_rng(0)
+    first = [random.normal(size=shape).astype(np.float32) for shape in ((5, 4), (4,))]
+    ours, theirs = [tf.Variable(w) for w in first], [keras.Variable(w) for w in first]
+    own, reference = Optimizer(training, ours), make()
+    reference.global_clipnorm = norm
+    if training.optimizer == "adamw":
+        reference.exclude_from_weight_decay(var_list=theirs[1:])
+    own.reset()
+    sizes = 10.0 ** random.uniform(-2, 1, STEPS)
+    for step in range(STEPS):
+        drawn = [np.float32(random.normal(size=w.shape) * sizes[step]) for w in first]
+        gradients = [tf.constant(each) for each in drawn]
+        own.apply(gradients, rates(training, step), tf.constant(step))
+        reference.learning_rate = float(rates(training, step).learning_rate)
+        reference.apply(gradients, theirs)
+        for one, other in zip(ours, theirs, strict=True):
+            assert one.numpy() == pytest.approx(other.numpy(), abs=2e-6)
+
+
+def test_the_norm_of_gradients_is_taken_of_all_and_before_weight_decay() -> None:
+    """Norm of (3, 0) and (0, 4): 5. Clipped at 2.5 they are halved; then 0.1 · w is added."""
+    weights = [tf.Variable([[10.0, 20.0]]), tf.Variable([0.0, 0.0])]
+    training = Training(learning_rate=1.0, weight_decay=0.1, clip_norm=2.5)
+    own = Optimizer(training, weights)
+    own.apply([tf.constant([[3.0, 0.0]]), tf.constant([0.0, 4.0])], rates(training), tf.constant(0))
+    assert weights[0].numpy() == pytest.approx(np.array([[10 - 1.5 - 1, 20 - 2]]))
+    assert weights[1].numpy() == pytest.approx(np.array([0, -2]))
+
+
+def test_a_row_of_learned_vectors_that_a_batch_has_twice_counts_with_its_sum() -> None:
+    """Two gradients of 3 for the same row: the norm is 6, not the root of 18."""
+    table = tf.Variable([[1.0], [1.0]])
+    training = Training(learning_rate=1.0, clip_norm=3.0)
+    twice = tf.IndexedSlices(tf.constant([[3.0], [3.0]]), tf.constant([0, 0]), tf.constant([2, 1]))
+    Optimizer(training, [table]).apply([twice], rates(training), tf.constant(0))
+    assert table.numpy() == pytest.approx(np.array([[1 - 3.0], [1.0]]))
 
 
 @pytest.mark.parametrize("api", ["barebones", "sequential"])
@@ -291,6 +335,18 @@ def test_a_trainer_trains_as_a_loop_over_keras_optimizers_does(
         assert report.train_loss == pytest.approx(total / len(y), rel=1e-4)
 
 
+@pytest.mark.parametrize("api", ["barebones", "model"])
+def test_a_trainer_clips_gradients(digits: DeviceData, api: str) -> None:
+    """With clipped gradients of norm 0.01, one step of rate 0.1 moves all weights by 0.001."""
+    of = trial({"api": api}, learning_rate=0.1, clip_norm=0.01, batch_size=2000)
+    trainer = Trainer(digits, of)
+    trainer.initialize(of)
+    before = [weight.numpy() for weight in trainer.net.weights]
+    next(train(trainer, of))
+    moved = [w.numpy() - b for w, b in zip(trainer.net.weights, before, strict=True)]
+    assert np.sqrt(sum((m**2).sum() for m in moved)) == pytest.approx(0.001, rel=1e-3)
+
+
 def test_a_trainer_follows_the_schedule(digits: DeviceData) -> None:
     """A net changes until the learning rate falls to 0, and not afterwards."""
     of = trial(schedule="step", step_epochs=2, step_factor=1e-9, learning_rate=0.1)
@@ -362,6 +418,7 @@ REMEMBERING: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"optimizer": "adam", "schedule": "cosine"},
     ),
     "rmsprop with momentum": ({}, {"optimizer": "rmsprop", "momentum": 0.9}),
+    "clipped gradients": ({"dropout": 0.2}, {"clip_norm": 0.1, "dropout_schedule": "cosine"}),
     "adamw in Keras": (
         {"api": "functional", "batch_norm": True},
         {"optimizer": "adamw", "weight_decay": 0.1},

@@ -82,6 +82,7 @@ def test_a_trial_gets_the_path_of_its_kind(path: Path) -> None:
         ({"scaling_layer": True}, {}, [PLAIN]),
         ({"hidden_sizes": [1024, 1024], "residual": True, "bottleneck": 9, "layer_norm": True},
          {"tiles": True}, [TILES]),
+        ({}, {"clip_norm": 0.1}, [PLAIN]),
     ],
 )  # fmt: skip
 def test_only_paths_that_the_net_can_take_are_possible(

@@ -444,6 +444,10 @@ PBT = {"tuning": {"scheduler": "pbt"}}
         (RATE | {"dropout": {"choice": [0.0, 0.2]}},
          {"training": {"dropout_schedule": "flat_cosine"}},
          [CONTRADICTS, "dropout_schedule needs dropout above 0", "Given: flat_cosine, dropout 0"]),
+        *((RATE, {"training": {"clip_norm": 1.0, **field}}, ["clip_norm needs plain steps", words])
+          for field, words in (({"steps_per_block": 2}, "steps_per_block 2"),
+                               ({"tiles": True}, "tiles True"),
+                               ({"precision": "bfloat16"}, "precision bfloat16"))),
         (RATE, {"training": {"precision": "bfloat16", "optimizer": "adam"}},
          ["precision bfloat16 needs api barebones, and sgd", "optimizer adam"]),
         ({"api": {"choice": ["barebones", "model"]}}, {"training": {"precision": "bfloat16"}},

@@ -300,6 +300,11 @@ class Training(Spec):
         description="share of the target that is spread evenly over all classes in the loss that "
         "is minimised, from 0 to below 1",
     )
+    clip_norm: Positive | None = Field(
+        None,
+        description="longest gradient, above 0: if the norm of all gradients together, without "
+        "weight decay, is larger, they are scaled down to it; the steps are then plain ones [none]",
+    )
     mixup: NotNegative = Field(
         0.0,
         description="mix each training example with another one: inputs and labels become λ times "
@@ -374,8 +379,8 @@ UNTUNABLE = ("precision", *PATH, "report_steps")
 
 NEWEST = (
     "layer_norm", "residual", "bottleneck", "number_embedding", "number_embedding_size",
-    "number_frequencies", "frequency_scale", "scaling_layer", "label_smoothing",
-    "weight_decay_schedule", "dropout_schedule", "mixup", *AUGMENTING,
+    "number_frequencies", "frequency_scale", "scaling_layer", "weight_decay_schedule",
+    "dropout_schedule", "label_smoothing", "clip_norm", "mixup", *AUGMENTING,
 )  # fmt: skip
 """The latest hyper-parameters. Tables of earlier versions lack their columns."""
 

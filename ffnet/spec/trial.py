@@ -75,6 +75,7 @@ def check(net: NetSpec, training: Training, epochs: int) -> None:
         ValueError: names the rule and the values.
     """
     depth, rule = len(net.hidden_sizes), training.optimizer
+    blocks = (training.steps_per_block or 1) > 1
     plain = net.api == "barebones" and rule == "sgd" and not training.momentum
     learnt = (
         f"embedding_sizes {net.embedding_sizes}, number_embedding {net.number_embedding}, "
@@ -154,15 +155,20 @@ def check(net: NetSpec, training: Training, epochs: int) -> None:
         f"{training.mixup:g}, embedding_sizes {net.embedding_sizes}": (
             training.mixup and net.learns_vectors
         ),
+        f"clip_norm needs plain steps: leave steps_per_block, tiles and precision out. Given: "
+        f"clip_norm {training.clip_norm}, steps_per_block {training.steps_per_block}, tiles "
+        f"{training.tiles}, precision {training.precision}": (
+            training.clip_norm and (blocks or training.tiles or training.precision != "float32")
+        ),
         "steps_per_block above 1 needs api barebones, optimizer sgd, and inputs without learned "
         f"vectors or factors. Given: steps_per_block {training.steps_per_block}, api {net.api}, "
         f"optimizer {rule}, {learnt}": (
-            (training.steps_per_block or 1) > 1 and not may_be_blocked(net, training)
+            blocks and not may_be_blocked(net, training)
         ),
         "tiles need api barebones, a hidden layer, inputs without learned vectors or factors, and "
         f"no blocks. Given: api {net.api}, hidden_sizes {list(net.hidden_sizes)}, {learnt}, "
         f"steps_per_block {training.steps_per_block}": (
-            training.tiles and not (may_be_tiled(net) and (training.steps_per_block or 1) == 1)
+            training.tiles and (blocks or not may_be_tiled(net, training))
         ),
     }
     for refusal, given in refusals.items():
@@ -172,12 +178,20 @@ def check(net: NetSpec, training: Training, epochs: int) -> None:
 
 def may_be_blocked(net: NetSpec, training: Training) -> bool:
     """Whether a net can train in blocks of several steps: see `training.blocked`."""
-    return net.api == "barebones" and training.optimizer == "sgd" and not net.learns_inputs
+    return _in_parts(net, training) and training.optimizer == "sgd"
 
 
-def may_be_tiled(net: NetSpec) -> bool:
+def may_be_tiled(net: NetSpec, training: Training) -> bool:
     """Whether a net can train in tiles: see `training.tiles`."""
-    return net.api == "barebones" and bool(net.hidden_sizes) and not net.learns_inputs
+    return _in_parts(net, training) and bool(net.hidden_sizes)
+
+
+def _in_parts(net: NetSpec, training: Training) -> bool:
+    """Whether the first layer may be updated apart from the others.
+
+    The norm of all gradients would have to be known before.
+    """
+    return net.api == "barebones" and not net.learns_inputs and training.clip_norm is None
 
 
 def steps_per_epoch(config: TrialConfig, examples: int) -> int:

@@ -77,7 +77,9 @@ def train_block(
             tape.watch(z)
             losses, objective = loss(labels, head(z, j))
         by_z, *by_others = tape.gradient(objective, [z, *optimizer.weights[1:]])
-        now = Rates(rates.learning_rate[j], rates.momentum, rates.weight_decay[j])
+        now = rates._replace(
+            learning_rate=rates.learning_rate[j], weight_decay=rates.weight_decay[j]
+        )
         deltas.append(now.learning_rate * by_z)
         optimizer.apply([None, *by_others], now, step + j)
         first.advance(now, j)

@@ -72,9 +72,8 @@ def trial_bytes(config: TrialConfig, inputs: Inputs, classes: int, examples: int
     each = 3.5 if net.activation in SEVERAL_STEPS else 1.5
     widths = each * sum(sizes[1:]) + max(sizes[1:]) + _of_parts(net, inputs)
     held: int = (sum(kernels) + others) * (1 + _slots(training) + 1) + sum(kernels[1:])
-    plain = training.steps_per_block == 1 or training.tiles or not may_be_blocked(net, training)
-    if not plain and (training.weight_decay or training.momentum):
-        held += 2 * kernels[0]  # a block's changes of kernel and velocity
+    if training.clip_norm:  # gradients before and after they are scaled
+        held += sum(kernels) + others
     if training.precision == "bfloat16":  # copies of the first kernel and its change, 2 bytes each
         held += kernels[0]
     return held + int(FLOAT * rows * widths)

@@ -18,11 +18,16 @@ RHO = 0.9  # decay rate of RMSprop's mean square
 
 
 class Rates(NamedTuple):
-    """The rates of one step: scalar tensors with the weights' dtype."""
+    """The rates of one step: scalar tensors with the weights' dtype.
+
+    Attributes:
+        clip_norm: needed only if gradients are clipped.
+    """
 
     learning_rate: tf.Tensor
     momentum: tf.Tensor
     weight_decay: tf.Tensor
+    clip_norm: tf.Tensor | None = None
 
 
 Update = Callable[[tf.Tensor, Sequence[tf.Tensor], tf.Tensor, Rates, tf.Tensor], None]
@@ -59,6 +64,7 @@ class Optimizer:
         self._factors = factors or [1.0] * len(self.weights)
         self.decays, self.nesterov = training.weight_decay > 0, training.nesterov
         self._apart = training.optimizer == "adamw"
+        self._clips = training.clip_norm is not None
         count, self._update = _kind(training)
         self.of_weight = [[_slot(weight) for _ in range(count)] for weight in weights]
         self.slots = [slot for own in self.of_weight for slot in own]
@@ -74,10 +80,12 @@ class Optimizer:
 
         Args:
             gradients: the gradient of the loss by each weight, without weight decay; None for a
-                weight that stays as it is.
+                weight that stays as it is. With clip_norm, none is None.
             rates: the rates of this step.
             step: number of steps since `reset`.
         """
+        if self._clips:
+            gradients = _clipped(gradients, rates.clip_norm)
         for weight, slots, gradient, factor in zip(
             self.weights, self.of_weight, gradients, self._factors, strict=True
         ):
@@ -109,6 +117,18 @@ class Optimizer:
             return gradient + rates.weight_decay * weight
         weight.assign_sub(rates.learning_rate * rates.weight_decay * weight)
         return gradient
+
+
+def _clipped(gradients: Sequence[tf.Tensor], norm: tf.Tensor) -> list[tf.Tensor]:
+    """Scale all gradients down if the norm of all of them together is above `norm`.
+
+    This is Keras' global_clipnorm: before weight decay is added. Pascanu, Mikolov and Bengio, "On
+    the difficulty of training recurrent neural networks", 2013.
+    """
+    # A gradient of learned vectors may name a row several times; only the sum has the right norm.
+    whole = [tf.convert_to_tensor(gradient) for gradient in gradients]
+    clipped: list[tf.Tensor] = tf.clip_by_global_norm(whole, norm)[0]
+    return clipped
 
 
 def descend(weight: tf.Tensor, gradient: tf.Tensor, learning_rate: tf.Tensor | float) -> None:

@@ -93,7 +93,7 @@ def _possible(config: TrialConfig, features: int) -> list[Path]:
     net, training = config.net, config.training
     size = features * first_width(net)
     steps = [1, 2, 4, 8] if size >= SMALL and may_be_blocked(net, training) else [1]
-    tiles = [False, True] if size >= LARGE and may_be_tiled(net) else [False]
+    tiles = [False, True] if size >= LARGE and may_be_tiled(net, training) else [False]
     if training.steps_per_block:
         steps = [training.steps_per_block]
     if training.tiles is not None:

@@ -23,13 +23,14 @@ class Settings(NamedTuple):
     Attributes:
         learning_rates, weight_decays: the rates of each step, [steps].
         dropout_rates: the dropout rate of each hidden layer at each step, [steps, depth].
-        momentum, label_smoothing: scalars; 0 without them.
+        momentum, clip_norm, label_smoothing: scalars; 0 without them.
     """
 
     learning_rates: Any
     weight_decays: Any
     dropout_rates: Any
     momentum: Any
+    clip_norm: Any
     label_smoothing: Any
 
     @classmethod
@@ -49,6 +50,7 @@ class Settings(NamedTuple):
             weight_decays=training.weight_decay * falling(training.weight_decay_schedule, done),
             dropout_rates=np.outer(dropout, config.net.dropout_rates),
             momentum=training.momentum or 0.0,
+            clip_norm=training.clip_norm or 0.0,
             label_smoothing=training.label_smoothing,
         )
         return cls(*(tf.constant(number, tf.float32) for number in numbers))
@@ -61,7 +63,12 @@ class Settings(NamedTuple):
                 return numbers[at]
             return tf.ensure_shape(numbers[at : at + count], [count])
 
-        return Rates(of_steps(self.learning_rates), self.momentum, of_steps(self.weight_decays))
+        return Rates(
+            of_steps(self.learning_rates),
+            self.momentum,
+            of_steps(self.weight_decays),
+            self.clip_norm,
+        )
 
 
 def learning_rates(

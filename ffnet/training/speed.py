@@ -126,7 +126,7 @@ class Bench:
         self._tiles.update(x, self._tiles.product(x), self._rates, tf.constant(0))
 
     def _block(self, steps: int) -> Step:
-        rate, momentum, decay = self._rates
+        rate, momentum, decay, _ = self._rates
         rates = Rates(tf.fill([steps], rate), momentum, tf.fill([steps], decay))
 
         def block(x: tf.Tensor) -> None:

@@ -24,6 +24,7 @@ ARGUMENTS = [
         weight_decays=_OF_STEPS,
         dropout_rates=tf.TensorSpec([None, None], tf.float32),
         momentum=_FLOAT,
+        clip_norm=_FLOAT,
         label_smoothing=_FLOAT,
     ),
     _FLOAT,

@@ -51,6 +51,7 @@ def structure(config: TrialConfig) -> Hashable:
         training.precision,
         training.class_weight,
         training.label_smoothing > 0,
+        training.clip_norm is not None,
         training.dropout_schedule != "constant",
         augment.structure(training),
     )
