@@ -12,6 +12,7 @@ from ffnet.nets.net import Net, initialize, make_net
 from ffnet.spec.net import NetSpec, Training
 from ffnet.training.blocked import train_block
 from ffnet.training.optimizers import Optimizer, Rates
+from ffnet.training.schedules import averaging
 from ffnet.training.steps import loss_of
 from ffnet.training.tiles import Tiles
 
@@ -26,16 +27,18 @@ nets = st.builds(
     bias=st.booleans(),
 )
 sgd = st.builds(
-    lambda momentum, nesterov, weight_decay, smoothing: Training(
+    lambda momentum, nesterov, weight_decay, smoothing, average: Training(
         momentum=momentum,
         nesterov=nesterov and bool(momentum),
         weight_decay=weight_decay,
         label_smoothing=smoothing,
+        average_decay=average,
     ),
     momentum=st.sampled_from([None, 0.3, 0.9, 0.99]),
     nesterov=st.booleans(),
     weight_decay=st.sampled_from([0.0, 1e-6, 1e-2, 0.5]),
     smoothing=st.sampled_from([0.0, 0.1, 0.9]),
+    average=st.sampled_from([None, 0.5, 0.95]),
 )
 
 
@@ -51,19 +54,27 @@ class Pair:
             initialize(net, FEATURES, CLASSES, spec, seed)
             net.dropout.rates.assign(spec.dropout_rates)
             self.nets.append(net)
-            self.optimizers.append(Optimizer(training, net.weights))
+            averages = make_net(FEATURES, CLASSES, spec, tf.float64).weights
+            kept = averages if training.average_decay else ()
+            self.optimizers.append(Optimizer(training, net.weights, averages=kept))
             self.optimizers[-1].reset()
         self.x = random.normal(size=(batches, BATCH, FEATURES))
         self.y = tf.constant(random.integers(0, CLASSES, (batches, BATCH)))
         self.learning_rates = random.uniform(0.05, 0.15, batches)
         self.weight_decays = training.weight_decay * random.uniform(0.5, 1.5, batches)
         self.momentum = training.momentum or 0.0
+        self.averaging = averaging(training.average_decay or 0.0, range(batches))
         weights = tf.constant(random.uniform(0.2, 2, CLASSES))
         smoothing = tf.constant(training.label_smoothing, tf.float64)
         self.loss = loss_of(tf.constant(BATCH), tf.float64, weights, smoothing)
 
     def rates(self, steps: int | slice) -> Rates:
-        values = (self.learning_rates[steps], self.momentum, self.weight_decays[steps])
+        values = (
+            self.learning_rates[steps],
+            self.momentum,
+            self.weight_decays[steps],
+            self.averaging[steps],
+        )
         return Rates(*(tf.constant(value, tf.float64) for value in values))
 
     def plain(self, step: int) -> float:
@@ -78,7 +89,7 @@ class Pair:
 
     def must_be_equal(self) -> None:
         (a, b), (c, d) = self.nets, self.optimizers
-        ones, others = ([*n.weights, *n.state, *o.slots] for n, o in ((a, c), (b, d)))
+        ones, others = ([*n.weights, *n.state, *o.slots, *o.averages] for n, o in ((a, c), (b, d)))
         for one, other in zip(ones, others, strict=True):
             np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=0, atol=1e-12)
 
@@ -116,7 +127,7 @@ def test_blocks_of_sgd_are_plain_steps_exactly(
     spec: NetSpec, training: Training, steps: int, seed: int
 ) -> None:
     """In float64, with a learning rate and a weight decay that change at every step, and with
-    class weights. Some nets have smoothed labels, too.
+    class weights. Some nets have smoothed labels or averaged weights, too.
     """
     pair = Pair(spec, training, seed, BLOCKS * steps)
     before = pair.nets[0].weights[0].numpy()
@@ -154,7 +165,8 @@ def test_a_tiny_weight_decay_keeps_its_digits_in_float32() -> None:
         Training(),
         Training(momentum=0.9, nesterov=True, weight_decay=1e-2),
         Training(optimizer="adamw", weight_decay=1e-2),
-        Training(optimizer="rmsprop", momentum=0.5),
+        Training(optimizer="rmsprop", momentum=0.5, average_decay=0.9),
+        Training(average_decay=0.9),
     ],
     ids=lambda training: training.optimizer,
 )
@@ -176,9 +188,7 @@ def test_steps_in_tiles_are_plain_steps_exactly(training: Training, hidden: int)
             optimizer.apply([None, *others], rates, tf.constant(step))
             tiles.update(x, by_z, rates, tf.constant(step))
             pair.plain(step)
-    ones, others = ([*n.weights, *o.slots] for n, o in zip(pair.nets, pair.optimizers, strict=True))
-    for one, other in zip(ones, others, strict=True):
-        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=0, atol=1e-12)
+    pair.must_be_equal()
 
 
 def test_an_error_in_the_training_leaves_the_weights_whole() -> None:

@@ -33,7 +33,8 @@ RATE = 0.05
 def rates(training: Training, step: int = 0) -> Rates:
     """The rates of a step, with a learning rate that falls."""
     whole = training.learning_rate / (1 + step), training.momentum or 0.0, training.weight_decay
-    return Rates(*(tf.constant(rate, tf.float32) for rate in (*whole, training.clip_norm or 0.0)))
+    others = 1 - (training.average_decay or 0.0), training.clip_norm or 0.0
+    return Rates(*(tf.constant(rate, tf.float32) for rate in (*whole, *others)))
 
 
 KERAS: dict[str, tuple[dict[str, Any], Callable[..., keras.Optimizer]]] = {
@@ -419,6 +420,11 @@ REMEMBERING: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "rmsprop with momentum": ({}, {"optimizer": "rmsprop", "momentum": 0.9}),
     "clipped gradients": ({"dropout": 0.2}, {"clip_norm": 0.1, "dropout_schedule": "cosine"}),
+    "averages": (
+        {"batch_norm": True, "hidden_sizes": (16, 8)},
+        {"momentum": 0.9, "average_decay": 0.9, "learning_rate": 0.05},
+    ),
+    "averages in Keras": ({"api": "model", "batch_norm": True}, {"average_decay": 0.9}),
     "adamw in Keras": (
         {"api": "functional", "batch_norm": True},
         {"optimizer": "adamw", "weight_decay": 0.1},

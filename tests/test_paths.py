@@ -115,7 +115,7 @@ def test_kinds_differ_by_what_decides_the_speed() -> None:
     each = [
         config(), config({"hidden_sizes": 1024}), config(batch_size=128), config(momentum=0.9),
         config(momentum=0.9, nesterov=True), config(weight_decay=0.1), config(optimizer="adam"),
-        config(precision="bfloat16"),
+        config(precision="bfloat16"), config(average_decay=0.9),
     ]  # fmt: skip
     for of in each:
         paths.chosen(of, FEATURES, on(PLAIN, asked))
@@ -130,7 +130,7 @@ def test_kinds_differ_by_what_decides_the_speed() -> None:
 
 
 def test_the_fastest_path_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench(20, Training(momentum=0.9, weight_decay=0.1))
+    bench = Bench(20, Training(momentum=0.9, weight_decay=0.1, average_decay=0.9))
     seconds = bench.seconds(ALL, 50, 4)
     assert list(seconds) == ALL
     assert all(0 < each < 1 for each in seconds.values())

@@ -382,6 +382,18 @@ def test_a_net_without_hidden_layers_has_no_dropout_to_change() -> None:
     assert not any(of.explored(flat, np.random.default_rng(0)).net.dropout_rates)
 
 
+def test_a_change_that_contradicts_another_field_is_not_made() -> None:
+    """A schedule of dropout needs dropout, which pbt could draw away."""
+    falling = {"fixed": "cosine", "when": {"dropout": 0.2}}
+    of = study({"dropout": {"choice": [0.0, 0.2]}, "dropout_schedule": falling})
+    before = of.trial_config(0, {"dropout": 0.2, "dropout_schedule": "cosine"}, 0)
+    after = [of.explored(before, np.random.default_rng(seed)).net.dropout for seed in range(20)]
+    assert {*after} == {0.2}
+    constant = of.trial_config(0, {"dropout": 0.2}, 0)
+    after = [of.explored(constant, np.random.default_rng(seed)).net.dropout for seed in range(20)]
+    assert {*after} == {0.0, 0.2}
+
+
 def test_changes_are_the_same_in_every_process() -> None:
     code = """
 import numpy as np

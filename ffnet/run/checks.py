@@ -86,7 +86,7 @@ RULES: dict[str, tuple[str, Rule]] = {
         for prefix in ("", "best_", "last_")
     },
     **{on_test(metric): SHARE for metric in METRICS if metric not in LOWER_IS_BETTER},
-    "label_smoothing": SHARE,
+    **dict.fromkeys(("label_smoothing", "average_decay"), SHARE),
     **dict.fromkeys(
         (
             "learning_rate", "momentum", "weight_decay", "warmup_epochs", "step_epochs",

@@ -68,6 +68,7 @@ HYPERPARAMETERS = {
     "batch_size": pa.int64(),
     "class_weight": pa.string(),
     "label_smoothing": pa.float64(),
+    "average_decay": pa.float64(),
     "clip_norm": pa.float64(),
     "mixup": pa.float64(),
     "augment_shift": pa.int64(),

@@ -300,6 +300,12 @@ class Training(Spec):
         description="share of the target that is spread evenly over all classes in the loss that "
         "is minimised, from 0 to below 1",
     )
+    average_decay: Share | None = Field(
+        None,
+        description="decay of a moving average of the weights, above 0 and below 1: after each "
+        "step the average becomes average_decay times itself and the rest the new weights; it is "
+        "what is evaluated, kept as the best, exported and confirmed [none]",
+    )
     clip_norm: Positive | None = Field(
         None,
         description="longest gradient, above 0: if the norm of all gradients together, without "
@@ -380,7 +386,7 @@ UNTUNABLE = ("precision", *PATH, "report_steps")
 NEWEST = (
     "layer_norm", "residual", "bottleneck", "number_embedding", "number_embedding_size",
     "number_frequencies", "frequency_scale", "scaling_layer", "weight_decay_schedule",
-    "dropout_schedule", "label_smoothing", "clip_norm", "mixup", *AUGMENTING,
+    "dropout_schedule", "label_smoothing", "average_decay", "clip_norm", "mixup", *AUGMENTING,
 )  # fmt: skip
 """The latest hyper-parameters. Tables of earlier versions lack their columns."""
 

@@ -287,10 +287,17 @@ class Study(Spec):
         return TrialConfig.of({**self.base, **sample}, number, self.budget.epochs, seed)
 
     def explored(self, config: TrialConfig, random: np.random.Generator) -> TrialConfig:
-        """The trial with changed values of the hyper-parameters in MUTABLE: see `perturbed`."""
+        """The trial with changed values of the hyper-parameters in MUTABLE: see `perturbed`.
+
+        If the changed values contradict another field, the trial stays as it is. For example, a
+        schedule of dropout needs dropout.
+        """
         known = {**self.base, **config.net.model_dump(), **config.training.model_dump()}
         changed = self.space.perturbed(known, MUTABLE, random)
-        return self.trial_config(config.number, known | changed, config.seed)
+        try:
+            return self.trial_config(config.number, known | changed, config.seed)
+        except InputError:
+            return config
 
     def resolved(self) -> Values:
         """The study as JSON values, with all defaults. `Study` makes the same study from them.

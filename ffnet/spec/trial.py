@@ -162,9 +162,7 @@ def check(net: NetSpec, training: Training, epochs: int) -> None:
         ),
         "steps_per_block above 1 needs api barebones, optimizer sgd, and inputs without learned "
         f"vectors or factors. Given: steps_per_block {training.steps_per_block}, api {net.api}, "
-        f"optimizer {rule}, {learnt}": (
-            blocks and not may_be_blocked(net, training)
-        ),
+        f"optimizer {rule}, {learnt}": (blocks and not may_be_blocked(net, training)),
         "tiles need api barebones, a hidden layer, inputs without learned vectors or factors, and "
         f"no blocks. Given: api {net.api}, hidden_sizes {list(net.hidden_sizes)}, {learnt}, "
         f"steps_per_block {training.steps_per_block}": (

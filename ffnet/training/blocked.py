@@ -10,19 +10,26 @@ the velocity V and the weights become
     W_j = W_{j−1} + μ·V_j − η_j·(X_jᵀ·D_j + λ_j·W_{j−1})         Nesterov's momentum
     W_j = W_{j−1} − η_j·(X_jᵀ·D_j + λ_j·W_{j−1})                 without momentum
 
+The moving average A of the weights, if there is one, takes a share s_j of the new weights:
+
+    A_j = A_{j−1} + s_j·(W_j − A_{j−1})
+
 All of this is linear. So, with Δ_i = η_i·D_i and numbers a, c and p that the same recurrences give,
 
-    W_j = a_j·W_0 + c_j·V_0 − Σ_{i≤j} p_{j,i}·X_iᵀ·Δ_i,   and V_j likewise with other numbers.
+    W_j = a_j·W_0 + c_j·V_0 − Σ_{i≤j} p_{j,i}·X_iᵀ·Δ_i
+
+V_j is such a sum with other numbers, and A_j is a multiple of A_0 plus such a sum.
 
 The first layer's output at step j is X_j times W_{j−1}:
 
     z_j = a_{j−1}·X_j·W_0 + c_{j−1}·X_j·V_0 − Σ_{i<j} p_{j−1,i}·(X_j·X_iᵀ)·Δ_i
 
 So k steps need X·W_0 once (with momentum also X·V_0), the small products X_j·X_iᵀ, and at the end
-W_k once (with momentum also V_k); every other weight is updated at every step. The result equals
-that of k plain steps up to rounding. The large products have k times as many rows. A CPU multiplies
-such products faster, in bfloat16 much faster, and it reads and writes W less often. Momentum needs
-twice as many of them, so that it gains less: see `tiles`.
+W_k once (with momentum also V_k, with an average also A_k); every other weight is updated at every
+step. The result equals that of k plain steps up to rounding. The large products have k times as
+many rows. A CPU multiplies such products faster, in bfloat16 much faster, and it reads and writes W
+less often. Momentum needs twice as many of them, and an average half as many more, so that they
+gain less: see `tiles`.
 """
 
 from collections.abc import Callable
@@ -52,8 +59,8 @@ def train_block(
         head: a function (products of the first layer [B, H], step of the block) → scores [B, C].
         x: the batches of all steps in order, [k·B, D], with the weights' dtype.
         y: the labels, [k·B].
-        rates: the rates, but with a learning rate and a weight decay for each step: [k], whose
-            static shape says k.
+        rates: the rates, but with a learning rate, a weight decay and, if the optimizer has
+            averages, a share of averaging for each step: [k], whose static shape says k.
         step: number of earlier steps.
         loss: a function (labels, scores) → (losses [B], the scalar to minimise).
         products: dtype in which the first layer's large products are computed.
@@ -77,9 +84,7 @@ def train_block(
             tape.watch(z)
             losses, objective = loss(labels, head(z, j))
         by_z, *by_others = tape.gradient(objective, [z, *optimizer.weights[1:]])
-        now = rates._replace(
-            learning_rate=rates.learning_rate[j], weight_decay=rates.weight_decay[j]
-        )
+        now = _at(rates, j, optimizer)
         deltas.append(now.learning_rate * by_z)
         optimizer.apply([None, *by_others], now, step + j)
         first.advance(now, j)
@@ -88,21 +93,34 @@ def train_block(
     return sums, tf.reduce_mean(losses)
 
 
+def _at(rates: Rates, step: int, optimizer: Optimizer) -> Rates:
+    """The rates of one step of a block."""
+    return rates._replace(
+        learning_rate=rates.learning_rate[step],
+        weight_decay=rates.weight_decay[step],
+        averaging=rates.averaging[step] if optimizer.averages else None,
+    )
+
+
 class _First:
     """The first layer after j steps of a block, as a sum of what was there before the block.
 
-    The kernel is W_0 + u·(W_0, V_0, −X_1ᵀ·Δ_1, …, −X_kᵀ·Δ_k), the velocity is v times the same. So
-    u_0 = a − 1, which is often tiny and would lose digits as a. u and v are vectors [2 + k].
+    The kernel is W_0 + u·(W_0, V_0, −X_1ᵀ·Δ_1, …, −X_kᵀ·Δ_k), the velocity is v times the same, and
+    the average is A_0 − q·A_0 plus m times the same. So u_0 = a − 1, which is often tiny and would
+    lose digits as a. u, v and m are vectors [2 + k].
     """
 
     def __init__(self, optimizer: Optimizer, momentum: tf.Tensor, steps: int) -> None:
         self._kernel = optimizer.weights[0]
-        self._velocity = next(iter(optimizer.of_weight[0]), None)
+        own = optimizer.of_weight[0]
+        self._velocity = own[0] if optimizer.slots else None
+        self._average = own[-1] if optimizer.averages else None
         self._decays, self._nesterov = optimizer.decays, optimizer.nesterov
         self._sums = self._velocity is None and not self._decays  # then all a and p are 1
         self._momentum = momentum
         self._old, self._v, *self._new = tf.unstack(tf.eye(2 + steps, dtype=self._kernel.dtype))
-        self._u = tf.zeros_like(self._v)
+        self._u = self._m = tf.zeros_like(self._v)
+        self._q = tf.zeros([], self._kernel.dtype)
 
     def products(self, inputs: tf.Tensor, steps: int) -> list[list[tf.Tensor]]:
         """X_j·W_0 of each step, and with momentum X_j·V_0, which the first step does not need."""
@@ -133,14 +151,18 @@ class _First:
             gradient += rates.learning_rate * rates.weight_decay * (self._old + self._u)
         if self._velocity is None:
             self._u -= gradient
-            return
-        self._v = self._momentum * self._v - gradient
-        self._u += self._momentum * self._v - gradient if self._nesterov else self._v
+        else:
+            self._v = self._momentum * self._v - gradient
+            self._u += self._momentum * self._v - gradient if self._nesterov else self._v
+        if self._average is not None:
+            self._m += rates.averaging * (self._old + self._u - self._m)
+            self._q += rates.averaging * (1 - self._q)
 
     def write(self, inputs: tf.Tensor, deltas: list[tf.Tensor]) -> None:
-        """Give the kernel and the velocity their new values."""
+        """Give the kernel, the velocity and the average their new values."""
         kernel, velocity = self._kernel, self._velocity
-        by_kernel = self._change(inputs, deltas, self._u)
+        self._write_average(inputs, deltas)  # first, because it reads the old ones
+        by_kernel = self._change(inputs, deltas, None if self._sums else self._u)
         if self._decays:
             by_kernel -= self._u[0] * kernel
         if velocity is not None:
@@ -151,9 +173,19 @@ class _First:
             descend(velocity.handle, by_velocity, 1.0)
         descend(kernel.handle, by_kernel, 1.0)
 
-    def _change(self, inputs: tf.Tensor, deltas: list[tf.Tensor], factors: tf.Tensor) -> tf.Tensor:
-        """The sum of the steps' Xᵀ·Δ, each times its factor."""
-        if not self._sums:
+    def _write_average(self, inputs: tf.Tensor, deltas: list[tf.Tensor]) -> None:
+        if self._average is None:
+            return
+        by_average = self._change(inputs, deltas, self._m) - self._m[0] * self._kernel
+        if self._velocity is not None:
+            by_average -= self._m[1] * self._velocity
+        descend(self._average.handle, by_average + self._q * self._average, 1.0)
+
+    def _change(
+        self, inputs: tf.Tensor, deltas: list[tf.Tensor], factors: tf.Tensor | None
+    ) -> tf.Tensor:
+        """The sum of the steps' Xᵀ·Δ, each times its factor; None stands for factors of 1."""
+        if factors is not None:
             deltas = [factors[2 + i] * delta for i, delta in enumerate(deltas)]
         delta = tf.cast(tf.concat(deltas, axis=0), inputs.dtype)
         return tf.cast(tf.matmul(inputs, delta, transpose_a=True), self._kernel.dtype)

@@ -72,6 +72,11 @@ def trial_bytes(config: TrialConfig, inputs: Inputs, classes: int, examples: int
     each = 3.5 if net.activation in SEVERAL_STEPS else 1.5
     widths = each * sum(sizes[1:]) + max(sizes[1:]) + _of_parts(net, inputs)
     held: int = (sum(kernels) + others) * (1 + _slots(training) + 1) + sum(kernels[1:])
+    if training.average_decay:  # the averages, and their difference from the weights
+        held += sum(kernels) + others + max(kernels)
+    plain = training.steps_per_block == 1 or training.tiles or not may_be_blocked(net, training)
+    if not plain and (training.weight_decay or training.momentum or training.average_decay):
+        held += 2 * kernels[0]  # a block's changes of kernel, and of velocity or average
     if training.clip_norm:  # gradients before and after they are scaled
         held += sum(kernels) + others
     if training.precision == "bfloat16":  # copies of the first kernel and its change, 2 bytes each

@@ -21,12 +21,14 @@ class Rates(NamedTuple):
     """The rates of one step: scalar tensors with the weights' dtype.
 
     Attributes:
+        averaging: share of the new weights in their average; needed only if there are averages.
         clip_norm: needed only if gradients are clipped.
     """
 
     learning_rate: tf.Tensor
     momentum: tf.Tensor
     weight_decay: tf.Tensor
+    averaging: tf.Tensor | None = None
     clip_norm: tf.Tensor | None = None
 
 
@@ -42,9 +44,10 @@ class Optimizer:
         weights: the variables that are updated.
         decays: whether there is weight decay.
         nesterov: whether SGD's momentum is Nesterov's.
+        averages: the moving average of each weight; or empty.
         slots: variables that summarise earlier steps, such as the moments of Adam: none, one
-            or two for each weight.
-        of_weight: the same variables, a list for each weight.
+            or two for each weight. The averages are not among them.
+        of_weight: a list for each weight: its slots, and its average if there is one.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Optimizer:
         training: Training,
         weights: Sequence[tf.Variable],
         factors: Sequence[float] | None = None,
+        averages: Sequence[tf.Variable] = (),
     ) -> None:
         """Make the slots. Call `reset` before the first `apply`.
 
@@ -59,21 +63,27 @@ class Optimizer:
             training: names the optimizer, and says whether it has momentum and weight decay.
             weights: the variables to update.
             factors: a factor of the learning rate for each of them. With None, all are 1.
+            averages: a variable for the moving average of each weight. If empty, none is kept.
         """
         self.weights = list(weights)
         self._factors = factors or [1.0] * len(self.weights)
         self.decays, self.nesterov = training.weight_decay > 0, training.nesterov
         self._apart = training.optimizer == "adamw"
         self._clips = training.clip_norm is not None
-        count, self._update = _kind(training)
-        self.of_weight = [[_slot(weight) for _ in range(count)] for weight in weights]
-        self.slots = [slot for own in self.of_weight for slot in own]
+        self.averages = list(averages)
+        self._count, self._update = _kind(training)
+        slots = [[_slot(weight) for _ in range(self._count)] for weight in weights]
+        self.slots = [slot for own in slots for slot in own]
+        lists = [[average] for average in averages] or [[] for _ in weights]
+        self.of_weight = [[*own, *average] for own, average in zip(slots, lists, strict=True)]
 
     def reset(self) -> None:
-        """Set all slots to zeros, in the shapes that the weights have now."""
-        for weight, slots in zip(self.weights, self.of_weight, strict=True):
-            for slot in slots:
+        """Set all slots to zeros, and all averages to the weights, in the shapes of now."""
+        for weight, own in zip(self.weights, self.of_weight, strict=True):
+            for slot in own[: self._count]:
                 slot.assign(tf.zeros(tf.shape(weight), weight.dtype))
+            for average in own[self._count :]:
+                average.assign(weight)
 
     def apply(self, gradients: Sequence[tf.Tensor | None], rates: Rates, step: tf.Tensor) -> None:
         """Update every weight that has a gradient.
@@ -103,10 +113,19 @@ class Optimizer:
         rates: Rates,
         step: tf.Tensor,
     ) -> None:
-        """Update one weight and its slots, or parts of them with the same shape: see `apply`."""
+        """Update one weight, its slots and its average, or equal parts of them: see `apply`.
+
+        Args:
+            weight: the weight.
+            slots: its slots and, if there is one, its average, as in `of_weight`.
+            gradient, rates, step: as for `apply`.
+        """
         if self.decays and len(weight.shape) > 1:  # kernels only
             gradient = self._decayed(weight, gradient, rates)
-        self._update(weight.handle, [slot.handle for slot in slots], gradient, rates, step)
+        handles = [slot.handle for slot in slots[: self._count]]
+        self._update(weight.handle, handles, gradient, rates, step)
+        for average in slots[self._count :]:
+            follow(average, weight, rates.averaging)
 
     def _decayed(self, weight: tf.Variable, gradient: tf.Tensor, rates: Rates) -> tf.Tensor:
         """Add the gradient of λ/2·‖w‖². adamw shrinks the weight instead.
@@ -134,6 +153,11 @@ def _clipped(gradients: Sequence[tf.Tensor], norm: tf.Tensor) -> list[tf.Tensor]
 def descend(weight: tf.Tensor, gradient: tf.Tensor, learning_rate: tf.Tensor | float) -> None:
     """w ← w − learning rate · gradient, in place. assign_sub would first allocate the product."""
     tf.raw_ops.ResourceApplyGradientDescent(var=weight, alpha=learning_rate, delta=gradient)
+
+
+def follow(average: tf.Variable, variable: tf.Variable, share: tf.Tensor) -> None:
+    """Update the moving average of a variable: average + share · (variable − average), in place."""
+    descend(average.handle, average - variable, share)
 
 
 def _kind(training: Training) -> tuple[int, Update]:

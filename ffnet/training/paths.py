@@ -60,6 +60,7 @@ class Kind(NamedTuple):
     momentum: bool
     nesterov: bool
     weight_decay: bool
+    average: bool
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in self._asdict().items())
@@ -123,6 +124,7 @@ def _kind(config: TrialConfig, features: int) -> Kind:
         training.momentum is not None,
         training.nesterov,
         training.weight_decay > 0,
+        training.average_decay is not None,
     )
 
 
@@ -150,6 +152,7 @@ def _measured(kind: Kind, possible: list[Path]) -> Path:
         momentum=0.9 if kind.momentum else None,
         nesterov=kind.nesterov,
         weight_decay=1e-4 if kind.weight_decay else 0.0,
+        average_decay=0.99 if kind.average else None,
         precision=kind.precision,
     )
     features = min(kind.features, max(1, MOST_INPUTS // (MOST_STEPS * kind.batch_size)))

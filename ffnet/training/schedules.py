@@ -21,13 +21,14 @@ class Settings(NamedTuple):
     """Numbers of [training] that compiled functions get, so that new values need no new trace.
 
     Attributes:
-        learning_rates, weight_decays: the rates of each step, [steps].
+        learning_rates, weight_decays, averaging: the rates of each step, [steps].
         dropout_rates: the dropout rate of each hidden layer at each step, [steps, depth].
         momentum, clip_norm, label_smoothing: scalars; 0 without them.
     """
 
     learning_rates: Any
     weight_decays: Any
+    averaging: Any
     dropout_rates: Any
     momentum: Any
     clip_norm: Any
@@ -48,6 +49,7 @@ class Settings(NamedTuple):
         numbers = cls(
             learning_rates=learning_rates(training, steps, per_epoch, config.epochs),
             weight_decays=training.weight_decay * falling(training.weight_decay_schedule, done),
+            averaging=averaging(training.average_decay or 0.0, steps),
             dropout_rates=np.outer(dropout, config.net.dropout_rates),
             momentum=training.momentum or 0.0,
             clip_norm=training.clip_norm or 0.0,
@@ -67,6 +69,7 @@ class Settings(NamedTuple):
             of_steps(self.learning_rates),
             self.momentum,
             of_steps(self.weight_decays),
+            of_steps(self.averaging),
             self.clip_norm,
         )
 
@@ -143,3 +146,16 @@ def falling(schedule: str, done: Floats) -> Floats:
     if schedule == "flat_cosine":
         done = np.maximum(1, 2 * done) - 1
     return (1 + np.cos(np.pi * done)) / 2
+
+
+def averaging(decay: float, steps: range) -> Floats:
+    """Shares of the new weights in their moving average: 1 − decay.
+
+    The first averages would be made of the initial weights. So at step t, counted from 0, the decay
+    is at most (1 + t) / (10 + t), as in TensorFlow's ExponentialMovingAverage.
+
+    Args:
+        decay: the decay, 0 to below 1.
+        steps: the steps, counted from the start of the training.
+    """
+    return np.maximum(1 - decay, 9 / (10 + np.arange(steps.start, steps.stop)))

@@ -46,15 +46,18 @@ class Bench:
 
         Args:
             features: inputs of the layer.
-            training: optimizer, momentum, weight decay and precision.
+            training: optimizer, momentum, weight decay, average and precision.
         """
         self._features = features
         self._products = tf.as_dtype(training.precision)
         self._kernel = tf.Variable(tf.zeros([features, FEW]), shape=[features, None])
-        self._optimizer = Optimizer(training, [self._kernel])
+        averages = [tf.Variable(self._kernel, shape=self._kernel.shape)]
+        self._optimizer = Optimizer(
+            training, [self._kernel], averages=averages if training.average_decay else ()
+        )
         self._tiles = Tiles(self._optimizer)
         rates = (training.learning_rate, training.momentum or 0.0, training.weight_decay)
-        self._rates = Rates(*map(tf.constant, rates))
+        self._rates = Rates(*map(tf.constant, (*rates, 1 - (training.average_decay or 0.0))))
         self._loops: dict[tuple[int, bool], Loop] = {}
         # The time of one core does not count the time in which other programs use it.
         self._clock = time.process_time if threads() == 1 else time.perf_counter
@@ -126,8 +129,9 @@ class Bench:
         self._tiles.update(x, self._tiles.product(x), self._rates, tf.constant(0))
 
     def _block(self, steps: int) -> Step:
-        rate, momentum, decay, _ = self._rates
-        rates = Rates(tf.fill([steps], rate), momentum, tf.fill([steps], decay))
+        rate, momentum, decay, share, _ = self._rates
+        each = (tf.fill([steps], rate), momentum, tf.fill([steps], decay))
+        rates = Rates(*each, tf.fill([steps], share))
 
         def block(x: tf.Tensor) -> None:
             train_block(

@@ -1,6 +1,6 @@
 """The compiled training steps: plain steps, plain steps in tiles, and blocks of steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import tensorflow as tf
@@ -11,7 +11,7 @@ from ffnet.spec.net import Training
 from ffnet.training.augment import Augmentation
 from ffnet.training.blocked import Loss, train_block
 from ffnet.training.device_data import DeviceData
-from ffnet.training.optimizers import Optimizer, Rates
+from ffnet.training.optimizers import Optimizer, Rates, follow
 from ffnet.training.schedules import Settings
 from ffnet.training.tiles import Tiles
 
@@ -22,6 +22,7 @@ ARGUMENTS = [
     Settings(
         learning_rates=_OF_STEPS,
         weight_decays=_OF_STEPS,
+        averaging=_OF_STEPS,
         dropout_rates=tf.TensorSpec([None, None], tf.float32),
         momentum=_FLOAT,
         clip_norm=_FLOAT,
@@ -56,6 +57,7 @@ class Steps:
         prepare: Callable[[tf.Tensor], tf.Tensor],
         training: Training,
         drops: bool,
+        averages: Sequence[tf.Variable] = (),
     ) -> None:
         """Nothing is compiled before it is used.
 
@@ -66,8 +68,10 @@ class Steps:
             prepare: a function: examples [N, D] → what the net gets.
             training: any training of the structure.
             drops: whether the net has dropout.
+            averages: the moving average of each variable of the net's state; or empty.
         """
         self._net, self._optimizer, self._data, self._prepare = net, optimizer, data, prepare
+        self._averages = [*zip(averages, net.state, strict=True)] if averages else []
         self._drops, self._drops_less = drops, training.dropout_schedule != "constant"
         self._examples = int(data.train[0].shape[0])
         self._products = tf.as_dtype(training.precision)
@@ -93,6 +97,7 @@ class Steps:
         ) -> tf.Tensor:
             with tf.GradientTape() as tape:
                 losses, objective = loss(y, self._net.scores(x, training=True))
+            self._average_state(rates)
             self._optimizer.apply(tape.gradient(objective, self._net.weights), rates, step)
             return losses
 
@@ -111,6 +116,7 @@ class Steps:
             with tf.GradientTape() as tape:
                 tape.watch(z)
                 losses, objective = loss(y, net.head(z, training=True))
+            self._average_state(rates)
             by_z, *others = tape.gradient(objective, [z, *net.weights[1:]])
             self._optimizer.apply([None, *others], rates, step)
             tiles.update(x, by_z, rates, step)
@@ -163,11 +169,14 @@ class Steps:
             index = order[step * batch_size : (step + steps) * batch_size]
             x, y = self._gather(index, seed, [before + step + j for j in range(steps)])
 
+            rates = settings.rates(step - first, steps)
+
             def head(z: tf.Tensor, j: int) -> tf.Tensor:
                 self._begin_step(seed, before + step + j, settings, step - first + j)
-                return net.head(z, training=True)
+                scores = net.head(z, training=True)
+                self._average_state(rates, j)
+                return scores
 
-            rates = settings.rates(step - first, steps)
             sums, last = train_block(
                 self._optimizer, head, x, y, rates, before + step, loss, self._products
             )
@@ -188,6 +197,12 @@ class Steps:
             self._net.dropout.rates.assign(settings.dropout_rates[at])
         if self._drops:
             self._net.dropout.begin_step(seed, step)
+
+    def _average_state(self, rates: Rates, at: int | None = None) -> None:
+        """Update the averages of the net's state after a step, number `at` of the rates' steps."""
+        for average, variable in self._averages:
+            share = rates.averaging
+            follow(average, variable, share if at is None else share[at])
 
     def _order(self, seed: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
         """Return a permutation of the training examples; each epoch has a different one."""

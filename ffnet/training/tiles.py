@@ -1,10 +1,10 @@
 """Plain steps of a wide net in tiles: the first layer's neurons in parts that fit into a cache.
 
-A step multiplies by the first layer's kernel, computes the kernel's gradient, and updates kernel
-and slots. If these are larger than the cache of a core, each of them is read from memory and
-written to it several times in a step. Here the kernel and its slots are cut into COUNT tiles of
-neurons while the net trains. A tile's gradient is used as soon as it is computed, so that it never
-leaves the cache; a product with a tile packs the tile within the cache, too.
+A step multiplies by the first layer's kernel, computes the kernel's gradient, and updates kernel,
+slots and average. If these are larger than the cache of a core, each of them is read from memory
+and written to it several times in a step. Here they are cut into COUNT tiles of neurons while the
+net trains. A tile's gradient is used as soon as it is computed, so that it never leaves the cache;
+a product with a tile packs the tile within the cache, too.
 
 Every number is computed by the same sums as without tiles. Whether they are rounded in the same way
 depends on the library that multiplies: with oneDNN the results are the same, bit for bit. This
@@ -23,7 +23,7 @@ WIDTH = 16  # the width of a tile is a multiple of it, so that vector instructio
 
 
 class Tiles:
-    """The tiles of the first layer's kernel and of its slots."""
+    """The tiles of the first layer's kernel, of its slots and of its average."""
 
     def __init__(self, optimizer: Optimizer) -> None:
         """Make empty tiles.

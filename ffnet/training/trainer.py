@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ffnet.errors import InputError
 from ffnet.nets import inputs, layout
-from ffnet.nets.net import initialize, make_net
+from ffnet.nets.net import Net, initialize, make_net
 from ffnet.spec.trial import TrialConfig, steps_per_epoch
 from ffnet.training import augment, metrics
 from ffnet.training.device_data import DeviceData
@@ -52,6 +52,7 @@ def structure(config: TrialConfig) -> Hashable:
         training.class_weight,
         training.label_smoothing > 0,
         training.clip_norm is not None,
+        training.average_decay is not None,
         training.dropout_schedule != "constant",
         augment.structure(training),
     )
@@ -64,12 +65,13 @@ class Trainer:
     widths use the same compiled functions without a new trace.
 
     Attributes:
-        net: the net.
+        net: the net that is evaluated. With average_decay, its weights and its state are moving
+            averages of those that steps change.
         data: the data set.
         examples: number of training examples.
         features: inputs of the first layer, D.
         variables: all variables that training changes, in the order of checkpoints: the net's
-            weights and state, then the optimiser's slots.
+            weights and state; with average_decay those that steps change; the optimiser's slots.
     """
 
     def __init__(self, data: DeviceData, config: TrialConfig) -> None:
@@ -81,12 +83,22 @@ class Trainer:
         """
         self.data = data
         self._inputs, self._prepare = inputs.of_net(data, config.net), data.preparation(config.net)
-        self.net = make_net(self._inputs, data.classes, config.net)
+        self._trained = net = make_net(self._inputs, data.classes, config.net)
+        averages: Net | None = None
+        if config.training.average_decay:
+            averages = make_net(self._inputs, data.classes, config.net)
+        self._averages, self.net = averages, averages or net
         factors = layout.factors(self._inputs, data.classes, config.net)
-        self._optimizer = Optimizer(config.training, self.net.weights, factors)
+        self._optimizer = Optimizer(
+            config.training, net.weights, factors, averages.weights if averages else ()
+        )
         drops = any(config.net.dropout_rates)
-        self._steps = Steps(self.net, self._optimizer, data, self._prepare, config.training, drops)
-        self.variables = [*self.net.weights, *self.net.state, *self._optimizer.slots]
+        self._steps = Steps(
+            net, self._optimizer, data, self._prepare, config.training, drops,
+            averages.state if averages else (),
+        )  # fmt: skip
+        stepped = [*net.weights, *net.state] if averages else []
+        self.variables = [*self.net.weights, *self.net.state, *stepped, *self._optimizer.slots]
         self.examples, self.features = int(data.train[0].shape[0]), self._inputs.width
         self._epoch, self._step, self._per_epoch = 0, 0, 1  # where the training is now
         self._steps_at_once = FIRST_STEPS
@@ -109,8 +121,11 @@ class Trainer:
                 f"batches of {size}, so the last batch has one example; choose another batch_size"
             )
         self._inputs = inputs.of_net(self.data, config.net)
-        initialize(self.net, self._inputs, self.data.classes, config.net, config.seed)
+        initialize(self._trained, self._inputs, self.data.classes, config.net, config.seed)
         self._optimizer.reset()
+        if self._averages:
+            for average, value in zip(self._averages.state, self._trained.state, strict=True):
+                average.assign(value)
         self._steps_at_once = FIRST_STEPS
 
     def held_bytes(self) -> int:
@@ -131,7 +146,7 @@ class Trainer:
         """
         training = config.training
         self._epoch, self._per_epoch = epoch, math.ceil(self.examples / training.batch_size)
-        self.net.dropout.rates.assign(config.net.dropout_rates)
+        self._trained.dropout.rates.assign(config.net.dropout_rates)
         self._steps.augmentation.set(training)
         middle = self._end_of_blocks(steps, config)
         total, last, seen = 0.0, 0.0, 0
