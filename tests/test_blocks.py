@@ -109,7 +109,6 @@ def trained_in_blocks(pair: Pair, steps: int) -> None:
             head,
             tf.constant(pair.x[now].reshape(-1, FEATURES)),
             tf.reshape(pair.y[now], [-1]),
-            pair.rates(pair.learning_rates[now]),
             pair.rates(now),
             tf.constant(first),
             pair.loss,

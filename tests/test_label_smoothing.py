@@ -1,5 +1,7 @@
 """label_smoothing changes the loss that is minimised, and no loss that is reported."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ def digits() -> DeviceData:
     return DeviceData(load(Data()))
 
 
-def config(**training: object) -> TrialConfig:
+def config(**training: Any) -> TrialConfig:
     fields = {"batch_size": 100, "learning_rate": 0.1, "steps_per_block": 1, "tiles": False}
     return TrialConfig(
         number=0, net=NetSpec(hidden_sizes=(16,)), epochs=1, seed=0,
@@ -84,7 +86,7 @@ def test_a_mixed_example_has_the_losses_of_both_labels() -> None:
 
 
 def test_a_net_trains_with_it_on_every_path(digits: DeviceData) -> None:
-    paths = ({}, {"steps_per_block": 4}, {"tiles": True})
+    paths: list[dict[str, Any]] = [{}, {"steps_per_block": 4}, {"tiles": True}]
     plain, *others = (trained(digits, config(label_smoothing=0.4, **path)) for path in paths)
     sharp, before = trained(digits, config())
     for trainer, report in others:

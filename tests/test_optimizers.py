@@ -237,7 +237,7 @@ def test_weight_decay_and_dropout_fall_as_their_schedules_say(
     schedule: str, expected: list[float]
 ) -> None:
     assert falling(schedule, np.arange(7) / 6) == pytest.approx(expected)
-    fields = {"weight_decay": 0.5, "weight_decay_schedule": schedule}
+    fields: dict[str, Any] = {"weight_decay": 0.5, "weight_decay_schedule": schedule}
     of = trial({"dropout": 0.25, "hidden_sizes": (4, 4)}, dropout_schedule=schedule, **fields)
     found = Settings.of(of, range(7), 2)  # 3 epochs of two steps, and the step after them
     assert found.weight_decays.numpy() == pytest.approx(0.5 * np.array(expected))
@@ -379,7 +379,7 @@ def test_a_trainer_follows_the_schedule_of_weight_decay(
 @pytest.mark.parametrize("api", ["barebones", "model"])
 def test_a_trainer_follows_the_schedule_of_dropout(digits: DeviceData, api: str) -> None:
     """As above. The seed and the step decide what is dropped, so both nets drop the same."""
-    fields = {"learning_rate": 0.01, "batch_size": 2000}
+    fields: dict[str, Any] = {"learning_rate": 0.01, "batch_size": 2000}
     of = trial({"api": api, "dropout": 0.6}, dropout_schedule="cosine", **fields)
     trainer = Trainer(digits, of)
     found = curve(reports(trainer, of))

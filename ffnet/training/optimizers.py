@@ -28,8 +28,8 @@ class Rates(NamedTuple):
     learning_rate: tf.Tensor
     momentum: tf.Tensor
     weight_decay: tf.Tensor
-    averaging: tf.Tensor | None = None
-    clip_norm: tf.Tensor | None = None
+    averaging: tf.Tensor = None
+    clip_norm: tf.Tensor = None
 
 
 Update = Callable[[tf.Tensor, Sequence[tf.Tensor], tf.Tensor, Rates, tf.Tensor], None]
