@@ -237,7 +237,7 @@ def test_learned_inputs_are_refused_in_bfloat16_blocks_and_tiles(net: dict[str, 
         with pytest.raises(InputError, match="without learned vectors or factors"):
             config(net, **path)
     assert not may_be_blocked(NetSpec(**net), Training())
-    assert not may_be_tiled(NetSpec(**net))
+    assert not may_be_tiled(NetSpec(**net), Training())
 
 
 # --- a whole run -------------------------------------------------------------------------------
