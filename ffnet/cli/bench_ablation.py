@@ -1,0 +1,179 @@
+"""`ffnet bench ablation`: what each ingredient of a net and of its training is worth.
+
+A base net, the base with each ingredient alone, and the base with all of them that go together are
+trained from several seeds. The figures are validation accuracies after the last epoch, so nothing
+is chosen by them, and the test parts are not touched.
+"""
+
+import argparse
+import json
+import os
+import statistics
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ffnet.cli.bench_programs import CPUS, PEERS, keep, last_line, machine, show
+from ffnet.cli.bench_tables import TARGETS
+from ffnet.errors import InputError
+from ffnet.run import intervals
+from ffnet.run.tables import Row
+from ffnet.spec.validation import did_you_mean
+
+Fields = Mapping[str, Any]
+BASE = "base"
+ALL = "all together"
+
+ANY: dict[str, Fields] = {
+    "layer_norm": {"layer_norm": True},
+    "batch_norm": {"batch_norm": True},
+    "residual": {"residual": True},
+    "initializer fitted": {"initializer": "fitted"},
+    "dropout 0.2": {"dropout": 0.2},
+    "weight_decay 0.02": {"optimizer": "adamw", "weight_decay": 0.02},
+    "label_smoothing 0.1": {"label_smoothing": 0.1},
+    "clip_norm 1": {"clip_norm": 1.0},
+    "average_decay 0.999": {"average_decay": 0.999},
+    "mixup 0.2": {"mixup": 0.2},
+    "cosine": {"schedule": "cosine"},
+    "one_cycle": {"schedule": "one_cycle"},
+    "coslog4": {"schedule": "coslog4"},
+}
+"""Ingredients of every data set: name → the fields that differ from the base."""
+
+OF_IMAGES: dict[str, Fields] = {
+    "bottleneck 128": {"bottleneck": 128},
+    "augment_shift": {"augment_shift": 2},
+    "augment_crop 0.2": {"augment_crop": 0.2},
+    "augment_erase 0.1": {"augment_erase": 0.1},
+    "augment_rotate 10": {"augment_rotate": 10.0},
+}
+OF_TABLES: dict[str, Fields] = {
+    "scaling_layer": {"scaling_layer": True},
+    "periodic": {"number_embedding": "periodic"},
+    "plr": {"number_embedding": "plr"},
+    "pbld": {"number_embedding": "pbld"},
+}
+IMAGES_BASE = {
+    "hidden_sizes": [512, 512], "optimizer": "adam", "learning_rate": 1e-3, "batch_size": 128,
+}  # fmt: skip
+TABLES_BASE = IMAGES_BASE | {"hidden_sizes": [256, 256], "learning_rate": 2e-3}
+
+TOGETHER = {
+    "dropout": 0.2, "schedule": "one_cycle", "optimizer": "adamw", "weight_decay": 0.02,
+    "label_smoothing": 0.1, "average_decay": 0.999,
+}  # fmt: skip
+
+
+def nets(dataset: str) -> dict[str, Fields]:
+    """Name → the fields of a net and its training, for a data set."""
+    if dataset in TARGETS:
+        base, own = TABLES_BASE, OF_TABLES
+        together: Fields = TOGETHER | {
+            "layer_norm": True,
+            "residual": True,
+            "number_embedding": "pbld",
+        }
+    else:
+        base, own = IMAGES_BASE, dict(OF_IMAGES)
+        together = TOGETHER | {"batch_norm": True, "augment_shift": 2}
+        if dataset != "mnist":  # a mirrored digit is no digit
+            own["augment_flip"] = {"augment_flip": True}
+            together |= {"augment_flip": True}
+    found = {BASE: base} | {name: base | fields for name, fields in (ANY | own).items()}
+    return found | {ALL: base | together}
+
+
+def main(flags: argparse.Namespace) -> None:
+    """Train all nets of the data sets that the flags name, and show a table for each."""
+    wanted = _datasets(flags.dataset)
+    epochs = {name: flags.epochs or (50 if name in TARGETS else 10) for name in wanted}
+    lines = [
+        machine("tensorflow"),
+        f"validation accuracy, {flags.seeds or 5} seeds; intervals of 95 % (t)",
+    ]
+    single: list[Row] = []
+    shown: list[list[Row]] = []
+    for dataset in wanted:
+        work = {
+            "data": _data(dataset, flags.data_dir), "epochs": epochs[dataset],
+            "seeds": flags.seeds or 5,
+        }  # fmt: skip
+        found = [{"dataset": dataset, **row} for row in _trained(work, nets(dataset))]
+        single += found
+        shown.append(table(found))
+        keep(flags.out, "ablation", lines, shown, single)
+    show(lines, shown)
+
+
+def _datasets(asked: str | None) -> list[str]:
+    known = ["mnist", "cifar10", *TARGETS]
+    if asked is None:
+        return known
+    if asked not in known:
+        raise InputError(
+            f"--dataset must be one of {', '.join(known)} for ablation. "
+            f"Given: {asked}{did_you_mean(asked, known)}"
+        )
+    return [asked]
+
+
+def _data(dataset: str, data_dir: str | None) -> dict[str, Any]:
+    if dataset not in TARGETS:
+        return {"dataset": dataset, "data_dir": data_dir}
+    root = Path(data_dir or os.environ.get("FFNET_DATA") or ".").expanduser() / "tables"
+    return {
+        "dataset": str((root / dataset).absolute()),
+        "target": TARGETS[dataset],
+        "scaling": "quantile",
+    }
+
+
+def _trained(work: dict[str, Any], nets: Mapping[str, Fields]) -> list[Row]:
+    """Train the nets in as many processes as there are CPUs, each with one thread."""
+    with TemporaryDirectory(prefix="ffnet-bench-") as folder, ThreadPoolExecutor(CPUS) as pool:
+        files = []
+        for number in range(CPUS):
+            files.append(Path(folder) / f"{number}.json")
+            own = dict([*nets.items()][number::CPUS])
+            files[-1].write_text(json.dumps(work | {"nets": own}))
+        parts = [*pool.map(lambda file: last_line(PEERS / "ablation.py", file), files)]
+    found: dict[str, list[Row]] = {name: [] for name in nets}
+    for row in (row for part in parts for row in part):
+        found[row["net"]].append(row)
+    return [row for rows in found.values() for row in rows]
+
+
+def table(single: Sequence[Row]) -> list[Row]:
+    """A row for each net of a data set: mean, gain over the base with its interval, ensemble.
+
+    The gain is that of nets with the same seed, so its interval is a paired one.
+
+    Example:
+        >>> row = {"dataset": "mnist", "net": "base", "seed": 0, "accuracy": 0.5, "seconds": 2.0}
+        >>> table([row | {"together": 0.5}])[0]["mean"]
+        0.5
+    """
+    base = {row["seed"]: row["accuracy"] for row in single if row["net"] == BASE}
+    rows = []
+    for name in dict.fromkeys(row["net"] for row in single):
+        own = {row["seed"]: row for row in single if row["net"] == name}
+        gain = intervals.mean([row["accuracy"] - base[seed] for seed, row in own.items()])
+        known = gain.low is not None and gain.high is not None and name != BASE
+        rows.append(
+            {
+                "data set": single[0]["dataset"],
+                "net": name,
+                "mean": statistics.mean(row["accuracy"] for row in own.values()),
+                "gain": None if name == BASE else gain.mean,
+                "from": gain.low if known else None,
+                "to": gain.high if known else None,
+                "mean of all nets' probabilities": next(
+                    row["together"] for row in own.values() if row["together"] is not None
+                ),
+                "seconds a net": statistics.median(row["seconds"] for row in own.values()),
+            }
+        )
+    return rows
