@@ -9,10 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import Job
-from ffnet.cli import bench_peers, bench_scale, bench_search, bench_tables
+from ffnet.cli import bench_ablation, bench_peers, bench_scale, bench_search, bench_tables
 from ffnet.cli.bench_programs import keep
 from ffnet.errors import InputError
 from ffnet.run.tables import Row
+from ffnet.spec.net import TUNABLE
+from ffnet.spec.trial import TrialConfig
 
 REPORTS: list[Row] = [  # trial 1 reports between the reports of trial 0; trial 2 diverges
     {"trial": 0, "epoch": 1, "val_accuracy": 0.41, "at": 110.0},
@@ -203,3 +205,30 @@ def test_the_last_row_of_bench_tables_has_the_means_of_the_accuracies_alone() ->
         "set": "mean", "ffnet": 0.75, "trees": 0.5, bench_tables.ABOVE: None,
         bench_tables.SECONDS: None,
     }  # fmt: skip
+
+
+def test_the_gain_of_an_ingredient_is_that_of_nets_with_the_same_seed() -> None:
+    single: list[Row] = [
+        {"dataset": "mnist", "net": net, "seed": seed, "accuracy": accuracy, "seconds": seed + 1.0}
+        | {"together": 0.99 if seed == 2 else None}
+        for net, each in (("base", (0.90, 0.92, 0.97)), ("mixup", (0.91, 0.93, 0.98)))
+        for seed, accuracy in enumerate(each)
+    ]
+    base, mixup = bench_ablation.table(single)
+    assert base["gain"] is None
+    assert mixup["mean"] == pytest.approx(0.94)
+    assert [mixup[name] for name in ("gain", "from", "to")] == pytest.approx(
+        [0.01] * 3
+    )  # all equal
+    assert mixup["mean of all nets' probabilities"] == 0.99
+    assert mixup["seconds a net"] == 2.0
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "cifar10", "pima"])
+def test_each_net_of_the_ablation_is_one_that_ffnet_can_train(dataset: str) -> None:
+    nets = bench_ablation.nets(dataset)
+    base = TrialConfig.of(nets["base"], 0, 10, 0).hyperparameters()
+    for name, fields in nets.items():
+        config = TrialConfig.of(fields, 0, 10, 0)
+        assert (config.hyperparameters() != base) == (name != "base")
+        assert fields.keys() <= TUNABLE.keys()

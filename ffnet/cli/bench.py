@@ -10,6 +10,7 @@
   ffnet bench steps                        a step, for each width and path
   ffnet bench read                         large tables, beside pandas, PyArrow
   ffnet bench tables --data-dir ~/data     six tables in ~/data/tables
+  ffnet bench ablation --out FOLDER        what each ingredient of a net is worth
 
 `sweep` compares ffnet with a plain TensorFlow loop in one warm process, and with its peer: Ray Tune
 with Keras `fit` and reused actors (jobs/peers/). Only one of them runs at a time. Fit time is the
@@ -24,6 +25,10 @@ epochs of all trials. `scale` shows how many short trials a second ffnet runs, b
 with empty trials. KerasTuner and Syne Tune are in the extra `peers`; a program whose package is
 missing is left out, with a line that says so. --out keeps the tables as Markdown, and all single
 measurements as Parquet. Run these three while nothing else works on the machine.
+
+`ablation` trains a base net, the base with each ingredient alone, and the base with several of them
+together, each from five seeds, on MNIST, CIFAR-10 and the six tables, and compares validation
+accuracies.
 """
 
 import argparse
@@ -51,10 +56,11 @@ HEEDED = {
     "steps": (),
     "read": ("rows",),
     "tables": ("data_dir", "seed"),
+    "ablation": ("dataset", "data_dir", "epochs", "seeds", "out"),
 }
 """What is measured → the flags that have an effect on it."""
 FLAGS = tuple(dict.fromkeys(flag for flags in HEEDED.values() for flag in flags))
-MODULES = ("sweep", "peers", "search", "scale")
+MODULES = ("sweep", "peers", "search", "scale", "ablation")
 """What is measured by a module of its own, ffnet/cli/bench_NAME.py."""
 
 
@@ -185,7 +191,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = command.parser("bench WHAT [options]", __doc__)
     parser.add_argument("what", metavar="WHAT", choices=list(HEEDED), help=", ".join(HEEDED))
     parser.add_argument(
-        "--dataset", help="sweep, peers: data set [cifar10]; search: cifar10 or mnist [both]"
+        "--dataset",
+        help="sweep, peers: data set [cifar10]; search: cifar10 or mnist [both]; ablation: mnist, "
+        "cifar10 or a table's name [all]",
     )
     parser.add_argument("--data-dir", metavar="DIR", help="folder of the data set [$FFNET_DATA]")
     parser.add_argument(
@@ -196,8 +204,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--epochs",
         type=_count,
-        help="epochs of each net, 1 or more [2]; search: epochs of a trial that is not pruned, 2 "
-        "or more [9]",
+        help="epochs of each net, 1 or more [2; ablation: 10, of tables 50]; search: epochs of a "
+        "trial that is not pruned, 2 or more [9]",
     )
     parser.add_argument("--rows", type=int, help="read: rows of the tables [500000]")
     parser.add_argument(
@@ -209,7 +217,10 @@ def _parser() -> argparse.ArgumentParser:
         "--rounds", type=_count, help="peers: how often each program runs, 1 or more [3]"
     )
     parser.add_argument(
-        "--seeds", type=_count, help="search: from how many seeds each program searches [3]"
+        "--seeds",
+        type=_count,
+        help="search: from how many seeds each program searches [3]; ablation: seeds of each "
+        "net [5]",
     )
     parser.add_argument(
         "--only",
@@ -217,7 +228,9 @@ def _parser() -> argparse.ArgumentParser:
         help="peers, search: only these programs, separated by commas [all]",
     )
     parser.add_argument(
-        "--out", metavar="FOLDER", help="peers, search, scale: folder for WHAT.md and WHAT.parquet"
+        "--out",
+        metavar="FOLDER",
+        help="peers, search, scale, ablation: folder for WHAT.md and WHAT.parquet",
     )
     return parser
 

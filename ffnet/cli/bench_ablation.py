@@ -22,7 +22,7 @@ from ffnet.run import intervals
 from ffnet.run.tables import Row
 from ffnet.spec.validation import did_you_mean
 
-Fields = Mapping[str, Any]
+Fields = dict[str, Any]
 BASE = "base"
 ALL = "all together"
 
@@ -56,12 +56,12 @@ OF_TABLES: dict[str, Fields] = {
     "plr": {"number_embedding": "plr"},
     "pbld": {"number_embedding": "pbld"},
 }
-IMAGES_BASE = {
+IMAGES_BASE: dict[str, Any] = {
     "hidden_sizes": [512, 512], "optimizer": "adam", "learning_rate": 1e-3, "batch_size": 128,
 }  # fmt: skip
 TABLES_BASE = IMAGES_BASE | {"hidden_sizes": [256, 256], "learning_rate": 2e-3}
 
-TOGETHER = {
+TOGETHER: dict[str, Any] = {
     "dropout": 0.2, "schedule": "one_cycle", "optimizer": "adamw", "weight_decay": 0.02,
     "label_smoothing": 0.1, "average_decay": 0.999,
 }  # fmt: skip
@@ -70,8 +70,8 @@ TOGETHER = {
 def nets(dataset: str) -> dict[str, Fields]:
     """Name → the fields of a net and its training, for a data set."""
     if dataset in TARGETS:
-        base, own = TABLES_BASE, OF_TABLES
-        together: Fields = TOGETHER | {
+        base, own = TABLES_BASE, dict(OF_TABLES)
+        together = TOGETHER | {
             "layer_norm": True,
             "residual": True,
             "number_embedding": "pbld",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from ffnet.data.load import load
 from ffnet.spec.sections import Data
@@ -51,7 +52,7 @@ def _rows(
         begun = time.perf_counter()
         *_, last = train(trainer, config)
         seconds = time.perf_counter() - begun
-        probabilities.append(trainer.probabilities(data.validation))
+        probabilities.append(np.asarray(tf.nn.softmax(trainer.scores(data.validation))))
         rows.append(
             {"net": name, "seed": seed, "accuracy": last.validation.accuracy, "seconds": seconds}
             | {"together": None}
