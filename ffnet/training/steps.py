@@ -73,6 +73,7 @@ class Steps:
         self._net, self._optimizer, self._data, self._prepare = net, optimizer, data, prepare
         self._averages = [*zip(averages, net.state, strict=True)] if averages else []
         self._drops, self._drops_less = drops, training.dropout_schedule != "constant"
+        self._compiled: dict[tuple[int, bool], Callable[..., Losses]] = {}
         self._examples = int(data.train[0].shape[0])
         self._products = tf.as_dtype(training.precision)
         balanced = training.class_weight == "balanced"
@@ -82,6 +83,20 @@ class Steps:
         # Blocks and tiles need inputs of the first layer that do not change from step to step.
         self._barebones = net if isinstance(net, BarebonesNet) and not net.learns_inputs else None
         self.blocks = bool(self._barebones) and training.optimizer == "sgd"
+
+    def compiled(self, steps: int, tiles: bool = False) -> Callable[..., Losses]:
+        """The function for so many steps in a block, or for plain steps in tiles.
+
+        It is called without TensorFlow's search for a fitting trace, which takes longer than ten
+        steps of a small net.
+        """
+        if (steps, tiles) not in self._compiled:
+            ways = {
+                1: self.tiled if tiles else self.plain,
+                2: self.blocks_of_2, 4: self.blocks_of_4, 8: self.blocks_of_8,
+            }  # fmt: skip
+            self._compiled[steps, tiles] = ways[steps].get_concrete_function()
+        return self._compiled[steps, tiles]
 
     @cached_property
     def tiles(self) -> Tiles:

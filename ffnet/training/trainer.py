@@ -151,29 +151,21 @@ class Trainer:
         middle = self._end_of_blocks(steps, config)
         total, last, seen = 0.0, 0.0, 0
         if middle > steps.start:
-            blocks = self._blocks(training.steps_per_block)
+            blocks = self._steps.compiled(training.steps_per_block or 1)
             total, last, seen = self._call(blocks, config, epoch, range(steps.start, middle))
         if middle < steps.stop and math.isfinite(last):
             rest, last, more = self._one_by_one(config, epoch, range(middle, steps.stop))
             total, seen = total + rest, seen + more
         return total, last, seen
 
-    def _blocks(self, steps: int | None) -> Callable[..., Losses]:
-        """The compiled function for so many steps in a block."""
-        of = self._steps
-        compiled: Callable[..., Losses] = {2: of.blocks_of_2, 4: of.blocks_of_4}.get(
-            steps or 1, of.blocks_of_8
-        )
-        return compiled
-
     def _one_by_one(
         self, config: TrialConfig, epoch: int, steps: range
     ) -> tuple[float, float, int]:
         """Train plain steps, perhaps in tiles."""
         if not config.training.tiles:
-            return self._call(self._steps.plain, config, epoch, steps)
+            return self._call(self._steps.compiled(1), config, epoch, steps)
         with self._steps.tiles.cut():
-            return self._call(self._steps.tiled, config, epoch, steps)
+            return self._call(self._steps.compiled(1, tiles=True), config, epoch, steps)
 
     def _call(
         self, compiled: Callable[..., Losses], config: TrialConfig, epoch: int, steps: range
