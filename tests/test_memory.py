@@ -11,7 +11,7 @@ from conftest import Job
 from ffnet.data.dataset import DataSet, Part
 from ffnet.data.load import load
 from ffnet.errors import InputError
-from ffnet.nets.inputs import Inputs
+from ffnet.nets.inputs import Inputs, as_inputs
 from ffnet.spec.net import NetSpec, Training
 from ffnet.spec.sections import Data
 from ffnet.spec.trial import TrialConfig
@@ -133,6 +133,33 @@ def test_blocks_count_when_they_are_forced_and_when_they_may_be_chosen() -> None
             training | {"steps_per_block": 1}, {"api": "sequential"}
         )
     assert bytes_of({}) == bytes_of({"steps_per_block": 1})  # sgd alone keeps no other change
+
+
+@pytest.mark.parametrize(
+    ("net", "features", "measured"),
+    [
+        ({}, 512, 243),
+        ({"layer_norm": True}, 512, 573),
+        ({"residual": True}, 512, 309),
+        ({"bottleneck": 512}, 512, 268),
+        ({"scaling_layer": True}, 512, 221),
+        ({"hidden_sizes": [64], "number_embedding": "periodic"}, 64, 614),
+        ({"hidden_sizes": [64], "number_embedding": "plr"}, 64, 1074),
+        ({"hidden_sizes": [64], "number_embedding": "pbld"}, 64, 170),
+    ],
+)
+def test_what_a_batch_adds_is_within_a_third_of_what_was_measured(
+    net: dict[str, Any], features: int, measured: float
+) -> None:
+    """Growth of the peak in MiB from batches of 64 to batches of 8,192, four layers of 1,024."""
+    of = {"hidden_sizes": [1024] * 4} | net
+    large, small = (
+        memory.trial_bytes(
+            config(of, batch_size=size, **MOMENTUM), as_inputs(features, NetSpec(**of)), 10, 8192
+        )
+        for size in (8192, 64)
+    )
+    assert (large - small) / 2**20 == pytest.approx(measured, rel=0.33)
 
 
 def test_data_and_slots_count(digits: DataSet) -> None:

@@ -203,6 +203,19 @@ def test_weight_decay_acts_on_maps_and_not_on_frequencies_and_factors() -> None:
     assert decayed == {"w", "map"}
 
 
+@pytest.mark.parametrize("api", APIS)
+def test_a_scaling_layer_learns_with_six_times_the_learning_rate(api: Any) -> None:
+    """Where all factors s are 1, the gradient of s_j is the sum of w_jh times that of w_jh."""
+    of = config({"hidden_sizes": [8], "api": api, "scaling_layer": True}, epochs=1, batch_size=300)
+    made = Trainer(DeviceData(dataset()), of)
+    made.initialize(of)
+    w, before = made.net.weights[0].numpy(), made.net.weights[-1].numpy()
+    assert made.run(of, 0, range(1))[2] == 300
+    by_w, by_s = made.net.weights[0].numpy() - w, made.net.weights[-1].numpy() - before
+    assert np.abs(by_s).max() > 0.01
+    np.testing.assert_allclose(by_s, 6 * (w * by_w).sum(axis=1), rtol=1e-3, atol=1e-5)
+
+
 def test_memory_counts_vectors_of_numbers() -> None:
     wide = dataset(tuple(Column(f"n{i}", "number") for i in range(200)), rows=300)
     net = {"hidden_sizes": [8]}

@@ -35,11 +35,13 @@ class Weight(NamedTuple):
 
 OF_LAYERS = ("v", "w", "b", "gamma", "beta")
 """The kinds that belong to a layer."""
-SCALE_FACTOR = 1.0
 NUMBERS = ("frequencies", "phases", "map", "offsets")
 """The kinds of `number_vectors`. Only the map [columns, inputs, outputs] has several axes, because
 weight decay acts on weights with several axes, and frequencies, phases and offsets do not decay:
 a decaying frequency would make its input constant."""
+SCALE_FACTOR = 6.0
+"""Factor of the learning rate of "scale", as in RealMLP (Holzmüller et al., 2024): these numbers
+begin at 1, which is large beside a weight, so with the rate of the weights they learn slowly."""
 
 
 def weights(inputs: Inputs, classes: int, spec: NetSpec, *, fixed: bool = True) -> Iterator[Weight]:
@@ -86,10 +88,10 @@ def of_numbers(inputs: Inputs, fixed: bool = True) -> Iterator[Weight]:
     of, columns = inputs.number_vectors, inputs.numbers
     if not of:
         return
-    waves, outputs = of.frequencies * (1 + (of.kind == "plr")), of.size - (of.kind == "pbld")
+    outputs = of.size - (of.kind == "pbld")
     yield Weight("frequencies", 1, (columns * of.frequencies if fixed else None,))
     if of.kind == "pbld":
         yield Weight("phases", 1, (columns * of.frequencies if fixed else None,))
     if of.kind != "periodic":
-        yield Weight("map", 1, (columns, waves, outputs) if fixed else (columns, None, None))
+        yield Weight("map", 1, (columns, of.waves, outputs) if fixed else (columns, None, None))
         yield Weight("offsets", 1, (columns * outputs if fixed else None,))

@@ -61,8 +61,7 @@ def first_value(
     """Return the initial value of a weight of this kind, float32."""
     if kind == "frequencies":
         return normal(shape, seed, of.scale)
-    inputs = of.frequencies if of.kind == "pbld" else 2 * of.frequencies
-    return uniform(shape, seed, math.pi if kind == "phases" else inputs**-0.5)
+    return uniform(shape, seed, math.pi if kind == "phases" else of.waves**-0.5)
 
 
 def _by_column(weight: tf.Tensor, numbers: int) -> tf.Tensor:

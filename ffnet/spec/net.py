@@ -109,6 +109,11 @@ class NumberVectors(NamedTuple):
     frequencies: int
     scale: float
 
+    @property
+    def waves(self) -> int:
+        """How many cosines and sines of a number there are: pbld has phases instead of sines."""
+        return self.frequencies * (1 if self.kind == "pbld" else 2)
+
 
 class NetSpec(Spec):
     """A feed-forward net: hidden layers of neurons between the features and the class scores.

@@ -84,13 +84,14 @@ def trial_bytes(config: TrialConfig, inputs: Inputs, classes: int, examples: int
     return held + int(FLOAT * rows * widths)
 
 
-def _of_parts(net: NetSpec, inputs: Inputs) -> int:
+def _of_parts(net: NetSpec, inputs: Inputs) -> float:
     """How many numbers of an example are held for what a net has only if a field asks for it."""
-    hidden = sum(net.hidden_sizes) * (2 * net.layer_norm + net.residual)
+    hidden = sum(net.hidden_sizes) * (2.5 * net.layer_norm + net.residual)
     narrow = net.bottleneck * max(0, len(net.hidden_sizes) - 1)
-    of = net.number_vectors
-    of_numbers = inputs.numbers * (6 * of.frequencies + 3 * of.size) if of else 0
-    return hidden + 2 * narrow + of_numbers + 2 * inputs.width * net.scaling_layer
+    of, each = net.number_vectors, 0
+    if of:
+        each = 3 * of.waves if of.kind == "periodic" else 5 * of.waves + of.size
+    return hidden + 2 * narrow + inputs.numbers * each + 2 * inputs.width * net.scaling_layer
 
 
 def _rows(config: TrialConfig, examples: int) -> int:
