@@ -1,5 +1,6 @@
 """Measures how fast this machine trains the first layer of a net on each path."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -14,18 +15,14 @@ from ffnet.training.optimizers import Optimizer, Rates
 from ffnet.training.tiles import Tiles
 
 MOST_STEPS = 8  # in a block
-SECONDS = 0.1  # measuring ends after the round in which so much time is over
+LEAST_ROUNDS, SECONDS = 2, 0.1  # measuring ends after so many rounds and so much time
 MOST_INPUTS = 2**24  # features · examples of MOST_STEPS batches; with more, there are less features
-MOST_WEIGHTS, MOST_WORK = 2**22, 2**29
+MOST_WEIGHTS, MOST_WORK = 3 * 2**20, 2**29
 """Features · neurons, and batch size · features · neurons: with more, there are less neurons."""
 
-FASTER = 0.98
+FASTER = 0.96
 """A path must take less than this share of the time of the paths before it. So noise of the
 measurement does not choose a path that is no faster."""
-
-FAR = 1.3
-"""A path that takes more than so many times the time of the fastest path in the first round is not
-measured again."""
 
 NEAR = 1.1
 """Blocks of 8 and of 2 steps are measured if those of 4 take less than so many times the time of
@@ -75,18 +72,17 @@ class Bench:
         """
         first = [path for path in paths if path[0] in (1, 4)]
         found = self.seconds(first, neurons, batch_size)
-        best = _best(found)
-        if any(path[0] == 4 and found[path] < NEAR * found[best] for path in first):
+        least = min(found.values())
+        if any(path[0] == 4 and found[path] < NEAR * least for path in first):
             for other in sorted((path for path in paths if path[0] in (2, 8)), reverse=True):
-                if best[0] != 8:
-                    best = _best(self.seconds([best, other], neurons, batch_size))
-        return best
+                if _best(found)[0] != 8:
+                    found |= self.seconds([other], neurons, batch_size)
+        return _best(found)
 
     def seconds(self, paths: Sequence[Any], neurons: int, batch_size: int) -> dict[Any, float]:
         """Path → seconds of a step. The least of some rounds, in which paths alternate.
 
-        A large layer is measured with fewer neurons: see MOST_WEIGHTS. A path that is far slower
-        than another one in the first round is not measured again.
+        A large layer is measured with fewer neurons: see MOST_WEIGHTS.
         """
         for path in paths:
             if path not in self._loops:
@@ -94,10 +90,11 @@ class Bench:
         most = min(MOST_WEIGHTS // self._features, MOST_WORK // (self._features * batch_size))
         self._resize(max(1, min(neurons, most)))
         x = tf.random.uniform([MOST_STEPS * batch_size, self._features])
-        begun, found = time.perf_counter(), {path: self._timed(path, x) for path in paths}
-        near = [path for path in paths if found[path] < FAR * min(found.values())]
-        while len(near) > 1 and time.perf_counter() - begun < SECONDS:
-            found |= {path: min(found[path], self._timed(path, x)) for path in near}
+        begun, found = time.perf_counter(), dict.fromkeys(paths, math.inf)
+        rounds = 0
+        while rounds < LEAST_ROUNDS or time.perf_counter() - begun < SECONDS:
+            found = {path: min(before, self._timed(path, x)) for path, before in found.items()}
+            rounds += 1
         self._resize(FEW)
         return found
 
