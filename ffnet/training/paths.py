@@ -29,7 +29,7 @@ from ffnet.training.speed import MOST_INPUTS, MOST_STEPS, Bench
 SMALL = 2**16
 """A first layer with fewer weights trains plain steps: a step takes about as long as a call of
 TensorFlow's operations, and nothing is measured for it."""
-LARGE = 2**18  # a kernel with fewer weights than this fits into a core's cache: no tiles
+LARGE = 2**20  # a kernel with fewer weights than this (4 MB) is near the caches anyway: no tiles
 
 CACHE = "paths-2.json"
 IDENTIFYING = ("model name", "cpu family", "model", "stepping", "flags", "CPU implementer",

@@ -15,7 +15,7 @@ from ffnet.training.optimizers import Optimizer, Rates
 from ffnet.training.tiles import Tiles
 
 MOST_STEPS = 8  # in a block
-LEAST_ROUNDS, SECONDS = 2, 0.1  # measuring ends after so many rounds and so much time
+LEAST_ROUNDS, SECONDS = 2, 0.06  # measuring ends after so many rounds and so much time
 MOST_INPUTS = 2**24  # features · examples of MOST_STEPS batches; with more, there are less features
 MOST_WEIGHTS, MOST_WORK = 3 * 2**20, 2**29
 """Features · neurons, and batch size · features · neurons: with more, there are less neurons."""
@@ -25,8 +25,8 @@ FASTER = 0.96
 measurement does not choose a path that is no faster."""
 
 NEAR = 1.1
-"""Blocks of 8 and of 2 steps are measured if those of 4 take less than so many times the time of
-the fastest path."""
+"""Blocks of 4 steps are among the fastest paths if they take less than so many times the time of
+the fastest."""
 
 Step = Callable[[tf.Tensor], None]
 Loop = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -62,8 +62,9 @@ class Bench:
     def fastest(self, paths: Sequence[Any], neurons: int, batch_size: int) -> Any:
         """The fastest of some paths (steps in a block, whether in tiles).
 
-        Blocks of 8 and of 2 steps are measured only where blocks of 4 are among the fastest: where
-        those are slower than other paths, all blocks are.
+        Blocks of 2 and then of 8 steps are measured only while those of 4 are among the fastest:
+        where those are slower than plain steps, all blocks are, and where they are slower than
+        blocks of 2 steps, those of 8 are even slower.
 
         Args:
             paths: the paths. The first one needs the least from the CPU.
@@ -72,11 +73,10 @@ class Bench:
         """
         first = [path for path in paths if path[0] in (1, 4)]
         found = self.seconds(first, neurons, batch_size)
-        least = min(found.values())
-        if any(path[0] == 4 and found[path] < NEAR * least for path in first):
-            for other in sorted((path for path in paths if path[0] in (2, 8)), reverse=True):
-                if _best(found)[0] != 8:
-                    found |= self.seconds([other], neurons, batch_size)
+        of_four = min((found[path] for path in first if path[0] == 4), default=math.inf)
+        for other in sorted(path for path in paths if path[0] in (2, 8)):
+            if of_four < NEAR * min(found.values()):
+                found |= self.seconds([other], neurons, batch_size)
         return _best(found)
 
     def seconds(self, paths: Sequence[Any], neurons: int, batch_size: int) -> dict[Any, float]:
