@@ -87,12 +87,11 @@ class Host:
         return word
 
     def stop(self) -> None:
-        """Begin to stop Ray, and return at once."""
-        assert self.process.stdin
-        self.process.stdin.close()
+        """Kill all processes of Ray, which have nothing to save. Their ends may take a moment."""
+        scratch.kill(self.folder)
 
     def close(self) -> None:
-        """Stop Ray, and wait until its folder is gone. Nothing happens the second time."""
+        """Stop Ray, and wait until its processes and its folder are gone. Once is enough."""
         self._made.close()
 
     def _started(self, cpus: int | None) -> "subprocess.Popen[str]":
@@ -114,8 +113,10 @@ class Host:
             )
 
     def _end(self) -> None:
+        assert self.process.stdin
         assert self.process.stdout
-        self.stop()
+        scratch.clear(self.folder)
+        self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
 

@@ -118,16 +118,22 @@ def clear_dead(where: Path) -> None:
 def clear(path: Path) -> None:
     """Kill the processes that belong to a folder, and remove the folder."""
     end = time.monotonic() + KILL_SECONDS
-    while (pids := members(path)) and time.monotonic() < end:
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    while kill(path) and time.monotonic() < end:
         time.sleep(0.02)
     with suppress(OSError):
         for held in path.iterdir():
             if held.name != LOCK:  # removed last, so that the next start finds what is left
                 shutil.rmtree(held) if held.is_dir() and not held.is_symlink() else held.unlink()
         shutil.rmtree(path)
+
+
+def kill(path: Path) -> list[int]:
+    """Kill the processes that belong to a folder, and return their ids at once."""
+    pids = members(path)
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return pids
 
 
 def members(path: Path) -> list[int]:
