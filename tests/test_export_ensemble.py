@@ -36,9 +36,12 @@ Values = dict[str, Any]
 NETS: Sequence[Values] = (
     {"hidden_sizes": [16], "embedding_sizes": [4, 0, 0]},
     {"hidden_sizes": [8, 8], "batch_norm": True, "activation": "silu"},
-    {"hidden_sizes": [6], "learning_rate": 0.03},
+    {
+        "hidden_sizes": [6, 6], "number_embedding": "plr", "layer_norm": True, "residual": True,
+        "learning_rate": 0.003,
+    },
     {"hidden_sizes": [12], "embedding_sizes": [2], "api": "functional"},
-)
+)  # fmt: skip
 
 
 def study_run(place: Path, data: DataSet, section: Values, nets: Sequence[Values]) -> ffnet.Run:
@@ -140,7 +143,7 @@ def test_the_card_has_the_members_with_their_own_figures(run: ffnet.Run, tmp_pat
         row = trials[member["trial"]]
         assert member["val_accuracy"] == row["best_val_accuracy"]
         assert member["measured_again"]["val_accuracy"] == row["best_val_accuracy"]
-        assert member["hyperparameters"]["hidden_sizes"] == row["hidden_sizes"]
+        assert [*member["hyperparameters"]["hidden_sizes"]] == row["hidden_sizes"]
         assert (member["seed"], member["epochs"]) == (row["seed"], row["best_val_accuracy_epoch"])
     assert card["val_accuracy"] >= max(row["best_val_accuracy"] for row in trials)
     assert "from 4 kept nets, the best by val_accuracy" in card["chosen"]
