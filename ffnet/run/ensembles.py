@@ -80,7 +80,8 @@ class Ensemble:
         draws = sum(member.draws for member in self.members) // (self.folds or 1)
         each = f" of {self.folds} folds each" if self.folds else ""
         first = (
-            f"ensemble of {len(self.members)} of the {self.nets} nets, in {draws} draws{each}: "
+            f"ensemble of {len(self.members)} of the {self.nets} nets, in {draws} "
+            f"draw{'s' * (draws > 1)}{each}: "
             f"{self.metric} {self.value:.4f}, a little too good because it chose the nets"
         )
         if self.test_accuracy is None:
