@@ -21,6 +21,7 @@ from ffnet.spec.net import NetSpec, Training
 from ffnet.spec.trial import TrialConfig, may_be_blocked, may_be_tiled
 from ffnet.training import memory
 from ffnet.training.device_data import DeviceData
+from ffnet.training.examples import notes
 from ffnet.training.gradient_check import gradient_check
 from ffnet.training.loop import train
 from ffnet.training.optimizers import Optimizer, Rates
@@ -144,10 +145,15 @@ def test_numbers_and_dates_of_a_table_become_vectors_and_nothing_else() -> None:
     assert (of_numbers.numbers, of_numbers.width) == (2, 2 * 96 + 1)
 
 
-def test_a_table_without_numbers_is_refused() -> None:
-    data = dataset((COLUMNS[1], COLUMNS[4]))
-    with pytest.raises(InputError, match=r"a column of numbers or dates\. Given: plr"):
-        memory.worker_bytes(config({"number_embedding": "plr"}), data)
+@pytest.mark.parametrize("api", ["barebones", "functional"])
+def test_a_table_without_numbers_trains_the_same_net_and_a_note_says_so(api: Any) -> None:
+    data, plr = dataset((COLUMNS[1], COLUMNS[4])), {"api": api, "number_embedding": "plr"}
+    assert of_net(data, NetSpec(**plr)) == of_net(data, NetSpec())
+    assert trained(data, config(plr))[0] == trained(data, config({"api": api}))[0]
+    (note,) = notes(data, [NetSpec(), NetSpec(**plr), NetSpec(number_embedding="pbld")])
+    assert note.startswith("note: number_embedding pbld and plr has no effect")
+    assert not notes(data, [NetSpec()])
+    assert not notes(dataset(), [NetSpec(**plr)])
 
 
 @pytest.mark.parametrize("kind", ["plr", "pbld"])

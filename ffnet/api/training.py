@@ -1,6 +1,7 @@
 """`ffnet.train`, which trains one net from Python."""
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,12 +65,14 @@ def train(
     dataset, config = load(one.data, data), one.trial_config()
     notes.warn(dataset, frames=1)
     with environment.restored():
-        from ffnet.training import devices, loop, memory, metrics, paths
+        from ffnet.training import devices, examples, loop, memory, metrics, paths
         from ffnet.training.device_data import DeviceData
         from ffnet.training.trainer import Trainer
 
     metrics.refuse_undefined(one.metric, dataset.classes, [dataset.validation.y])
     memory.check(config, dataset)
+    for line in examples.notes(dataset, [config.net]):
+        warnings.warn(line, stacklevel=2)
     with held(RunFolder.at(out or new_place(dataset.name))) as hold, devices.on(device):
         trainer = Trainer(DeviceData(dataset), config)
         trainer.initialize(config)

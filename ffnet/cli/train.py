@@ -109,8 +109,9 @@ def _train(
     from ffnet.api import one_net
     from ffnet.report import terminal
     from ffnet.run import ledger
+    from ffnet.training import examples
 
-    print(data.describe(), *data.notes, sep="\n")
+    print(data.describe(), *data.notes, *examples.notes(data, [config.net]), sep="\n")
     threads = len(os.sched_getaffinity(0))
     trainer, config = _trainer(data, config, threads, flags.device)
     begun = time.monotonic()
@@ -228,13 +229,13 @@ def _show(
 def _net_figures(
     data: "DataSet", trainer: "Trainer", name: str, use_test: bool
 ) -> "dict[str, Figure]":
-    """The confusion matrix and, where examples are images, the first-layer weights."""
+    """The confusion matrix and the first layer's weights, if its inputs are pixels."""
     from ffnet.report import figures
 
     part = "test" if use_test and trainer.data.test else "validation"
     counts = trainer.confusion(getattr(trainer.data, part))
     drawn = {"confusion": figures.confusion(counts, data.classes, part, name)}
-    if figures.is_image(data.example_shape):
+    if figures.is_image(data.example_shape) and trainer.features == data.features:
         weights = trainer.net.weights[0].numpy()
         drawn["weights"] = figures.weight_grid(weights, data.example_shape)
     return drawn
@@ -247,7 +248,7 @@ def _train_again(flags: argparse.Namespace) -> int:
     """Train a trial of a run again, and print whether each of its reports is the same."""
     from ffnet.run import recorded, tables
     from ffnet.run.same_data import load_again
-    from ffnet.training import memory
+    from ffnet.training import examples, memory
 
     folder = RunFolder.existing(flags.run)
     document = recorded.read_study_json(folder)
@@ -269,7 +270,7 @@ def _train_again(flags: argparse.Namespace) -> int:
             "the run standardised its features in float32, ffnet now does in float64: last digits "
             "may differ"
         )
-    print(data.describe(), *data.notes, sep="\n")
+    print(data.describe(), *data.notes, *examples.notes(data, [config.net]), sep="\n")
     trainer, config = _trainer(data, config, document["threads"], flags.device)
     first = reports[0]["step"] == 1
     again = itertools.islice(_reports(trainer, config, first), len(reports))

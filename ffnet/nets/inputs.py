@@ -100,26 +100,27 @@ def inputs_of(
         net: the net; its fields say what it learns about its inputs.
 
     Raises:
-        InputError: these fields do not fit the columns.
+        InputError: `embedding_sizes` does not fit the columns.
     """
     columns = encoding or ()
     learned = embedded(columns, net.embedding_sizes)
     of = net.number_vectors
-    numbers = sum(column.kind != "category" for column in columns) if columns else features
-    if of and not numbers:
-        raise InputError(
-            f"number_embedding needs data with a column of numbers or dates. Given: {of.kind}, and "
-            f"data without such a column; leave it out"
-        )
+    numbers = numbers_of(features, encoding) if of else 0
+    of = of if numbers else None
     if not columns:
-        return Inputs(features, (), numbers if of else 0, of)
+        return Inputs(features, (), numbers, of)
     dense = sum(
         one_hot_width(column, max_categories) if column.kind == "category" else 1 + column.gaps
         for i, column in enumerate(columns)
         if i not in learned
     )
     vectors = tuple(_vectors(columns[i], size) for i, size in learned.items())
-    return Inputs(dense, vectors, numbers if of else 0, of)
+    return Inputs(dense, vectors, numbers, of)
+
+
+def numbers_of(features: int, encoding: tuple[Column, ...] | None) -> int:
+    """How many numbers an example has, dates included."""
+    return sum(each.kind != "category" for each in encoding) if encoding else features
 
 
 def embedded(encoding: tuple[Column, ...], sizes: tuple[int, ...] | None) -> dict[int, int]:

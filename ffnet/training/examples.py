@@ -1,9 +1,11 @@
-"""Which changes of the training examples a data set can have. This module imports no TensorFlow."""
+"""What fits the examples of a data set. This module imports no TensorFlow."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from ffnet.errors import InputError
-from ffnet.spec.net import AUGMENTING, Training
+from ffnet.nets import inputs
+from ffnet.spec.net import AUGMENTING, NetSpec, Training
 
 DIGITS = ("digits", "mnist")
 
@@ -45,3 +47,18 @@ def refuse_unfit(training: Training, data: Examples) -> None:
             f"augment_flip mirrors images, and a mirrored digit is no digit: leave it out. Given: "
             f"augment_flip true, dataset {data.name}"
         )
+
+
+def notes(data: inputs.Examples, nets: Iterable[NetSpec]) -> list[str]:
+    """Lines that tell the user which fields of nets have no effect with these data.
+
+    They are not refused, because a study searches over them for tables of every kind.
+    """
+    if inputs.numbers_of(data.features, data.encoding):
+        return []
+    kinds = {net.number_embedding for net in nets} - {"none"}
+    if not kinds:
+        return []
+    named = " and ".join(sorted(kinds))
+    reason = "the data have no column of numbers or dates"
+    return [f"note: number_embedding {named} has no effect, because {reason}"]

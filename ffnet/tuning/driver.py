@@ -26,7 +26,7 @@ from ffnet.run.study_files import read_run_json
 from ffnet.spec.study import Study
 from ffnet.system.live import LiveLine
 from ffnet.system.signals import wanted
-from ffnet.training import metrics
+from ffnet.training import examples, metrics
 from ffnet.tuning import bfloat16, checks
 from ffnet.tuning.connection import connected
 from ffnet.tuning.learner import refuse_missing
@@ -171,6 +171,8 @@ def run_study(
     if not past.trials:
         checks.check_reports(study, len(data.train))
     checks.check_images(study, data)
+    for note in examples.notes(data, (config.net for config in checks.looked_at(study))):
+        live.say(note)
     if not address:  # on a cluster, each worker checks the memory of its node
         checks.check_memory(study, data)
         metrics.refuse_undefined(study.tuning.metric, data.classes, [data.validation.y])

@@ -107,7 +107,8 @@ def figures_of(answers: Answers) -> dict[str, Figure]:
         return found
     if len(answers.mistakes()):
         found["mistakes"] = _mistakes(answers)
-    if np.isfinite(answers.kernel).all(axis=0).any():
+    of_pixels = len(answers.kernel) == np.prod(shape)  # else number_embedding made its inputs
+    if of_pixels and np.isfinite(answers.kernel).all(axis=0).any():
         found["weights"] = figures.weight_grid(answers.kernel, shape)
     return found
 
