@@ -272,7 +272,9 @@ class Training(Spec):
         "does so in the second half of the training",
     )
     dropout_schedule: Falling = Field(
-        "constant", description="how dropout changes, as weight_decay_schedule says it"
+        "constant",
+        description="how dropout changes; cosine falls to 0 at the last epoch, flat_cosine does so "
+        "in the second half of the training",
     )
     schedule: Literal["constant", "cosine", "step", "one_cycle", "coslog4"] = Field(
         "constant",
