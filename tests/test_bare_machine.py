@@ -225,7 +225,7 @@ def test_a_study_that_crashes_before_its_first_trial_leaves_the_folder_as_it_fou
 ) -> None:
     code = f"""
 import ffnet.tuning.driver as driver
-def crash(*_): raise RuntimeError("crashed")
+def crash(*_, **__): raise RuntimeError("crashed")
 driver.run_study = crash
 from ffnet.cli import tune
 tune.main([{str(small_study)!r}, "--out", {str(tmp_path / "run")!r}])

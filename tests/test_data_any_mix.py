@@ -57,7 +57,7 @@ def tables(draw: st.DrawFn) -> pa.Table:
         values = st.one_of(st.none(), VALUES[kind]) if gap else VALUES[kind]
         cells = draw(st.lists(values, min_size=rows, max_size=rows))
         columns[f"{kind} {i}"] = pa.array(cells, TYPES.get(kind), from_pandas=False)
-        if kind in ("word", "text") and draw(st.booleans()):
+        if pa.types.is_string(columns[f"{kind} {i}"].type) and draw(st.booleans()):
             columns[f"{kind} {i}"] = columns[f"{kind} {i}"].dictionary_encode()
     labels = draw(st.sampled_from(LABELS))
     columns["y"] = pa.array(draw(st.lists(labels, min_size=rows, max_size=rows)))

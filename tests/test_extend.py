@@ -252,7 +252,7 @@ def test_a_study_file_that_is_older_than_a_rule_goes_on_but_does_not_begin(
     begun(study(), digits, tmp_path / "run")
     seen: list[Study] = []
 
-    def take(*given: Any) -> None:
+    def take(*given: Any, **_: Any) -> None:
         seen.append(given[0])
         raise KeyboardInterrupt
 

@@ -394,7 +394,9 @@ def test_a_command_that_cannot_write_ends_in_one_line_with_status_1(
 def test_a_run_whose_only_rows_are_saved_elsewhere_is_kept_for_resume(
     disk: Disk, small_study: Path, call: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run_study(study: Study, data: Any, address: None, past: Past, hold: Hold, *_: Any) -> None:
+    def run_study(
+        study: Study, data: Any, address: None, past: Past, hold: Hold, *_: Any, **__: Any
+    ) -> None:
         recorder, _trial = begun(hold)
         tables.write(hold.folder.trials, [], tables.TRIALS)  # as it was when the disk became full
         disk.fill()
@@ -417,7 +419,7 @@ def test_a_run_whose_only_rows_are_saved_elsewhere_is_kept_for_resume(
         assert "bring them back with --resume, move them away" in done.stderr
     seen: list[Past] = []
 
-    def take(*given: Any) -> NoReturn:
+    def take(*given: Any, **_: Any) -> NoReturn:
         seen.append(given[3])
         raise KeyboardInterrupt
 

@@ -439,7 +439,7 @@ def test_rays_word_for_a_ray_of_ones_own_is_understood(
 ) -> None:
     addresses = []
 
-    def run_study(*given: Any) -> NoReturn:
+    def run_study(*given: Any, **_: Any) -> NoReturn:
         addresses.append(given[2])
         raise KeyboardInterrupt
 
@@ -453,7 +453,7 @@ def test_rays_word_for_a_ray_of_ones_own_is_understood(
 def test_a_second_signal_leaves_the_command_that_goes_on_where_a_trial_had_begun(
     call: Job, small_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begins: bool
 ) -> None:
-    def run_study(*given: Any) -> NoReturn:
+    def run_study(*given: Any, **_: Any) -> NoReturn:
         rows = [{"trial": 0, "status": "stopped"}] if begins else []
         tables.write(given[4].folder.trials, rows, tables.TRIALS)
         raise KeyboardInterrupt

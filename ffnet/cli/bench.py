@@ -10,7 +10,7 @@
   ffnet bench steps                        a step, for each width and path
   ffnet bench read                         large tables, beside pandas, PyArrow
   ffnet bench tables --data-dir ~/data     six tables in ~/data/tables
-  ffnet bench ablation --out FOLDER        what each ingredient of a net is worth
+  ffnet bench ablation --out FOLDER        what each part of a net is worth
 
 `sweep` compares ffnet with a plain TensorFlow loop in one warm process, and with its peer: Ray Tune
 with Keras `fit` and reused actors (jobs/peers/). Only one of them runs at a time. Fit time is the

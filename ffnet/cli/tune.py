@@ -77,7 +77,8 @@ def main(argv: list[str]) -> int:
     out = flags.out or new_place(study.name)
     if flags.confirm:
         _refuse_confirm(study, out)
-    with nullcontext() if address else _starting_ray(study) as host:
+    # A run that is continued may have nothing left to train: then Ray does not start.
+    with nullcontext() if address or flags.resume else _starting_ray(study) as host:
         status = _tune(flags, study, out, address, host, argv)
         ignore()  # the study has ended, and Ray needs a second to stop
         return status

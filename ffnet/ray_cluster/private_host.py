@@ -12,7 +12,7 @@ from typing import Self
 from ffnet.errors import InputError, RunError
 from ffnet.ray_cluster import ray_host
 from ffnet.spec.sections import Resources
-from ffnet.system import scratch
+from ffnet.system import notify, scratch
 
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -97,7 +97,8 @@ class Host:
     def _started(self, cpus: int | None) -> "subprocess.Popen[str]":
         umask = os.umask(0)
         os.umask(umask)
-        environment = SETTINGS | {k: v for k, v in os.environ.items() if k not in OTHERS}
+        hidden = (*OTHERS, notify.VARIABLE)  # the webhook's URL is a secret
+        environment = SETTINGS | {k: v for k, v in os.environ.items() if k not in hidden}
         own = {scratch.MARK: str(self.folder), UMASK: f"{umask:o}"}
         program = [sys.executable, "-P", ray_host.__file__, "start", str(self.folder)]
         (self.folder / LOG).touch(mode=0o600)
