@@ -97,11 +97,8 @@ Falling = Literal["constant", "cosine", "flat_cosine"]
 class NumberVectors(NamedTuple):
     """How each number of an example becomes a vector: see `ffnet.nets.number_vectors`.
 
-    Attributes:
-        kind: periodic, plr or pbld.
-        size: numbers of the vector.
-        frequencies: how many frequencies each number has.
-        scale: standard deviation of the first frequencies.
+    kind is periodic, plr or pbld; size is that of a vector; frequencies is their number for each
+    number; scale is the standard deviation of the first frequencies.
     """
 
     kind: str
@@ -165,7 +162,6 @@ class NetSpec(Spec):
         description="how the initial weights are drawn (kaiming: variance 2 / inputs; fitted: "
         "gain² / inputs, with the gain that fits the activation)",
     )
-
     embedding_sizes: EmbeddingSizes | None = Field(
         None,
         description="learned vectors instead of one-hot vectors for columns of categories: with a "
@@ -173,7 +169,6 @@ class NetSpec(Spec):
         "list has a number for each column of categories (a list of one number is that number); 0 "
         "means one-hot [all one-hot]",
     )
-
     number_embedding: Literal["none", "periodic", "plr", "pbld"] = Field(
         "none",
         description="learned vectors instead of numbers (of a table, columns of numbers and "
@@ -372,9 +367,7 @@ class Training(Spec):
     )
 
 
-AUGMENTING = (
-    "augment_shift", "augment_flip", "augment_crop", "augment_erase", "augment_rotate",
-)  # fmt: skip
+AUGMENTING = ("augment_shift", "augment_flip", "augment_crop", "augment_erase", "augment_rotate")
 """Fields of [training] that change the training images."""
 
 PATH = ("steps_per_block", "tiles")
