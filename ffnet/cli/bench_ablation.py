@@ -167,7 +167,7 @@ def table(single: Sequence[Row]) -> list[Row]:
                 "data set": single[0]["dataset"],
                 "net": name,
                 "mean": statistics.mean(row["accuracy"] for row in own.values()),
-                "gain": None if name == BASE else gain.mean,
+                "gain": None if name == BASE else round(gain.mean, 6),  # without -5e-17
                 "from": gain.low if known else None,
                 "to": gain.high if known else None,
                 "mean of all nets' probabilities": next(
