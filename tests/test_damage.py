@@ -17,7 +17,7 @@ from ffnet.export.card import choose
 from ffnet.run import checkpoints, checks, recorded, storage, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.tables import Row
-from ffnet.spec.net import MUTABLE, NetSpec, Training
+from ffnet.spec.net import MUTABLE, NEWEST, PATH, TUNABLE, NetSpec, Training
 from ffnet.spec.study import Study
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -160,6 +160,18 @@ def test_a_table_that_lacks_a_column_is_refused_and_one_of_an_older_version_is_r
     rewrite(run.trials, table.rename_columns(["trial", "trial", *table.column_names[2:]]))
     with pytest.raises(InputError, match=r"a different name\. Given: trial"):
         tables.read(run.trials)
+
+
+@pytest.mark.parametrize("name", NEWEST)
+def test_a_table_may_lack_each_of_the_newest_columns_alone(run: RunFolder, name: str) -> None:
+    table = read(run.trials)
+    rewrite(run.trials, table.drop_columns([name]))
+    default = TUNABLE[name].model_fields[name].default
+    assert {row[name] for row in tables.read(run.trials)} == {default}
+    for older in (PATH[0], "class_weight"):  # all versions with a newest column have these
+        rewrite(run.trials, table.drop_columns([name, older]))
+        with pytest.raises(InputError, match=f"needs a column '{older}'"):
+            tables.read(run.trials)
 
 
 def test_a_table_that_claims_more_than_memory_is_refused(run: RunFolder) -> None:

@@ -38,7 +38,8 @@ LATEST_COLUMNS = {"embedding_sizes", "class_weight", *_NEW_METRICS, *map(on_test
 }
 """Columns that came last but for PATH and NEWEST. Columns in none of the sets came before them.
 
-A table has all columns of a version and of the versions before it.
+A table has all columns of a version and of the versions before it. Only those of NEWEST came one by
+one, so any of them may be absent.
 """
 
 Rule = Callable[[Any], Any]  # a column → a boolean column that says which values are right
@@ -114,8 +115,8 @@ def check_file(name: str, table: pq.ParquetFile, schema: pa.Schema) -> None:
     if twice := sorted({column for column in have if have.count(column) > 1}):
         given = one_line(twice[0], SHOWN)
         raise InputError(f"{name}: each column must have a different name. Given: {given}, twice")
-    needed = {*schema.names}
-    between = needed - FIRST_COLUMNS - LATEST_COLUMNS - {*PATH, *NEWEST}
+    needed = {*schema.names} - {*NEWEST}
+    between = needed - FIRST_COLUMNS - LATEST_COLUMNS - {*PATH}
     for latest in ({*NEWEST}, {*PATH}, LATEST_COLUMNS, between):
         if latest & {*have}:
             break
