@@ -179,3 +179,19 @@ def test_what_is_no_run_and_what_does_not_learn_is_refused(digits: DataSet, tmp_
     assert not (tmp_path / "new").exists()
     with pytest.raises(InputError, match="learn_from has an effect only with search tpe or gp"):
         study("random", tmp_path / "nothing")
+
+
+def test_a_study_goes_on_if_its_path_of_the_earlier_run_starts_elsewhere(
+    digits: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = made(tmp_path / "runs" / "a", study("random"), digits)
+    monkeypatch.chdir(tmp_path)
+    folder = RunFolder.at(tmp_path / "new")
+    first = begin(folder, study("tpe", Path("runs/a")), digits)
+    shutil.rmtree(run)
+    for same in (run, Path("../elsewhere/../runs/a"), Path("a")):  # `ffnet submit` gives the first
+        again = begin(folder, study("tpe", same), digits, resume=True)
+        assert len(again.learnt) == len(first.learnt) == 40
+    for other in (None, tmp_path / "runs" / "b", Path("other/a"), Path("..")):
+        with pytest.raises(InputError, match=r"tuning\.learn_from is 'runs/a' there"):
+            begin(folder, study("tpe", other), digits, resume=True)

@@ -1,9 +1,11 @@
 """Reads back what a study did before it was stopped or killed, so that it can continue."""
 
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import Any
 
 from ffnet.data.dataset import DataSet
@@ -102,7 +104,7 @@ def read(folder: RunFolder, study: Study, data: DataSet, retry_failed: bool = Fa
     before = validated(Study, document["study"], str(folder.study), recorded=True)
     changed = {p: (old, new) for p, old, new in _differences(before.resolved(), study.resolved())}
     for place, (old, new) in changed.items():
-        if not _may_change(place):
+        if not _may_change(place, old, new):
             raise InputError(
                 f"{folder} holds another study: {place} is {old!r} there. Given: {new!r}; "
                 f"name a new folder with --out"
@@ -134,11 +136,27 @@ def is_same(folder: RunFolder, study: Study) -> bool:
         before = validated(Study, values, str(folder.study), recorded=True)
     except InputError:
         return False
-    return all(_may_change(p) for p, _, _ in _differences(before.resolved(), study.resolved()))
+    return all(_may_change(*each) for each in _differences(before.resolved(), study.resolved()))
 
 
-def _may_change(place: str) -> bool:
+def _may_change(place: str, before: Any, now: Any) -> bool:
+    if place == "tuning.learn_from":
+        return isinstance(before, str) and isinstance(now, str) and _may_be_one(before, now)
     return place in EXTENDED or place in FREE or place.split(".")[0] in FREE
+
+
+def _may_be_one(*paths: str) -> bool:
+    """Whether two paths may name one run, because one path ends with the other.
+
+    The folder from which a path starts may be another one when a study continues, and
+    `ffnet submit` makes the path absolute. What was learnt lies in the study's own folder.
+
+    >>> _may_be_one("runs/a", "/home/me/runs/a"), _may_be_one("runs/a", "/home/me/runs/b")
+    (True, False)
+    """
+    parts = ([p for p in PurePath(os.path.normpath(path)).parts if p != ".."] for path in paths)
+    shorter, longer = sorted(parts, key=len)
+    return bool(shorter) and longer[-len(shorter) :] == shorter
 
 
 def check_extension(before: Study, now: Study) -> None:
