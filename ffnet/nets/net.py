@@ -12,6 +12,7 @@ from ffnet.nets.number_vectors import first_value
 from ffnet.spec.net import NetSpec
 
 NORM_EPSILON, NORM_MOMENTUM = 1e-3, 0.99  # of batch and layer normalisation, as in Keras
+FIRST_STATE = 0.0, 1.0  # of batch normalisation: the first moving mean and moving variance
 
 # Dropout's seeds start here, so that they differ from the seeds of epochs and of weights.
 DROPOUT_SEEDS_FROM, MOST_LAYERS = 2**32, 2**20
@@ -97,8 +98,8 @@ def initialize(net: Net, features: int | Inputs, classes: int, spec: NetSpec, se
     ):
         variable.assign(tf.cast(value, variable.dtype))
     for i, size in enumerate(spec.hidden_sizes * spec.batch_norm):
-        net.state[2 * i].assign(tf.zeros([size], net.state[0].dtype))
-        net.state[2 * i + 1].assign(tf.ones([size], net.state[0].dtype))
+        for variable, first in zip(net.state[2 * i : 2 * i + 2], FIRST_STATE, strict=True):
+            variable.assign(tf.fill([size], tf.constant(first, variable.dtype)))
 
 
 def _first_weights(inputs: Inputs, classes: int, spec: NetSpec, seed: int) -> Iterator[tf.Tensor]:

@@ -155,9 +155,9 @@ def descend(weight: tf.Tensor, gradient: tf.Tensor, learning_rate: tf.Tensor | f
     tf.raw_ops.ResourceApplyGradientDescent(var=weight, alpha=learning_rate, delta=gradient)
 
 
-def follow(average: tf.Variable, variable: tf.Variable, share: tf.Tensor) -> None:
-    """Update the moving average of a variable: average + share · (variable − average), in place."""
-    descend(average.handle, average - variable, share)
+def follow(average: tf.Variable, value: tf.Tensor, share: tf.Tensor) -> None:
+    """Update the moving average of a value: average + share · (value − average), in place."""
+    descend(average.handle, average - value, share)
 
 
 def _kind(training: Training) -> tuple[int, Update]:

@@ -1,12 +1,13 @@
 """The compiled training steps: plain steps, plain steps in tiles, and blocks of steps."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import tensorflow as tf
 
 from ffnet.nets.barebones import BarebonesNet
-from ffnet.nets.net import Net
+from ffnet.nets.net import FIRST_STATE, NORM_MOMENTUM, Net
 from ffnet.spec.net import Training
 from ffnet.training.augment import Augmentation
 from ffnet.training.blocked import Loss, train_block
@@ -112,7 +113,7 @@ class Steps:
         ) -> tf.Tensor:
             with tf.GradientTape() as tape:
                 losses, objective = loss(y, self._net.scores(x, training=True))
-            self._average_state(rates)
+            self._average_state(rates, step)
             self._optimizer.apply(tape.gradient(objective, self._net.weights), rates, step)
             return losses
 
@@ -131,7 +132,7 @@ class Steps:
             with tf.GradientTape() as tape:
                 tape.watch(z)
                 losses, objective = loss(y, net.head(z, training=True))
-            self._average_state(rates)
+            self._average_state(rates, step)
             by_z, *others = tape.gradient(objective, [z, *net.weights[1:]])
             self._optimizer.apply([None, *others], rates, step)
             tiles.update(x, by_z, rates, step)
@@ -189,7 +190,7 @@ class Steps:
             def head(z: tf.Tensor, j: int) -> tf.Tensor:
                 self._begin_step(seed, before + step + j, settings, step - first + j)
                 scores = net.head(z, training=True)
-                self._average_state(rates, j)
+                self._average_state(rates, before + step + j, j)
                 return scores
 
             sums, last = train_block(
@@ -213,11 +214,18 @@ class Steps:
         if self._drops:
             self._net.dropout.begin_step(seed, step)
 
-    def _average_state(self, rates: Rates, at: int | None = None) -> None:
-        """Update the averages of the net's state after a step, number `at` of the rates' steps."""
-        for average, variable in self._averages:
-            share = rates.averaging
-            follow(average, variable, share if at is None else share[at])
+    def _average_state(self, rates: Rates, step: tf.Tensor, at: int | None = None) -> None:
+        """Update the averages of the net's state in a step, number `at` of the rates' steps.
+
+        The state itself still has a part of its first value, 0.99 to the power of the steps, which
+        the averages leave out, as Adam does with its moments. Otherwise they would be far from the
+        batches' means and variances for hundreds of steps.
+        """
+        share = rates.averaging if at is None else rates.averaging[at]
+        moved = -tf.math.expm1(tf.cast(step + 1, tf.float32) * math.log(NORM_MOMENTUM))
+        for number, (average, variable) in enumerate(self._averages):
+            first = FIRST_STATE[number % 2]
+            follow(average, first + (variable - first) / moved, share)
 
     def _order(self, seed: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
         """Return a permutation of the training examples; each epoch has a different one."""
