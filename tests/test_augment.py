@@ -254,6 +254,8 @@ def test_values_share_compiled_functions_and_kinds_do_not() -> None:
         (dataset(dtype=np.float32), {"augment_rotate": 3.0}, r"augment_rotate needs images"),
         (dataset(), {"augment_shift": 5}, "less than height and width of the images, 5 and 7"),
         (dataset(name="mnist"), {"augment_flip": True}, "mirrored digit .* dataset mnist"),
+        (dataset(name="mnist"), {"augment_rotate": 91}, "at most 90 for digits: .* mnist"),
+        (dataset((3, 8, 9)), {"augment_erase": 0.1}, "channels seem to be first: move them"),
     ],
 )  # fmt: skip
 def test_changes_that_the_examples_cannot_have_are_refused(
@@ -285,6 +287,17 @@ def test_changes_that_the_examples_cannot_have_are_refused(
 def test_impossible_strengths_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         OneNet(training=fields)
+
+
+def test_images_of_any_usual_shape_may_change() -> None:
+    for shape in ((3, 9), (9, 3), (9, 8, 1), (9, 8, 4), (3, 3, 3)):
+        refuse_unfit(Training(augment_erase=0.1, augment_rotate=90), dataset(shape))
+    refuse_unfit(Training(), dataset((3, 8, 9)))  # a net without changes may take any order
+
+
+def test_mixup_of_one_example_is_refused() -> None:
+    with pytest.raises(InputError, match=r"batches of two or more\. .* batch_size 1"):
+        config(mixup=0.2, batch_size=1)
 
 
 def test_mixup_of_learned_vectors_is_refused() -> None:

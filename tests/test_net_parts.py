@@ -116,6 +116,7 @@ def test_where_layers_add_their_input_is_part_of_the_structure_and_widths_are_no
     [
         ({"layer_norm": True, "batch_norm": True}, "two normalisations of the same layers"),
         ({"layer_norm": True, "hidden_sizes": []}, "layer_norm needs a hidden layer"),
+        ({"layer_norm": True, "hidden_sizes": [8, 1]}, "two neurons or more"),
         ({"residual": True, "hidden_sizes": [8]}, "same width, e.g. [256, 256]"),
         ({"residual": True, "hidden_sizes": [8, 4, 8]}, "Given: hidden_sizes [8, 4, 8]"),
     ],

@@ -240,8 +240,8 @@ class Training(Spec):
     """How a net is trained. The loss is the mean softmax cross-entropy, in nats.
 
     With class_weight "balanced", steps minimise a weighted mean of it; with label_smoothing, they
-    minimise it for smoothed targets. Reported losses are always unweighted and unsmoothed, so they
-    can be compared between trials, and between training and validation.
+    minimise it for smoothed targets. Reported losses are always unweighted and unsmoothed. A
+    training loss is that of the examples as steps see them: with dropout, changed and mixed.
 
     Raises:
         InputError: a field has a wrong value.

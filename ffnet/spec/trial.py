@@ -90,6 +90,10 @@ def check(net: NetSpec, training: Training, epochs: int) -> None:
         "layer_norm needs a hidden layer. Given: hidden_sizes []": net.layer_norm and not depth,
         "batch_norm and layer_norm are two normalisations of the same layers: leave one of them "
         "out. Given: both": net.batch_norm and net.layer_norm,
+        "layer_norm needs hidden layers of two neurons or more, because a neuron alone is its own "
+        f"mean. Given: hidden_sizes {list(net.hidden_sizes)}": (
+            net.layer_norm and 1 in net.hidden_sizes
+        ),
         "residual needs two neighbouring hidden layers of the same width, e.g. [256, 256]; to "
         "draw such layers: hidden_sizes = {repeat = {log_integer = [64, 512]}, depth = {integer = "
         f"[2, 4]}}}}. Given: hidden_sizes {list(net.hidden_sizes)}": (
@@ -150,6 +154,9 @@ def check(net: NetSpec, training: Training, epochs: int) -> None:
         ),
         f"precision bfloat16 needs inputs without learned vectors or factors. Given: {learnt}": (
             training.precision == "bfloat16" and net.learns_inputs
+        ),
+        f"mixup needs batches of two or more. Given: batch_size {training.batch_size}": (
+            training.mixup and training.batch_size < 2
         ),
         f"mixup cannot mix categories with learned vectors: leave one of them out. Given: mixup "
         f"{training.mixup:g}, embedding_sizes {net.embedding_sizes}": (

@@ -3,7 +3,8 @@
 Images: shift, mirror, crop and rotation together are one affine map for each image, so that it is
 sampled once, and each new pixel is interpolated between four old ones. If images are only shifted
 and mirrored, each new pixel is one of the old ones. Beyond the border stand the pixels of the
-border. Last, a square may be erased: its pixels become the mean of the training part.
+border. Last, a square may be erased: its pixels become 0, which is the mean of the training part,
+or black with scaling unit.
 
 Mixup mixes each example of a batch with the next one, the inputs and the labels alike. It serves
 tables, too. Source: Zhang, Cisse, Dauphin and Lopez-Paz, "mixup: Beyond Empirical Risk
@@ -67,7 +68,7 @@ class Augmentation:
         """Return the changed images of one or more batches of the same size.
 
         Args:
-            x: prepared images [N, D], with mean 0, those of the first batch first.
+            x: prepared images [N, D], those of the first batch first.
             seed: the trial's seed. It and a step's number decide what happens to its images.
             steps: the number of earlier steps, for each batch.
         """

@@ -8,6 +8,8 @@ from ffnet.nets import inputs
 from ffnet.spec.net import AUGMENTING, NetSpec, Training
 
 DIGITS = ("digits", "mnist")
+QUARTER = 90  # degrees
+MOST_CHANNELS = 4  # red, green, blue, opacity
 
 
 class Examples(Protocol):
@@ -37,6 +39,11 @@ def refuse_unfit(training: Training, data: Examples) -> None:
             f"{name} needs images whose pixels are whole numbers from 0 to 255 (uint8). Given: "
             f"{name} {value}, and other data; leave it out"
         )
+    if asked and pixels and len(pixels) == 3 and pixels[0] <= MOST_CHANNELS < pixels[2]:
+        raise InputError(
+            f"{next(iter(asked))} needs images [height, width] or [height, width, channels]. "
+            f"Given: images {list(pixels)}, whose channels seem to be first: move them to the end"
+        )
     if pixels and training.augment_shift >= min(pixels[:2]):
         raise InputError(
             f"augment_shift must be less than height and width of the images, {pixels[0]} and "
@@ -46,6 +53,11 @@ def refuse_unfit(training: Training, data: Examples) -> None:
         raise InputError(
             f"augment_flip mirrors images, and a mirrored digit is no digit: leave it out. Given: "
             f"augment_flip true, dataset {data.name}"
+        )
+    if training.augment_rotate > QUARTER and data.name in DIGITS:
+        raise InputError(
+            f"augment_rotate must be at most {QUARTER} for digits: a 6 that is turned further is a "
+            f"9. Given: augment_rotate {training.augment_rotate:g}, dataset {data.name}"
         )
 
 
