@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from ray.tune.search import Searcher
 
+from ffnet.run import recorded
 from ffnet.run.tables import Row
+from ffnet.spec.base import Values
+from ffnet.spec.net import NetSpec, Training
 from ffnet.spec.study import Study
 from ffnet.spec.validation import validated
 from ffnet.tuning.losses import LOST_RETRIES, Losses
@@ -79,6 +82,31 @@ def test_without_a_scheduler_the_longest_trials_come_first() -> None:
     assert widths(tuning={"scheduler": "none"}) == sorted(by_number, reverse=True)
     limited = {"trials": 20, "wall_seconds": 9}
     assert widths(tuning={"scheduler": "none"}, budget=limited) == by_number
+
+
+@pytest.mark.parametrize("name", [n for n in recorded.OPTIONAL if n != "step_epochs"])
+def test_a_trial_that_drew_no_value_has_none_when_it_is_read_from_its_row(name: str) -> None:
+    """The study has a value, too: that of the trials for which the condition does not hold."""
+    value = 0.5 if name in ("momentum", "average_decay", "step_factor") else 2
+    base: Values = {"number_embedding": "plr", "schedule": "step", "step_epochs": 1, name: value}
+    of = study(
+        space={
+            "batch_size": {"choice": [16, 32]},
+            name: {"choice": [None], "when": {"batch_size": 16}},
+        },
+        net={n: base[n] for n in base.keys() & NetSpec.model_fields.keys()},
+        training={n: base[n] for n in base.keys() & Training.model_fields.keys()},
+    )
+    found = set()
+    for number in range(9):
+        config = sample(of, number)
+        row: Row = {"trial": number, "seed": config.seed, **config.hyperparameters()}
+        for given in (row, {n: v for n, v in row.items() if v is not None}):
+            again = recorded.config(of.resolved(), given)
+            assert again.hyperparameters() == config.hyperparameters()
+        found.add(row[name])
+    assert None in found
+    assert len(found) == 2
 
 
 def test_a_study_ends_when_every_trial_has_ended() -> None:

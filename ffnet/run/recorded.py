@@ -19,6 +19,9 @@ from ffnet.spec.study import OneNet, Study
 from ffnet.spec.trial import TrialConfig
 from ffnet.spec.validation import explain, shown, validated
 
+OPTIONAL = [n for n, model in TUNABLE.items() if model.model_fields[n].default is None]
+"""Hyper-parameters that may have no value, such as momentum."""
+
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -200,20 +203,22 @@ def refuse_follower(row: Row, remedy: str = "name a trial without a parent") -> 
 def config(study: dict[str, Any], row: Row) -> TrialConfig:
     """A trial's configuration. If pbt changed it during training, the last one.
 
+    A field without a value in the row has the study's, because tables of early versions lack
+    columns. But a field of OPTIONAL has none then, as a trial may have drawn that.
+
     Args:
         study: the study or the one net, as in study.json.
-        row: the trial's row of trials.parquet.
+        row: the trial's row of trials.parquet, perhaps without its nulls.
 
     Raises:
         InputError: the row has values that no trial can have.
     """
     by_rule = row.get("steps_per_block") == 0
     known = [*TUNABLE, *(() if by_rule else PATH)]
-    fields = (
-        study["net"]
-        | study["training"]
-        | {name: row[name] for name in known if row.get(name) is not None}
-    )
+    of_row = {name: row[name] for name in known if row.get(name) is not None}
+    if "optimizer" in of_row:  # its column is as old as those of OPTIONAL, or older
+        of_row = dict.fromkeys(OPTIONAL) | of_row
+    fields = study["net"] | study["training"] | of_row
     try:
         epochs, seed = study.get("epochs") or study["budget"]["epochs"], row.get("seed")
         found = TrialConfig.of(fields, row["trial"], epochs, seed)  # refuses a missing seed
