@@ -368,6 +368,8 @@ def with_best(
 
 RISING = [0.3, 0.5, 0.7, 0.8, 0.85, 0.9, 0.93, 0.94, 0.95, 0.96]
 FALLING = [*RISING[1:], 0.9]
+TWO = {"hidden_sizes": [20, 20], "dropout": [0.0, 0.0]}
+REPEATED = {"repeat": {"integer": [8, 32]}, "depth": {"integer": [2, 4]}}
 
 
 def test_a_winner_in_the_middle_that_peaked_before_its_end_is_not_warned_about(
@@ -401,6 +403,29 @@ def test_bounds_that_cannot_be_widened_are_not_warned_about(tmp_path: Path) -> N
     row["dropout"] = [0.0]
     run = made_runs.write(tmp_path / "run", study, [row], reports)
     assert "bound" not in advised(run)
+
+
+@pytest.mark.parametrize(
+    ("space", "values", "widened"),
+    [
+        ({"batch_size": {"integer": [1, 8]}}, {"batch_size": 1}, False),
+        ({"batch_size": {"integer": [2, 8]}}, {"batch_size": 2}, True),
+        ({"number_embedding_size": {"integer": [2, 8]}}, {"number_embedding_size": 2}, False),
+        ({"number_frequencies": {"integer": [1, 8]}}, {"number_frequencies": 1}, False),
+        ({"augment_rotate": {"uniform": [0.0, 180.0]}}, {"augment_rotate": 180.0}, False),
+        ({"augment_rotate": {"uniform": [0.0, 15.0]}}, {"augment_rotate": 15.0}, True),
+        ({"hidden_sizes": REPEATED}, TWO, True),
+        ({"hidden_sizes": REPEATED, "residual": True}, TWO, False),
+        ({"hidden_sizes": REPEATED, "bottleneck": 4}, TWO, False),
+    ],
+)
+def test_a_bound_is_named_only_if_a_space_may_offer_more(
+    tmp_path: Path, space: Any, values: Any, widened: bool
+) -> None:
+    study = made_runs.study_of(space, net={"number_embedding": "pbld"})
+    row, reports = made_runs.trial(study, 0, "done", FALLING)
+    run = made_runs.write(tmp_path / "run", study, [row | values], reports)
+    assert ("bound" in advised(run)) == widened
 
 
 @pytest.mark.parametrize(

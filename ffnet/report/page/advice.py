@@ -19,8 +19,11 @@ OVERFITS = 2.0  # a validation loss so many times the training loss …
 NATS = 0.05  # … and so much above it, is far above it
 SEPARATES = 0.75  # balanced accuracy from which a rule tells where trials diverged
 
-MOST = {"momentum": 1.0, "dropout": 1.0}
-"""Field → a value that it must stay below, so its range cannot be widened beyond."""
+LEAST = {"hidden_sizes": 1, "batch_size": 1, "number_embedding_size": 2, "number_frequencies": 1}
+"""Field → its least value (number_embedding_size: of pbld), so its range cannot be widened below; 0
+for all others."""
+MOST = {"momentum": 1.0, "dropout": 1.0, "augment_rotate": 180.0}
+"""Field → a value at or above which its range cannot be widened."""
 
 
 class Advice(NamedTuple):
@@ -67,7 +70,7 @@ def _tie(facts: Facts) -> Iterator[Advice]:
 
 def _on_bounds(best: Row, trial: Any) -> Iterator[Advice]:
     for name, distribution in sorted(trial.distributions.items()):
-        bound = _bound(name, trial.params[name], distribution)
+        bound = _bound(name, trial.params[name], distribution, _least(name, best))
         if bound:
             side, low, high = bound
             given = words.value(trial.params[name])
@@ -80,7 +83,18 @@ def _on_bounds(best: Row, trial: Any) -> Iterator[Advice]:
             )
 
 
-def _bound(name: str, value: Any, distribution: Any) -> tuple[str, float, float] | None:
+def _field(name: str) -> str:
+    return name.partition(".")[0].partition("/")[0]
+
+
+def _least(name: str, best: Row) -> int:
+    """The least value of a parameter with which the best trial's configuration is possible."""
+    if name.endswith(".depth") and (best["residual"] or best["bottleneck"]):
+        return 2
+    return LEAST.get(_field(name), 0)
+
+
+def _bound(name: str, value: Any, distribution: Any, least: int) -> tuple[str, float, float] | None:
     """The bound on which a value lies, and the space's lowest and highest value."""
     if isinstance(distribution, CategoricalDistribution):
         choices = distribution.choices
@@ -98,9 +112,9 @@ def _bound(name: str, value: Any, distribution: Any) -> tuple[str, float, float]
             at = 0.5
     else:
         return None
-    if at <= NEAR and low > (1 if "hidden_sizes" in name else 0):
+    if at <= NEAR and low > least:
         return "lower", low, high
-    most = MOST.get(name.partition(".")[0].partition("/")[0], math.inf)
+    most = MOST.get(_field(name), math.inf)
     return ("upper", low, high) if at >= 1 - NEAR and high < most else None
 
 
