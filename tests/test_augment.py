@@ -166,15 +166,22 @@ def test_mixup_mixes_inputs_and_labels_by_the_same_share() -> None:
     assert found[0] != found[1]
 
 
-def test_the_share_of_mixup_has_the_beta_distribution() -> None:
-    training = Training(mixup=0.4)
+@pytest.mark.parametrize("alpha", [1e-30, 0.01, 0.4, 30.0, 1e30])
+def test_the_share_of_mixup_has_the_beta_distribution(alpha: float) -> None:
+    """Beta(a, a) has the mean 1/2 and the variance 1/(4·(2a + 1)); with a small a it is 0 or 1."""
+    training = Training(mixup=alpha)
     augmentation = Augmentation(dataset(), training)
     augmentation.set(training)
-    shares = tf.map_fn(
-        lambda step: augmentation._share(SEED, step), tf.range(4000), fn_output_signature=tf.float32
-    ).numpy()
+    draw = tf.function(
+        lambda: tf.map_fn(
+            lambda step: augmentation._share(SEED, step),
+            tf.range(4000),
+            fn_output_signature=tf.float32,
+        )
+    )
+    shares = draw().numpy()
     assert shares.mean() == pytest.approx(0.5, abs=0.03)
-    assert shares.var() == pytest.approx(1 / (4 * (2 * 0.4 + 1)), abs=0.01)  # of Beta(a, a)
+    assert shares.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.08, abs=1e-7)
 
 
 def config(net: dict[str, Any] | None = None, epochs: int = 2, **training: Any) -> TrialConfig:

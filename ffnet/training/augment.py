@@ -170,11 +170,16 @@ class Augmentation:
         return _mixed(x, shares, batches), _mixed(targets, shares, batches)
 
     def _share(self, seed: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """A number from Beta(mixup, mixup): a share of a gamma number and another one."""
-        one, other = tf.unstack(
-            tf.random.stateless_gamma([2], _seed(seed, step, 1), alpha=self._alpha)
-        )
-        return tf.math.divide_no_nan(one, one + other)
+        """A number from Beta(mixup, mixup): a share of a gamma number and another one.
+
+        A gamma number with parameter α is one with α + 1 times a uniform number to the power of
+        1/α (Marsaglia and Tsang, 2000). With logarithms, small α do not make both numbers 0.
+        """
+        own = _seed(seed, step, 1)
+        apart = tf.random.fold_in(own, 1, "philox")
+        gamma = tf.math.log(tf.random.stateless_gamma([2], own, alpha=self._alpha + 1))
+        power = tf.math.log1p(-tf.random.stateless_uniform([2], apart, alg="philox"))
+        return tf.sigmoid(gamma[0] - gamma[1] + (power[0] - power[1]) / self._alpha)
 
 
 def _mixed(x: tf.Tensor, shares: tf.Tensor, batches: list[tf.Tensor | int]) -> tf.Tensor:
