@@ -296,6 +296,13 @@ def test_impossible_strengths_are_refused(fields: dict[str, Any], message: str) 
         OneNet(training=fields)
 
 
+def test_a_trainer_also_refuses_a_later_trial_of_the_same_structure() -> None:
+    data = DeviceData(dataset())
+    trainer = Trainer(data, config(augment_shift=1))
+    with pytest.raises(InputError, match="less than height and width"):
+        trainer.initialize(config(augment_shift=5))
+
+
 def test_images_of_any_usual_shape_may_change() -> None:
     for shape in ((3, 9), (9, 3), (9, 8, 1), (9, 8, 4), (3, 3, 3)):
         refuse_unfit(Training(augment_erase=0.1, augment_rotate=90), dataset(shape))

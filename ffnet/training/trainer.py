@@ -15,6 +15,7 @@ from ffnet.nets.net import Net, initialize, make_net
 from ffnet.spec.trial import TrialConfig, steps_per_epoch
 from ffnet.training import augment, metrics
 from ffnet.training.device_data import DeviceData
+from ffnet.training.examples import refuse_unfit
 from ffnet.training.metrics import Score
 from ffnet.training.optimizers import Optimizer
 from ffnet.training.schedules import Settings
@@ -112,8 +113,10 @@ class Trainer:
         """Set initial weights, and set the optimiser's slots to 0. The trial's seed decides them.
 
         Raises:
-            InputError: batch normalisation would get a batch of one example.
+            InputError: batch normalisation would get a batch of one example, or the examples cannot
+                be changed as the trial says.
         """
+        refuse_unfit(config.training, self.data)
         size = config.training.batch_size
         if config.net.batch_norm and self.examples % size == 1:
             raise InputError(
