@@ -460,6 +460,7 @@ PBT = {"tuning": {"scheduler": "pbt"}}
           for field, words in (({"steps_per_block": 2}, "steps_per_block 2"),
                                ({"tiles": True}, "tiles True"),
                                ({"precision": "bfloat16"}, "precision bfloat16"))),
+        (RATE, {"training": {"clip_norm": 1e38}}, ["clip_norm", "or equal to 1000000000", "1e+38"]),
         (RATE, {"training": {"precision": "bfloat16", "optimizer": "adam"}},
          ["precision bfloat16 needs api barebones, and sgd", "optimizer adam"]),
         ({"api": {"choice": ["barebones", "model"]}}, {"training": {"precision": "bfloat16"}},

@@ -308,7 +308,7 @@ class Training(Spec):
         "step the average becomes average_decay times itself and the rest the new weights; it is "
         "what is evaluated, kept as the best, exported and confirmed [none]",
     )
-    clip_norm: Positive | None = Field(
+    clip_norm: Annotated[Positive, Field(le=1e9)] | None = Field(  # 1 / 1e38 is 0 in TensorFlow
         None,
         description="longest gradient, above 0: if the norm of all gradients together, without "
         "weight decay, is larger, they are scaled down to it; the steps are then plain ones [none]",
