@@ -135,6 +135,24 @@ def test_blocks_count_when_they_are_forced_and_when_they_may_be_chosen() -> None
     assert bytes_of({}) == bytes_of({"steps_per_block": 1})  # sgd alone keeps no other change
 
 
+def test_examples_that_change_count_as_often_as_a_block_has_steps(digits: DataSet) -> None:
+    """Three copies of 64 float32 numbers for each of 30 examples and each step, or of all."""
+
+    def more(**training: Any) -> int:
+        of = (config({}, batch_size=30, **training, mixup=mixup) for mixup in (0.1, 0.0))
+        mixed, plain = (memory.worker_bytes(each, digits) for each in of)
+        return mixed - plain
+
+    each = 3 * 4 * 64 * 30
+    assert more(steps_per_block=1) == more(tiles=True) == more(optimizer="adam") == each
+    assert more(steps_per_block=4) == 4 * each
+    assert more() == 8 * each  # the path is chosen later
+    mixed = config({}, batch_size=1000, mixup=0.1)
+    plain = config({}, batch_size=1000)
+    apart = memory.worker_bytes(mixed, digits) - memory.worker_bytes(plain, digits)
+    assert apart == 3 * 4 * 64 * len(digits.train)
+
+
 @pytest.mark.parametrize(
     ("net", "features", "measured"),
     [

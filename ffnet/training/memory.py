@@ -18,6 +18,7 @@ WORKER = 700_000_000  # bytes of a worker with a tiny net: Python, Ray and Tenso
 SEVERAL_STEPS = ("gelu", "mish")  # activations whose gradient needs intermediate results
 SCORE, SCORED = 16, 50  # bytes of a score of an evaluated example, and of other numbers of it
 EVALUATED = 256  # examples evaluated at a time: `trainer.EVALUATE_AT_ONCE`
+MOST_STEPS = 8  # of a block
 
 
 def check(config: TrialConfig, data: DataSet, limit: int | None = None) -> None:
@@ -50,7 +51,10 @@ def worker_bytes(config: TrialConfig, data: DataSet) -> int:
     if data.encoding is not None:  # a batch before it is prepared, while it is, and after
         held += 3 * FLOAT * _rows(config, len(data.train)) * inputs.width
     if any(getattr(config.training, name) for name in ("mixup", *AUGMENTING)):
-        held += 3 * FLOAT * config.training.batch_size * inputs.width  # as above, while it changes
+        changed = _in_a_block(config.net, config.training) * config.training.batch_size
+        held += (
+            3 * FLOAT * min(changed, len(data.train)) * inputs.width
+        )  # as above, while it changes
     held += len(data.validation) * (SCORE * len(data.classes) + SCORED)
     return WORKER + held + trial_bytes(config, inputs, len(data.classes), len(data.train))
 
@@ -74,8 +78,8 @@ def trial_bytes(config: TrialConfig, inputs: Inputs, classes: int, examples: int
     held: int = (sum(kernels) + others) * (1 + _slots(training) + 1) + sum(kernels[1:])
     if training.average_decay:  # the averages, and their difference from the weights
         held += sum(kernels) + others + max(kernels)
-    plain = training.steps_per_block == 1 or training.tiles or not may_be_blocked(net, training)
-    if not plain and (training.weight_decay or training.momentum or training.average_decay):
+    blocks = _in_a_block(net, training) > 1
+    if blocks and (training.weight_decay or training.momentum or training.average_decay):
         held += 2 * kernels[0]  # a block's changes of kernel, and of velocity or average
     if training.clip_norm:  # gradients before and after they are scaled
         held += sum(kernels) + others
@@ -92,6 +96,13 @@ def _of_parts(net: NetSpec, inputs: Inputs) -> float:
     if of:
         each = 3 * of.waves if of.kind == "periodic" else 5 * of.waves + of.size
     return hidden + 2 * narrow + inputs.numbers * each + 2 * inputs.width * net.scaling_layer
+
+
+def _in_a_block(net: NetSpec, training: Training) -> int:
+    """How many steps a block has, or may have if the path is not known yet."""
+    if training.tiles or not may_be_blocked(net, training):
+        return 1
+    return training.steps_per_block or MOST_STEPS
 
 
 def _rows(config: TrialConfig, examples: int) -> int:
