@@ -217,6 +217,8 @@ def test_one_kept_net_is_an_ensemble_of_one_and_none_is_refused(
         if not path.name.startswith("00001"):
             path.unlink()
     assert other.load(ensemble=5).weights == {1: 1.0}
+    card = other.export(tmp_path / "one", ensemble=5)
+    assert card["chosen"].startswith("1 draw with replacement from 1 kept net, the best by")
     shutil.rmtree(Path(other.place, "checkpoints"))
     with pytest.raises(InputError, match=r"needs a trial with a checkpoint .* any$"):
         other.export(tmp_path / "none", ensemble=5)

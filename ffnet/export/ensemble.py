@@ -174,12 +174,17 @@ def _card(ensemble: Ensemble, measured: dict[str, Any]) -> dict[str, Any]:
         **dict.fromkeys(tables.TEST),
         "members": [_of_member(member, ensemble.draws) for member in ensemble.members],
         "chosen": (
-            f"{ensemble.draws} draws with replacement from {ensemble.nets} kept nets, the best by "
+            f"{_count(ensemble.draws, 'draw')} with replacement from "
+            f"{_count(ensemble.nets, 'kept net')}, the best by "
             f"{ensemble.metric} on the validation part after {ensemble.most} draws (greedy "
             f"selection, Caruana et al., 2004)"
         ),
         "note": "; ".join([TOO_GOOD, *ensemble.notes]),
     }
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _of_member(member: Member, draws: int) -> dict[str, Any]:
