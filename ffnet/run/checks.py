@@ -87,12 +87,13 @@ RULES: dict[str, tuple[str, Rule]] = {
         for prefix in ("", "best_", "last_")
     },
     **{on_test(metric): SHARE for metric in METRICS if metric not in LOWER_IS_BETTER},
-    **dict.fromkeys(("label_smoothing", "average_decay"), SHARE),
+    **dict.fromkeys(("label_smoothing", "average_decay", "augment_crop", "augment_erase"), SHARE),
     **dict.fromkeys(
         (
             "learning_rate", "momentum", "weight_decay", "warmup_epochs", "step_epochs",
             "step_factor", "train_loss", "queue_seconds", "setup_seconds", "train_seconds",
             "evaluate_seconds", "report_seconds", "winner_figure", "gain", "mixup", "clip_norm",
+            "frequency_scale", "augment_rotate",
         ),
         FINITE,
     ),
