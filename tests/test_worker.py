@@ -18,6 +18,7 @@ from ffnet.spec.sections import Tuning
 from ffnet.spec.trial import TrialConfig
 from ffnet.training.loop import Report
 from ffnet.training.metrics import Score
+from ffnet.tuning.driver import Folders
 from ffnet.tuning.pulse import Pulse
 from ffnet.tuning.worker import KEPT_BYTES, TrialWorker
 
@@ -96,6 +97,22 @@ def test_weights_that_another_trial_had_trained_to_the_end_end_the_trial() -> No
     trial = going_on(saved(7, 4), "pbt")
     row = trial.step()
     assert (row["trial"], row["epoch"], row["done"]) == (3, 4, True)
+
+
+def test_ray_tunes_empty_folder_of_an_ended_trial_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # Ray goes into a trial's folder, and monkeypatch comes back
+    trial: Any = going_on([])
+    trial._logdir = str(tmp_path / "one")
+    trial._stdout_context = trial._stderr_context = trial._stderr_logging_handler = None
+    Path(trial.logdir).mkdir()
+    config = {"trial": trial._config.model_dump()}
+    for _ in range(2):  # the second time, the trial itself begins again
+        assert trial.reset(dict(config), SimpleNamespace(trial_working_directory=tmp_path / "two"))
+        assert [path.name for path in tmp_path.iterdir()] == ["two"]
+    Folders().on_trial_complete(SimpleNamespace(local_path=str(tmp_path / "two")))
+    assert [*tmp_path.iterdir()] == []
 
 
 # --- trainers that a worker keeps --------------------------------------------------------------

@@ -94,6 +94,15 @@ class Signals(tune.Callback):  # type: ignore[misc]
             self.recorder.interrupted = True
 
 
+class Folders(tune.Callback):  # type: ignore[misc]
+    """Removes the empty folder that Ray Tune made for a trial: see `TrialWorker.reset`."""
+
+    def on_trial_complete(self, trial: Any, **_: Any) -> None:
+        """Remove the folder on the driver's machine. A trial with an error keeps its own."""
+        with suppress(OSError):
+            Path(trial.local_path).rmdir()
+
+
 class Silence(tune.ProgressReporter):  # type: ignore[misc]
     """Shows nothing, because Tune's own reporter clears the output of a notebook's cell."""
 
@@ -204,7 +213,7 @@ def run_study(
             scheduler = make_scheduler(study, losses)
             replay(scheduler, past)
             watch = Watch(losses, study.budget.trial_timeout_seconds, progress.say)
-            callbacks = (recorder, progress, signals, watch)
+            callbacks = (recorder, progress, signals, watch, Folders())
             _fit(study, data, folder, search, scheduler, callbacks, slots)
         except OSError as error:
             if error.errno not in NO_ROOM:
@@ -248,7 +257,7 @@ def _fit(
     folder: RunFolder,
     search: StudySearch,
     scheduler: TrialScheduler,
-    callbacks: tuple[Recorder, Progress, Signals, Watch],
+    callbacks: tuple[Recorder, Progress, Signals, Watch, Folders],
     slots: int,
 ) -> None:
     file_system, path = storage.located(folder.tune)

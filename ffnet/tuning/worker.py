@@ -10,6 +10,7 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
+from contextlib import suppress
 from pathlib import Path as LocalPath
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,18 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self._paths: dict[str, Path] = {}
         self._pulse = Pulse()
         self.reset_config(config)
+
+    def reset(self, new_config: Result, storage: Any = None) -> bool:
+        """Go over to another trial, and remove the empty folder that Ray Tune made for the last.
+
+        To remove thousands of folders at the end of a study would take seconds.
+        """
+        before = LocalPath(self.logdir)
+        done: bool = super().reset(new_config, storage)
+        if before != LocalPath(self.logdir):
+            with suppress(OSError):
+                before.rmdir()
+        return done
 
     def reset_config(self, new_config: Result) -> bool:
         """Prepare the worker for another trial. Ray Tune calls this for each further trial."""
