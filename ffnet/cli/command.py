@@ -1,7 +1,9 @@
 """The common part of all commands: how they parse their arguments, and how they end."""
 
 import argparse
+import atexit
 import difflib
+import gc
 import io
 import re
 import sys
@@ -35,6 +37,7 @@ def run(
     output.open_standard_streams()
     output.forgive_readers(every_error=not must_print)
     signals.interrupt()
+    atexit.register(gc.freeze)  # else Python looks for garbage at exit: a second after a study
     argv = sys.argv[1:] if words is None else words
     at = argv.index("--") if "--" in argv else len(argv)
     debug = "--debug" in argv[:at]
