@@ -18,7 +18,7 @@ WORKER = 700_000_000  # bytes of a worker with a tiny net: Python, Ray and Tenso
 SEVERAL_STEPS = ("gelu", "mish")  # activations whose gradient needs intermediate results
 SCORE, SCORED = 16, 50  # bytes of a score of an evaluated example, and of other numbers of it
 EVALUATED = 256  # examples evaluated at a time: `trainer.EVALUATE_AT_ONCE`
-MOST_STEPS = 8  # of a block
+MOST_STEPS = 8  # of a block whose path is chosen by measurement
 
 
 def check(config: TrialConfig, data: DataSet, limit: int | None = None) -> None:
@@ -52,9 +52,7 @@ def worker_bytes(config: TrialConfig, data: DataSet) -> int:
         held += 3 * FLOAT * _rows(config, len(data.train)) * inputs.width
     if any(getattr(config.training, name) for name in ("mixup", *AUGMENTING)):
         changed = _in_a_block(config.net, config.training) * config.training.batch_size
-        held += (
-            3 * FLOAT * min(changed, len(data.train)) * inputs.width
-        )  # as above, while it changes
+        held += 3 * FLOAT * min(changed, len(data.train)) * inputs.width  # as above
     held += len(data.validation) * (SCORE * len(data.classes) + SCORED)
     return WORKER + held + trial_bytes(config, inputs, len(data.classes), len(data.train))
 

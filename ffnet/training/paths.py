@@ -24,7 +24,8 @@ from ffnet.spec.net import PATH, NetSpec, Training
 from ffnet.spec.trial import TrialConfig, may_be_blocked, may_be_tiled
 from ffnet.system.atomic import atomic_write
 from ffnet.training.devices import threads
-from ffnet.training.speed import MOST_INPUTS, MOST_STEPS, Bench
+from ffnet.training.memory import MOST_STEPS
+from ffnet.training.speed import MOST_INPUTS, Bench
 
 SMALL = 2**16
 """A first layer with fewer weights trains plain steps: a step takes about as long as a call of

@@ -11,10 +11,10 @@ import tensorflow as tf
 from ffnet.spec.net import Training
 from ffnet.training.blocked import train_block
 from ffnet.training.devices import threads
+from ffnet.training.memory import MOST_STEPS
 from ffnet.training.optimizers import Optimizer, Rates
 from ffnet.training.tiles import Tiles
 
-MOST_STEPS = 8  # in a block
 LEAST_ROUNDS, SECONDS = 2, 0.1  # measuring ends after so many rounds and so much time
 MOST_INPUTS = 2**24  # features · examples of MOST_STEPS batches; with more, there are less features
 MOST_WEIGHTS, MOST_WORK = 3 * 2**20, 2**29
