@@ -48,3 +48,51 @@ def test_a_domain_or_a_list_of_alternatives_enters_the_space() -> None:
 def test_a_space_that_is_no_table_is_left_to_validation(space: Any) -> None:
     with pytest.raises(ValueError, match=r"space: .*dictionary"):
         overridden("--optimizer", "adam", space=space)
+
+
+POINTS = [
+    {"optimizer": "sgd", "momentum": 0.6, "learning_rate": 0.15},
+    {"learning_rate": 0.35, "optimizer": "adam"},
+    {"optimizer": "adam"},
+]
+DEEP = {
+    "hidden_sizes": {"each": {"choice": [8, 16]}, "depth": {"choice": [1, 2]}},
+    "dropout": {"each": {"uniform": [0.0, 0.5]}},
+    "batch_size": {"choice": [8, 16]},
+}
+
+
+@pytest.mark.parametrize(
+    ("argv", "left"),
+    [
+        (["--epochs", "3"], POINTS),
+        (["--learning-rate", "0.1"], [{"optimizer": "sgd", "momentum": 0.6}, *[POINTS[2]] * 2]),
+        (
+            ["--momentum", '{uniform = [0.1, 0.2], when = {optimizer = "sgd"}}'],
+            [{"optimizer": "sgd", "learning_rate": 0.15}, *POINTS[1:]],
+        ),
+        (["--optimizer", "adam"], []),
+        (["--optimizer", '{choice = ["adam", "sgd"]}'], []),
+        (["--points", "[{optimizer = 'adam'}]", "--learning-rate", "0.1"], POINTS[2:]),
+        (["--search", "grid"], []),
+    ],
+)
+def test_points_of_the_file_lose_what_flags_change(argv: list[str], left: list[Any]) -> None:
+    space = SPACE
+    if "grid" in argv:
+        space = {"optimizer": {"choice": ["sgd", "adam"]}}
+    of = overridden(*argv, tuning={"points": POINTS if space is SPACE else POINTS[2:]}, space=space)
+    assert [*of.tuning.points] == left
+
+
+def test_points_lose_values_for_each_layer_with_the_hidden_sizes() -> None:
+    points = [{"hidden_sizes": [8, 16], "dropout": [0.1, 0.2], "batch_size": 8}]
+    of = overridden("--hidden-sizes", "[4, 4, 4]", tuning={"points": points}, space=DEEP)
+    assert [*of.tuning.points] == [{"batch_size": 8}]
+    assert of.sample(0)["batch_size"] == 8
+
+
+@pytest.mark.parametrize("points", [3, [3], [{}], [{"momentun": 0.6}]])
+def test_wrong_points_of_the_file_are_refused_with_flags_too(points: Any) -> None:
+    with pytest.raises(ValueError, match="point"):
+        overridden("--learning-rate", "0.1", tuning={"points": points})

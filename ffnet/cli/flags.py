@@ -2,7 +2,7 @@
 
 import argparse
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from itertools import groupby
 from typing import Any, get_args
 
@@ -59,7 +59,8 @@ def override(values: Values, flags: argparse.Namespace, model: type[BaseModel]) 
     If a flag has a value, its field leaves the search space; if it has a domain, such as
     `--learning-rate '{log_uniform = [1e-3, 1e-1]}'`, its field enters the space. Domains whose
     condition cannot hold any more leave the space, too: with `--optimizer adam`, a domain for SGD
-    only. A field of the file that has no effect any more is dropped: `grace_epochs` with
+    only. The file's points lose their values of all these fields, because the study would refuse
+    them. A field of the file that has no effect any more is dropped: `grace_epochs` with
     `--scheduler none`.
     """
     merged = {k: dict(v) if isinstance(v, dict) else v for k, v in values.items()}
@@ -72,6 +73,9 @@ def override(values: Values, flags: argparse.Namespace, model: type[BaseModel]) 
         else:
             _set(merged, section, name, _value(text, field), "space" in model.model_fields)
     names = given(flags, model)
+    if "points" not in names and isinstance(merged.get("tuning"), dict):
+        left = _space_of(values).keys() - _space_of(merged).keys()
+        _shorten_points(merged["tuning"], _space_of(merged), left.union(names))
     changed = [name for name in names if name in OTHERS]
     return relevant(merged, names) if changed else merged
 
@@ -131,6 +135,33 @@ def _where_possible(space: Values, name: str, value: Any) -> Values:
         elif possible(domains):
             kept[other] = domains
     return kept
+
+
+def _space_of(values: Values) -> Values:
+    space = values.get("space")
+    return space if isinstance(space, dict) else {}
+
+
+def _shorten_points(tuning: Values, space: Values, changed: Set[str]) -> None:
+    """Remove from the points what depends on a changed field, and points that become empty."""
+
+    def stays(name: str, value: Any) -> bool:
+        if name in changed or ("hidden_sizes" in changed and isinstance(value, list)):
+            return False
+        domains = space.get(name)
+        return not any(
+            isinstance(domain, dict)
+            and isinstance(domain.get("when"), dict)
+            and domain["when"].keys() & changed
+            for domain in (domains if isinstance(domains, list) else [domains])
+        )
+
+    points = tuning.get("points")
+    if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
+        return  # the validation will refuse it
+    shorter = [{k: v for k, v in point.items() if stays(k, v)} for point in points]
+    pairs = zip(points, shorter, strict=True)
+    tuning["points"] = [now for before, now in pairs if now or not before]
 
 
 def _about(model: type[BaseModel], section: str | None) -> str | None:
