@@ -202,7 +202,8 @@ class Tuning(Spec):
     points: tuple[dict[str, Any], ...] = Field(
         (),
         description="configurations to try first: '[{learning_rate = 0.1}]'; the fields of "
-        "[space] that a point leaves out are drawn",
+        "[space] that a point leaves out are drawn; a field's own flag takes it out of a file's "
+        "points",
     )
     learn_from: Text | None = Field(
         None,
