@@ -231,4 +231,6 @@ def test_each_net_of_the_ablation_is_one_that_ffnet_can_train(dataset: str) -> N
     for name, fields in nets.items():
         config = TrialConfig.of(fields, 0, 10, 0)
         assert (config.hyperparameters() != base) == (name != "base")
+        usual = config.net.initializer == "kaiming_normal"
+        assert usual or config.net.activation != "relu"  # for relu, fitted is the same
         assert fields.keys() <= TUNABLE.keys()
