@@ -59,9 +59,9 @@ OF_TABLES: dict[str, Fields] = {
     "pbld": {"number_embedding": "pbld"},
 }
 IMAGES_BASE: dict[str, Any] = {
-    "hidden_sizes": [512, 512], "optimizer": "adam", "learning_rate": 1e-3, "batch_size": 128,
+    "hidden_sizes": [256, 256], "optimizer": "adam", "learning_rate": 1e-3, "batch_size": 256,
 }  # fmt: skip
-TABLES_BASE = IMAGES_BASE | {"hidden_sizes": [256, 256], "learning_rate": 2e-3}
+TABLES_BASE = IMAGES_BASE | {"learning_rate": 2e-3, "batch_size": 128}
 
 TOGETHER: dict[str, Any] = {
     "dropout": 0.2, "schedule": "one_cycle", "optimizer": "adamw", "weight_decay": 0.02,
