@@ -92,6 +92,17 @@ def test_points_lose_values_for_each_layer_with_the_hidden_sizes() -> None:
     assert of.sample(0)["batch_size"] == 8
 
 
+def test_points_lose_what_depends_on_a_changed_field_through_another() -> None:
+    space = SPACE | {"dropout": {"choice": [0.0, 0.5], "when": {"momentum": 0.5}}}
+    space["momentum"] = {"choice": [0.5, 0.9], "when": {"optimizer": "sgd"}}
+    points = [{"optimizer": "sgd", "momentum": 0.5, "dropout": 0.5, "batch_size": 8}]
+    space["batch_size"] = {"choice": [8, 16]}
+    of = overridden(
+        "--optimizer", '{choice = ["adam", "sgd"]}', tuning={"points": points}, space=space
+    )
+    assert [*of.tuning.points] == [{"batch_size": 8}]
+
+
 @pytest.mark.parametrize("points", [3, [3], [{}], [{"momentun": 0.6}]])
 def test_wrong_points_of_the_file_are_refused_with_flags_too(points: Any) -> None:
     with pytest.raises(ValueError, match="point"):

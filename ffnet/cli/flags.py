@@ -144,24 +144,25 @@ def _space_of(values: Values) -> Values:
 
 def _shorten_points(tuning: Values, space: Values, changed: Set[str]) -> None:
     """Remove from the points what depends on a changed field, and points that become empty."""
-
-    def stays(name: str, value: Any) -> bool:
-        if name in changed or ("hidden_sizes" in changed and isinstance(value, list)):
-            return False
-        domains = space.get(name)
-        return not any(
-            isinstance(domain, dict)
-            and isinstance(domain.get("when"), dict)
-            and domain["when"].keys() & changed
-            for domain in (domains if isinstance(domains, list) else [domains])
-        )
-
     points = tuning.get("points")
     if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
         return  # the validation will refuse it
-    shorter = [{k: v for k, v in point.items() if stays(k, v)} for point in points]
+    while more := {name for name in space if _needs(space[name]) & changed} - changed:
+        changed = changed | more
+    shorter = [{k: v for k, v in point.items() if k not in changed} for point in points]
     pairs = zip(points, shorter, strict=True)
     tuning["points"] = [now for before, now in pairs if now or not before]
+
+
+def _needs(domains: Any) -> set[str]:
+    """The fields that must be known before a field's domains."""
+    needed: set[str] = set()
+    for domain in domains if isinstance(domains, list) else [domains]:
+        if isinstance(domain, dict):
+            when = domain.get("when")
+            needed |= when.keys() if isinstance(when, dict) else set()
+            needed |= {"hidden_sizes"} if "each" in domain else set()
+    return needed
 
 
 def _about(model: type[BaseModel], section: str | None) -> str | None:
