@@ -222,6 +222,20 @@ def test_the_gain_of_an_ingredient_is_that_of_nets_with_the_same_seed() -> None:
     )  # all equal
     assert mixup["mean of all nets' probabilities"] == 0.99
     assert mixup["seconds a net"] == 2.0
+    assert bench_ablation.gains([[base, mixup]]) == [{"net": "mixup", "mnist": "+0.0100*"}]
+
+
+def test_gains_have_a_star_where_their_interval_has_no_0_and_a_gap_where_there_is_none() -> None:
+    def row(data: str, net: str, gain: float, low: float | None, high: float | None) -> Row:
+        return {"data set": data, "net": net, "gain": gain, "from": low, "to": high}
+
+    a = [row("a", "x", 0.02, -0.01, 0.05), row("a", "y", -0.03, -0.04, -0.02)]
+    b = [row("b", "x", 0.0, 0.0, 0.0), row("b", "z", 0.01, None, None)]
+    assert bench_ablation.gains([a, b]) == [
+        {"net": "x", "a": "+0.0200", "b": "+0.0000"},
+        {"net": "y", "a": "-0.0300*", "b": None},
+        {"net": "z", "a": None, "b": "+0.0100"},
+    ]
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "cifar10", "pima"])

@@ -106,8 +106,8 @@ def main(flags: argparse.Namespace) -> None:
         found = [{"dataset": dataset, **row} for row in _trained(work, nets(dataset))]
         single += found
         shown.append(table(found))
-        keep(flags.out, "ablation", lines, shown, single)
-    show(lines, shown)
+        keep(flags.out, "ablation", lines, [*shown, gains(shown)], single)
+    show(lines, [*shown, gains(shown)])
 
 
 def _datasets(asked: str | None) -> list[str]:
@@ -163,19 +163,40 @@ def table(single: Sequence[Row]) -> list[Row]:
     for name in dict.fromkeys(row["net"] for row in single):
         own = {row["seed"]: row for row in single if row["net"] == name}
         gain = intervals.mean([row["accuracy"] - base[seed] for seed, row in own.items()])
-        known = gain.low is not None and gain.high is not None and name != BASE
+        together = next(row["together"] for row in own.values() if row["together"] is not None)
+        compared = name != BASE
         rows.append(
             {
                 "data set": single[0]["dataset"],
                 "net": name,
-                "mean": statistics.mean(row["accuracy"] for row in own.values()),
-                "gain": None if name == BASE else round(gain.mean, 6),  # without -5e-17
-                "from": gain.low if known else None,
-                "to": gain.high if known else None,
-                "mean of all nets' probabilities": next(
-                    row["together"] for row in own.values() if row["together"] is not None
-                ),
+                "mean": _rounded(statistics.mean(row["accuracy"] for row in own.values())),
+                "gain": _rounded(gain.mean) if compared else None,
+                "from": _rounded(gain.low) if compared else None,
+                "to": _rounded(gain.high) if compared else None,
+                "mean of all nets' probabilities": _rounded(together),
                 "seconds a net": statistics.median(row["seconds"] for row in own.values()),
             }
         )
     return rows
+
+
+def gains(tables: Sequence[Sequence[Row]]) -> list[Row]:
+    """A row for each net with its gain on each data set, and a star where the interval has no 0.
+
+    Example:
+        >>> row = {"data set": "pima", "net": "plr", "gain": 0.0345, "from": 0.0131, "to": 0.0559}
+        >>> gains([[row]])
+        [{'net': 'plr', 'pima': '+0.0345*'}]
+    """
+    empty = {rows[0]["data set"]: None for rows in tables}
+    found: dict[str, Row] = {}
+    for row in (row for rows in tables for row in rows if row["net"] != BASE):
+        apart = row["from"] is not None and (row["from"] > 0 or row["to"] < 0)
+        own = found.setdefault(row["net"], {"net": row["net"]} | empty)
+        own[row["data set"]] = f"{row['gain']:+.4f}{'*' * apart}"
+    return list(found.values())
+
+
+def _rounded(value: float | None) -> float | None:
+    """Four decimals, as many as accuracies have in all tables; -0.0 becomes 0.0."""
+    return None if value is None else round(value, 4) + 0.0
