@@ -9,7 +9,7 @@ from ffnet.cli.flags import add_flags, override
 from ffnet.spec.study import Study
 from ffnet.spec.validation import validated
 
-SPACE = {
+SPACE: dict[str, Any] = {
     "optimizer": {"choice": ["sgd", "adam"]},
     "momentum": {"uniform": [0.5, 0.9], "when": {"optimizer": "sgd"}},
     "learning_rate": [
@@ -83,6 +83,12 @@ def test_points_of_the_file_lose_what_flags_change(argv: list[str], left: list[A
         space = {"optimizer": {"choice": ["sgd", "adam"]}}
     of = overridden(*argv, tuning={"points": POINTS if space is SPACE else POINTS[2:]}, space=space)
     assert [*of.tuning.points] == left
+
+
+def test_points_lose_a_value_of_an_alternative_that_left_the_space() -> None:
+    space = {**SPACE, "learning_rate": [SPACE["learning_rate"][0], {"uniform": [0.3, 0.4]}]}
+    tuning = {"points": POINTS[:1]}
+    assert overridden("--optimizer", "adam", tuning=tuning, space=space).tuning.points == ()
 
 
 def test_points_lose_values_for_each_layer_with_the_hidden_sizes() -> None:

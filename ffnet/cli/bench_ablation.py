@@ -89,7 +89,7 @@ def nets(dataset: str) -> dict[str, Fields]:
 
 
 def main(flags: argparse.Namespace) -> None:
-    """Train all nets of the data sets that the flags name, and show a table for each."""
+    """Train all nets of the data sets that the flags name, and show their tables and gains."""
     wanted = _datasets(flags.dataset)
     epochs = {name: flags.epochs or (50 if name in TARGETS else 10) for name in wanted}
     lines = [
@@ -98,6 +98,7 @@ def main(flags: argparse.Namespace) -> None:
     ]
     single: list[Row] = []
     shown: list[list[Row]] = []
+    tables: list[list[Row]] = []
     for dataset in wanted:
         work = {
             "data": _data(dataset, flags.data_dir), "epochs": epochs[dataset],
@@ -106,8 +107,9 @@ def main(flags: argparse.Namespace) -> None:
         found = [{"dataset": dataset, **row} for row in _trained(work, nets(dataset))]
         single += found
         shown.append(table(found))
-        keep(flags.out, "ablation", lines, [*shown, gains(shown)], single)
-    show(lines, [*shown, gains(shown)])
+        tables = [*shown, gains(shown)] if len(shown) > 1 else shown
+        keep(flags.out, "ablation", lines, tables, single)
+    show(lines, tables)
 
 
 def _datasets(asked: str | None) -> list[str]:

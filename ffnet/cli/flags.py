@@ -74,8 +74,8 @@ def override(values: Values, flags: argparse.Namespace, model: type[BaseModel]) 
             _set(merged, section, name, _value(text, field), "space" in model.model_fields)
     names = given(flags, model)
     if "points" not in names and isinstance(merged.get("tuning"), dict):
-        left = _space_of(values).keys() - _space_of(merged).keys()
-        _shorten_points(merged["tuning"], _space_of(merged), left.union(names))
+        space = values.get("space")
+        _shorten_points(merged["tuning"], space if isinstance(space, dict) else {}, {*names})
     changed = [name for name in names if name in OTHERS]
     return relevant(merged, names) if changed else merged
 
@@ -137,13 +137,11 @@ def _where_possible(space: Values, name: str, value: Any) -> Values:
     return kept
 
 
-def _space_of(values: Values) -> Values:
-    space = values.get("space")
-    return space if isinstance(space, dict) else {}
-
-
 def _shorten_points(tuning: Values, space: Values, changed: Set[str]) -> None:
-    """Remove from the points what depends on a changed field, and points that become empty."""
+    """Remove from the points what depends, in the file's space, on a changed field.
+
+    Points that become empty leave, too.
+    """
     points = tuning.get("points")
     if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
         return  # the validation will refuse it
