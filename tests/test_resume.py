@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 from collections import Counter
@@ -142,6 +143,16 @@ def test_another_study_is_not_mixed_in(
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert rows_of(whole) == before
+
+
+def test_the_advice_for_another_study_continues_the_old_one(
+    study_file: Path, whole: Path, call: Job
+) -> None:
+    refused = call("tune", study_file, "--out", whole, "--resume", "--seed", "3")
+    advice = refused.stderr.rpartition("or continue that study: ffnet ")[2]
+    done = call(*shlex.split(advice))
+    assert done.returncode == 0, done.stderr
+    assert "nothing is left to train" in done.stdout
 
 
 def test_resume_needs_to_know_where(call: Job, study_file: Path) -> None:

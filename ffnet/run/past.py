@@ -2,6 +2,7 @@
 
 import math
 import os
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -105,9 +106,10 @@ def read(folder: RunFolder, study: Study, data: DataSet, retry_failed: bool = Fa
     changed = {p: (old, new) for p, old, new in _differences(before.resolved(), study.resolved())}
     for place, (old, new) in changed.items():
         if not _may_change(place, old, new):
+            again = ["ffnet", "tune", str(folder.study), "--out", str(folder), "--resume"]
             raise InputError(
                 f"{folder} holds another study: {place} is {old!r} there. Given: {new!r}; "
-                f"name a new folder with --out"
+                f"name a new folder with --out, or continue that study: {shlex.join(again)}"
             )
     check_extension(before, study)
     provenance.check_data(document["data"], data, str(folder))

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from ffnet.spec.base import Spec, Values
 from ffnet.spec.net import PATH, TUNABLE, Count, NetSpec, Training
+from ffnet.spec.validation import shown
 
 
 class TrialConfig(Spec):
@@ -78,12 +79,12 @@ def check(net: NetSpec, training: Training, epochs: int) -> None:
     blocks = (training.steps_per_block or 1) > 1
     plain = net.api == "barebones" and rule == "sgd" and not training.momentum
     learnt = (
-        f"embedding_sizes {net.embedding_sizes}, number_embedding {net.number_embedding}, "
+        f"embedding_sizes {shown(net.embedding_sizes)}, number_embedding {net.number_embedding}, "
         f"scaling_layer {str(net.scaling_layer).lower()}"
     )
     kind = net.number_embedding
     refusals = {
-        f"dropout needs one rate for each of {depth} hidden layers. Given: {net.dropout}": (
+        f"dropout needs one rate for each of {depth} hidden layers. Given: {shown(net.dropout)}": (
             len(net.dropout_rates) != depth or (not depth and net.dropout)
         ),
         "batch_norm needs a hidden layer. Given: hidden_sizes []": net.batch_norm and not depth,

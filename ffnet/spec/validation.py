@@ -88,7 +88,14 @@ def _short(text: str) -> str:
     return one_line(text, SHOWN)
 
 
-_SHORTENER = reprlib.Repr()
+class _Shortener(reprlib.Repr):
+    """Shortens texts, and writes tuples as lists, which is how a study has them."""
+
+    def repr_tuple(self, value: tuple[Any, ...], level: int) -> str:
+        return self.repr_list(list(value), level)
+
+
+_SHORTENER = _Shortener()
 _SHORTENER.maxlist = _SHORTENER.maxtuple = _SHORTENER.maxdict = 8
 _SHORTENER.maxstring = _SHORTENER.maxother = _SHORTENER.maxlong = SHOWN
 
