@@ -184,6 +184,32 @@ def test_the_share_of_mixup_has_the_beta_distribution(alpha: float) -> None:
     assert shares.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.08, abs=1e-7)
 
 
+def noise(*steps: int, strength: float = 0.5, seed: int = 3) -> Array:
+    """What is added to 300 examples of 20 inputs in each step."""
+    augmentation = Augmentation(dataset((20,)), training := Training(input_noise=strength))
+    augmentation.set(training)
+    x = np.full((300 * len(steps), 20), 7.0, np.float32)
+    found = augmentation.noisy(x, tf.constant(seed), [tf.constant(step) for step in steps])
+    return np.asarray(found) - x
+
+
+def test_the_noise_of_inputs_is_gaussian_and_independent() -> None:
+    found = noise(11)
+    assert found.mean() == pytest.approx(0, abs=0.03)
+    assert found.std() == pytest.approx(0.5, rel=0.04)
+    assert (np.abs(found) < 0.5).mean() == pytest.approx(0.683, abs=0.025)
+    assert np.abs(np.corrcoef(found.T) - np.eye(20)).max() < 0.3
+    assert noise(11, strength=1.0) == pytest.approx(2 * found, abs=1e-5)
+
+
+def test_the_noise_of_a_step_follows_from_seed_and_step_alone() -> None:
+    one, other = noise(11), noise(12)
+    assert (noise(11, 12) == np.concatenate([one, other])).all()
+    assert (noise(11) == one).all()
+    for apart in (other, noise(11, seed=4), noise(13)):
+        assert abs(np.corrcoef(one.ravel(), apart.ravel())[0, 1]) < 0.06
+
+
 def config(net: dict[str, Any] | None = None, epochs: int = 2, **training: Any) -> TrialConfig:
     fields = {"batch_size": 8, "learning_rate": 0.05} | training
     return TrialConfig(
@@ -201,7 +227,7 @@ def weights(of: TrialConfig, data: DeviceData) -> list[Array]:
 
 ALL: dict[str, Any] = {
     "augment_shift": 1, "augment_flip": True, "augment_crop": 0.2, "augment_erase": 0.2,
-    "augment_rotate": 10.0, "mixup": 0.2,
+    "augment_rotate": 10.0, "mixup": 0.2, "input_noise": 0.3,
 }  # fmt: skip
 
 
@@ -227,6 +253,7 @@ def test_a_step_minimises_the_mixed_loss_of_the_changed_images() -> None:
     x = augmentation.images(data.normalize(tf.gather(data.train[0], order)), SEED, step)
     hot = np.eye(3, dtype="f4")[data.train[1].numpy()[order]]
     x, shares = augmentation.mixed(x, hot, SEED, step)
+    x = augmentation.noisy(x, SEED, step)
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(
             tf.nn.softmax_cross_entropy_with_logits(shares, trainer.net.scores(x))
@@ -244,12 +271,14 @@ def test_values_share_compiled_functions_and_kinds_do_not() -> None:
     assert structure(config(augment_shift=1)) == structure(config(augment_shift=2))
     assert structure(config(augment_shift=1)) == structure(config(augment_flip=True))
     assert structure(config(mixup=0.1)) == structure(config(mixup=0.9))
+    assert structure(config(input_noise=0.1)) == structure(config(input_noise=0.9))
     kinds: list[dict[str, Any]] = [
         {},
         {"augment_shift": 1},
         {"augment_rotate": 5},
         {"augment_erase": 0.1},
         {"mixup": 1},
+        {"input_noise": 1},
     ]
     assert len({structure(config(**kind)) for kind in kinds}) == len(kinds)
 
@@ -289,6 +318,7 @@ def test_changes_that_the_examples_cannot_have_are_refused(
         ({"augment_erase": -0.1}, "augment_erase"),
         ({"augment_rotate": 181}, "augment_rotate"),
         ({"mixup": -1}, "mixup"),
+        ({"input_noise": -0.1}, "input_noise"),
     ],
 )
 def test_impossible_strengths_are_refused(fields: dict[str, Any], message: str) -> None:
@@ -314,6 +344,13 @@ def test_mixup_of_one_example_is_refused() -> None:
         config(mixup=0.2, batch_size=1)
 
 
-def test_mixup_of_learned_vectors_is_refused() -> None:
-    with pytest.raises(InputError, match="mixup cannot mix categories with learned vectors"):
-        config({"embedding_sizes": 3}, mixup=0.2)
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"mixup": 0.2}, "mixup cannot mix categories with learned vectors"),
+        ({"input_noise": 0.2}, "input_noise cannot change categories with learned vectors"),
+    ],
+)
+def test_changes_of_learned_vectors_are_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        config({"embedding_sizes": 3}, **fields)

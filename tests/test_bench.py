@@ -238,6 +238,15 @@ def test_gains_have_a_star_where_their_interval_has_no_0_and_a_gap_where_there_i
     ]
 
 
+def test_only_the_base_and_the_named_nets_of_the_ablation_are_trained() -> None:
+    known = bench_ablation.nets("pima")
+    assert list(bench_ablation._chosen("pbld, gelu", known)) == ["base", "gelu", "pbld"]
+    assert bench_ablation._chosen(None, known) == known
+    assert not any("," in name for name in known)  # --only separates names by commas
+    with pytest.raises(InputError, match=r"names of nets: base, .* Given: gleu .*mean gelu"):
+        bench_ablation._chosen("pbld,gleu", known)
+
+
 @pytest.mark.parametrize("dataset", ["mnist", "cifar10", "pima"])
 def test_each_net_of_the_ablation_is_one_that_ffnet_can_train(dataset: str) -> None:
     nets = bench_ablation.nets(dataset)

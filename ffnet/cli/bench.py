@@ -56,7 +56,7 @@ HEEDED = {
     "steps": (),
     "read": ("rows",),
     "tables": ("data_dir", "seed"),
-    "ablation": ("dataset", "data_dir", "epochs", "seeds", "out"),
+    "ablation": ("dataset", "data_dir", "epochs", "seeds", "only", "out"),
 }
 """What is measured → the flags that have an effect on it."""
 FLAGS = tuple(dict.fromkeys(flag for flags in HEEDED.values() for flag in flags))
@@ -225,7 +225,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only",
         metavar="NAMES",
-        help="peers, search: only these programs, separated by commas [all]",
+        help="peers, search: only these programs, separated by commas; ablation: only the base "
+        "and these nets [all]",
     )
     parser.add_argument(
         "--out",

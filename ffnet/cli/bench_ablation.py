@@ -32,13 +32,14 @@ ANY: dict[str, Fields] = {
     "residual": {"residual": True},
     "gelu": {"activation": "gelu"},
     "selu": {"activation": "selu"},
-    "selu, initializer fitted": {"activation": "selu", "initializer": "fitted"},
+    "selu + initializer fitted": {"activation": "selu", "initializer": "fitted"},
     "dropout 0.2": {"dropout": 0.2},
     "weight_decay 0.02": {"optimizer": "adamw", "weight_decay": 0.02},
     "label_smoothing 0.1": {"label_smoothing": 0.1},
     "clip_norm 1": {"clip_norm": 1.0},
     "average_decay 0.999": {"average_decay": 0.999},
     "mixup 0.2": {"mixup": 0.2},
+    "input_noise 0.3": {"input_noise": 0.3},
     "cosine": {"schedule": "cosine"},
     "one_cycle": {"schedule": "one_cycle"},
     "coslog4": {"schedule": "coslog4"},
@@ -91,6 +92,7 @@ def nets(dataset: str) -> dict[str, Fields]:
 def main(flags: argparse.Namespace) -> None:
     """Train all nets of the data sets that the flags name, and show their tables and gains."""
     wanted = _datasets(flags.dataset)
+    chosen = {name: _chosen(flags.only, nets(name)) for name in wanted}
     epochs = {name: flags.epochs or (50 if name in TARGETS else 10) for name in wanted}
     lines = [
         machine("tensorflow"),
@@ -104,7 +106,7 @@ def main(flags: argparse.Namespace) -> None:
             "data": _data(dataset, flags.data_dir), "epochs": epochs[dataset],
             "seeds": flags.seeds or 5,
         }  # fmt: skip
-        found = [{"dataset": dataset, **row} for row in _trained(work, nets(dataset))]
+        found = [{"dataset": dataset, **row} for row in _trained(work, chosen[dataset])]
         single += found
         shown.append(table(found))
         tables = [*shown, gains(shown)] if len(shown) > 1 else shown
@@ -122,6 +124,20 @@ def _datasets(asked: str | None) -> list[str]:
             f"Given: {asked}{did_you_mean(asked, known)}"
         )
     return [asked]
+
+
+def _chosen(only: str | None, known: Mapping[str, Fields]) -> dict[str, Fields]:
+    """The base and the nets that --only names, with commas between them; with None, all."""
+    if only is None:
+        return dict(known)
+    names = [word.strip() for word in only.split(",")]
+    for name in names:
+        if name not in known:
+            raise InputError(
+                f"--only must have names of nets: {', '.join(known)}. "
+                f"Given: {name}{did_you_mean(name, known)}"
+            )
+    return {name: fields for name, fields in known.items() if name in (BASE, *names)}
 
 
 def _data(dataset: str, data_dir: str | None) -> dict[str, Any]:

@@ -93,7 +93,7 @@ RULES: dict[str, tuple[str, Rule]] = {
             "learning_rate", "momentum", "weight_decay", "warmup_epochs", "step_epochs",
             "step_factor", "train_loss", "queue_seconds", "setup_seconds", "train_seconds",
             "evaluate_seconds", "report_seconds", "winner_figure", "gain", "mixup", "clip_norm",
-            "frequency_scale", "augment_rotate",
+            "frequency_scale", "augment_rotate", "input_noise",
         ),
         FINITE,
     ),

@@ -71,6 +71,7 @@ HYPERPARAMETERS = {
     "average_decay": pa.float64(),
     "clip_norm": pa.float64(),
     "mixup": pa.float64(),
+    "input_noise": pa.float64(),
     "augment_shift": pa.int64(),
     "augment_flip": pa.bool_(),
     "augment_crop": pa.float64(),

@@ -318,6 +318,11 @@ class Training(Spec):
         description="mix each training example with another one: inputs and labels become λ times "
         "one and 1 - λ times the other, with λ from the distribution Beta(mixup, mixup); 0: not",
     )
+    input_noise: NotNegative = Field(
+        0.0,
+        description="standard deviation of the Gaussian noise that is added to each input of a "
+        "training example, after scaling, 0 or more",
+    )
     augment_shift: Annotated[int, Field(ge=0, lt=2**15, strict=True)] = Field(
         0,
         description="move each training image by up to so many pixels, sideways and up or down, 0 "
@@ -386,7 +391,8 @@ UNTUNABLE = ("precision", *PATH, "report_steps")
 NEWEST = (
     "layer_norm", "residual", "bottleneck", "number_embedding", "number_embedding_size",
     "number_frequencies", "frequency_scale", "scaling_layer", "weight_decay_schedule",
-    "dropout_schedule", "label_smoothing", "average_decay", "clip_norm", "mixup", *AUGMENTING,
+    "dropout_schedule", "label_smoothing", "average_decay", "clip_norm", "mixup",
+    "input_noise", *AUGMENTING,
 )  # fmt: skip
 """The latest hyper-parameters. Tables of earlier versions lack their columns."""
 

@@ -160,8 +160,12 @@ def check(net: NetSpec, training: Training, epochs: int) -> None:
             training.mixup and training.batch_size < 2
         ),
         f"mixup cannot mix categories with learned vectors: leave one of them out. Given: mixup "
-        f"{training.mixup:g}, embedding_sizes {net.embedding_sizes}": (
+        f"{training.mixup:g}, embedding_sizes {shown(net.embedding_sizes)}": (
             training.mixup and net.learns_vectors
+        ),
+        f"input_noise cannot change categories with learned vectors: leave one of them out. Given: "
+        f"input_noise {training.input_noise:g}, embedding_sizes {shown(net.embedding_sizes)}": (
+            training.input_noise and net.learns_vectors
         ),
         f"clip_norm needs plain steps: leave steps_per_block, tiles and precision out. Given: "
         f"clip_norm {training.clip_norm}, steps_per_block {training.steps_per_block}, tiles "

@@ -9,6 +9,9 @@ or black with scaling unit.
 Mixup mixes each example of a batch with the next one, the inputs and the labels alike. It serves
 tables, too. Source: Zhang, Cisse, Dauphin and Lopez-Paz, "mixup: Beyond Empirical Risk
 Minimization", 2018.
+
+Gaussian noise on the inputs serves tables, too. For small noise it is like a penalty on the slope
+of the net's outputs (Bishop, "Training with Noise is Equivalent to Tikhonov Regularization", 1995).
 """
 
 import math
@@ -23,13 +26,16 @@ SEEDS_FROM = -(2**32)
 """The seeds of step 0; the seeds of later steps lie below. No other draw of a trial is there."""
 
 
-def structure(training: Training) -> tuple[bool, bool, bool, bool]:
+def structure(training: Training) -> tuple[bool, bool, bool, bool, bool]:
     """What the compiled functions depend on: whether images move, are interpolated, have erased
-    squares, and whether examples are mixed.
+    squares, and whether examples are mixed and get noise.
     """
     between = bool(training.augment_crop or training.augment_rotate)
     whole = bool(training.augment_shift or training.augment_flip)
-    return between or whole, between, training.augment_erase > 0, training.mixup > 0
+    erases, mixes, adds_noise = (
+        getattr(training, name) > 0 for name in ("augment_erase", "mixup", "input_noise")
+    )
+    return between or whole, between, erases, mixes, adds_noise
 
 
 class Augmentation:
@@ -38,6 +44,7 @@ class Augmentation:
     Attributes:
         changes: whether images are changed.
         mixes: whether examples are mixed.
+        adds_noise: whether the inputs get noise.
     """
 
     def __init__(self, data: Examples, training: Training) -> None:
@@ -52,10 +59,13 @@ class Augmentation:
         """
         refuse_unfit(training, data)
         self._shape = (*(data.pixels or ()), 1)[:3]
-        self._moves, self._between, self._erases, self.mixes = structure(training)
+        (
+            self._moves, self._between, self._erases, self.mixes, self.adds_noise,
+        ) = structure(training)  # fmt: skip
         self.changes = self._moves or self._erases
         self._strengths = tf.Variable(tf.zeros([len(AUGMENTING)]), trainable=False)
         self._alpha = tf.Variable(0.0, trainable=False)
+        self._deviation = tf.Variable(0.0, trainable=False)
 
     def set(self, training: Training) -> None:
         """Take the strengths of a trial."""
@@ -63,6 +73,8 @@ class Augmentation:
             self._strengths.assign([float(getattr(training, name)) for name in AUGMENTING])
         if self.mixes:
             self._alpha.assign(training.mixup)
+        if self.adds_noise:
+            self._deviation.assign(training.input_noise)
 
     def images(self, x: tf.Tensor, seed: tf.Tensor, steps: Sequence[tf.Tensor]) -> tf.Tensor:
         """Return the changed images of one or more batches of the same size.
@@ -181,6 +193,22 @@ class Augmentation:
         power = tf.math.log1p(-tf.random.stateless_uniform([2], apart, alg="philox"))
         return tf.sigmoid(gamma[0] - gamma[1] + (power[0] - power[1]) / self._alpha)
 
+    def noisy(self, x: tf.Tensor, seed: tf.Tensor, steps: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Return the inputs [N, D] of one or more batches of the same size with Gaussian noise.
+
+        Args:
+            x: what the net gets, [N, D].
+            seed, steps: as for `images`.
+        """
+        shape = [tf.shape(x)[0] // len(steps), tf.shape(x)[1]]
+        noise = [
+            tf.random.stateless_normal(
+                shape, tf.random.fold_in(_seed(seed, step, 0), 1, "philox"), alg="philox"
+            )
+            for step in steps
+        ]
+        return x + self._deviation * tf.concat(noise, axis=0)
+
 
 def _mixed(x: tf.Tensor, shares: tf.Tensor, batches: list[tf.Tensor | int]) -> tf.Tensor:
     """x [k·B, …], each row mixed with the next one of its batch; shares [k]."""
@@ -195,6 +223,6 @@ def _whole(draws: tf.Tensor, most: tf.Tensor) -> tf.Tensor:
 
 
 def _seed(seed: tf.Tensor, step: tf.Tensor, kind: int) -> tf.Tensor:
-    """The seed of a step's draws. Images (0) and mixup (1) draw apart."""
+    """The seed of a step's draws. Images (0) and mixup (1) draw apart, noise from both."""
     number = SEEDS_FROM - 2 * tf.cast(step, tf.int64) - kind
     return tf.stack([tf.cast(seed, tf.int64), number])

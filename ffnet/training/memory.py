@@ -50,7 +50,7 @@ def worker_bytes(config: TrialConfig, data: DataSet) -> int:
     inputs = of_net(data, config.net)
     if data.encoding is not None:  # a batch before it is prepared, while it is, and after
         held += 3 * FLOAT * _rows(config, len(data.train)) * inputs.width
-    if any(getattr(config.training, name) for name in ("mixup", *AUGMENTING)):
+    if any(getattr(config.training, name) for name in ("mixup", "input_noise", *AUGMENTING)):
         changed = _in_a_block(config.net, config.training) * config.training.batch_size
         held += 3 * FLOAT * min(changed, len(data.train)) * inputs.width  # as above
     held += len(data.validation) * (SCORE * len(data.classes) + SCORED)

@@ -243,6 +243,8 @@ class Steps:
             x = self.augmentation.images(x, seed, steps)
         if self.augmentation.mixes:
             x, y = self.augmentation.mixed(x, tf.one_hot(y, self._data.classes), seed, steps)
+        if self.augmentation.adds_noise:
+            x = self.augmentation.noisy(x, seed, steps)
         return x, y
 
 
