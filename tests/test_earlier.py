@@ -69,7 +69,7 @@ def test_a_new_net_has_biases_and_the_lesson_s_have_none() -> None:
     assert biases == {"cifar10-barebones": False, "cifar10-keras": True, "mnist-dense": True}
     for name, path in presets.studies().items():
         study = validated(Study, {"name": name, **read_toml(path)}, name)
-        assert study.net.bias == (name in ("table", "mnist-best", "cifar10-best"))
+        assert study.net.bias == (name not in ("digits", "mnist", "cifar10"))
 
 
 @pytest.mark.parametrize("net", [{}, {"hidden_sizes": [8]}, {"bias": False}])
