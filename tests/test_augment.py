@@ -287,7 +287,7 @@ def test_values_share_compiled_functions_and_kinds_do_not() -> None:
     ("data", "fields", "message"),
     [
         (dataset((12,)), {"augment_flip": True}, "augment_flip needs images .* augment_flip True"),
-        (dataset(dtype=np.float32), {"augment_rotate": 3.0}, r"augment_rotate needs images"),
+        (dataset(dtype=np.float32), {"augment_rotate": 3.0}, r"needs images \[height, width\] or"),
         (dataset(), {"augment_shift": 5}, "less than height and width of the images, 5 and 7"),
         (dataset(name="mnist"), {"augment_flip": True}, "mirrored digit .* dataset mnist"),
         (dataset(name="mnist"), {"augment_rotate": 91}, "at most 90 for digits: .* mnist"),

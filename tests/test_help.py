@@ -148,6 +148,12 @@ def test_a_switch_needs_no_value(words: list[str], batch_norm: bool, bias: bool)
     assert (net.batch_norm, net.bias) == (batch_norm, bias)
 
 
+def test_a_field_that_may_be_left_open_is_a_switch_too() -> None:
+    assert overridden().training.tiles is None
+    assert overridden("--tiles").training.tiles is True
+    assert overridden("--no-tiles").training.tiles is False
+
+
 def test_a_switch_takes_a_domain(call: Job) -> None:
     for words in (
         ["--bias", "{choice = [true, false]}"],

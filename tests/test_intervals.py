@@ -62,3 +62,10 @@ def test_the_bootstrap_of_the_largest_value_agrees_with_resamples() -> None:
     most = values[random.integers(12, size=(20_000, 12))].max(axis=1)
     expected = np.quantile(most, [0.025, 0.975], method="inverted_cdf")
     assert intervals.largest(values.tolist()) == pytest.approx(tuple(expected))
+
+
+def test_an_interval_of_accuracies_ends_at_1_and_one_of_losses_at_0() -> None:
+    assert intervals.mean([0.0, 0.9, 1.0]).within() == (0.0, 1.0)
+    assert intervals.mean([0.0, 0.0]).within() == (0.0, 0.0)
+    assert intervals.mean([1.0, 5.0]).within(math.inf) == pytest.approx((0, 28.41), abs=0.01)
+    assert intervals.mean([0.9]).within() is None

@@ -1,6 +1,7 @@
 """No flag is ignored: each flag has an effect, or is refused because another one disables it."""
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -71,18 +72,81 @@ def test_a_field_without_effect_is_refused_in_file_and_flags(
 
 
 @pytest.mark.parametrize(
-    ("values", "flags"),
+    ("values", "flags", "against"),
     [
-        ({"training": {"schedule": "step", "step_epochs": 2}}, ("--schedule", "cosine")),
-        ({"training": {"momentum": 0.9, "nesterov": True}}, ("--optimizer", "adam")),
+        ({"training": {"schedule": "step", "step_epochs": 2}}, ("--schedule", "cosine"), "cosine"),
+        ({"training": {"momentum": 0.9, "nesterov": True}}, ("--optimizer", "adam"), "adam"),
+        (
+            {"training": {"weight_decay": 0.1, "weight_decay_schedule": "cosine"}},
+            ("--weight-decay", "0"),
+            0.0,
+        ),
     ],
 )
 def test_a_flag_takes_out_of_the_file_what_it_rules_out(
-    values: dict[str, Any], flags: tuple[str, str]
+    values: dict[str, Any], flags: tuple[str, str], against: Any
 ) -> None:
     assert study(values, *flags)
-    with pytest.raises(InputError):
-        study({"training": values["training"] | {flags[0].strip("-"): flags[1]}})
+    section = values["training"] | {flags[0].strip("-").replace("-", "_"): against}
+    with pytest.raises(InputError, match=r"leave it out|need (sgd|schedule)|needs sgd"):
+        study({"training": section})
+
+
+@pytest.mark.parametrize("dropout", ["0", "[0, 0]"])
+def test_a_net_without_dropout_has_no_schedule_of_dropout(dropout: str) -> None:
+    values = {
+        "net": {"hidden_sizes": [8, 8], "dropout": 0.2},
+        "training": {"dropout_schedule": "cosine"},
+    }
+    assert study(values).training.dropout_schedule == "cosine"
+    assert study(values, "--dropout", dropout).training.dropout_schedule == "constant"
+    assert study(values, "--dropout", "[0, 0.1]").training.dropout_schedule == "cosine"
+    asked = ("--dropout", dropout, "--dropout-schedule", "cosine")
+    assert "dropout_schedule needs dropout above 0" in refusal(values, *asked)
+
+
+def test_a_field_stays_if_the_other_one_is_searched(tmp_path: Path) -> None:
+    """study.json also has the other field's default, if each alternative has a condition."""
+    rules = ("adamw", "sgd")
+    searched = {
+        "optimizer": {"choice": [*rules]},
+        "weight_decay": [{"uniform": [0.1, 0.2], "when": {"optimizer": rule}} for rule in rules],
+    }
+    of = study({"space": SPACE | searched, "training": {"weight_decay_schedule": "cosine"}})
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps({"study": of.resolved()}))
+    assert json.loads(path.read_text())["study"]["training"]["weight_decay"] == 0
+    again = validated(Study, read_study(str(path)), "x", recorded=True)
+    assert again.training.weight_decay_schedule == "cosine"
+
+
+@pytest.mark.parametrize(
+    ("values", "flags"),
+    [
+        ({"net": {"hidden_sizes": [64, 64], "residual": True}}, ("--hidden-sizes", "64")),
+        ({"net": {"number_embedding": "pbld"}}, ("--number-embedding-size", "1")),
+        ({"training": {"mixup": 0.1}}, ("--embedding-sizes", "4")),
+    ],
+)
+def test_fixed_fields_that_contradict_each_other_are_not_blamed_on_the_space(
+    values: dict[str, Any], flags: tuple[str, str]
+) -> None:
+    message = refusal(values, *flags)
+    assert "[space]" not in message
+    assert "when = " not in message
+
+
+def test_a_value_of_the_space_that_is_a_default_is_blamed_on_the_space() -> None:
+    searched = SPACE | {"dropout": {"choice": [0.0, 0.2]}}
+    message = refusal({"space": searched, "training": {"dropout_schedule": "cosine"}})
+    assert "a configuration of [space] contradicts itself: dropout_schedule needs" in message
+
+
+def test_the_advice_for_a_space_that_contradicts_itself_can_be_followed() -> None:
+    searched = SPACE | {"schedule": {"choice": ["cosine", "one_cycle"]}}
+    message = refusal({"space": searched, "training": {"warmup_epochs": 1}})
+    advice = message.rpartition("e.g. ")[2]
+    study({"space": searched | tomllib.loads(advice)})
 
 
 def test_a_study_json_of_before_reads_without_what_had_no_effect(tmp_path: Path) -> None:

@@ -426,7 +426,7 @@ PBT = {"tuning": {"scheduler": "pbt"}}
         (OPTIMIZER | {"momentum": {"fixed": 0.9}}, {},
          [CONTRADICTS, "momentum is only for sgd and rmsprop", "0.9, optimizer adam", "when ="]),
         (RATE, {"training": {"nesterov": True}},
-         [CONTRADICTS, "nesterov needs sgd with momentum", "momentum None"]),
+         ["test: nesterov needs sgd with momentum", "momentum None"]),
         (RATE, {"net": {"dropout": 1.0}}, ["net.dropout", "less than 1", "Given: 1.0"]),
         ({"dropout": {"choice": [0.5, 1.0]}}, {}, ["space.dropout", "less than 1", "1.0"]),
         ({"dropout": {"each": {"uniform": [0.0, 1.0]}}}, {}, ["space.dropout", "less than 1"]),

@@ -50,7 +50,9 @@ def add_flags(to: Parser, model: type[BaseModel]) -> None:
 
 def switches(model: type[BaseModel]) -> frozenset[str]:
     """The names of the boolean fields of a study's model."""
-    return frozenset(name for _, name, field in fields(model) if field.annotation is bool)
+    return frozenset(
+        name for _, name, field in fields(model) if field.annotation in (bool, bool | None)
+    )
 
 
 def override(values: Values, flags: argparse.Namespace, model: type[BaseModel]) -> Values:

@@ -136,9 +136,10 @@ class Confirmed:
         ]
 
     def _test(self) -> list[str]:
-        if self.test is None or self.test.low is None:
+        interval = self.test.within() if self.test else None
+        if self.test is None or interval is None:
             return ["the test part was not looked at"]
-        low, high = max(0.0, self.test.low), min(1.0, self.test.high or 1.0)
+        low, high = interval
         lines = [
             (
                 f"test accuracy of trial {self.chosen}: mean {self.test.mean:.4f}, deviation "

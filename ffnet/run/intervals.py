@@ -31,6 +31,19 @@ class Estimate:
         """Whether the interval is wholly above 0 or wholly below 0."""
         return self.low is not None and self.high is not None and self.low * self.high > 0
 
+    def within(self, most: float = 1.0) -> tuple[float, float] | None:
+        """The part of the interval from 0 to `most`, between which the mean must lie.
+
+        None for one value.
+
+        Example:
+            >>> Estimate(2, 0.9, 0.1, 0.2, 1.6).within()
+            (0.2, 1.0)
+        """
+        if self.low is None or self.high is None:
+            return None
+        return max(0.0, self.low), min(most, self.high)
+
 
 def mean(values: Sequence[float], shared: float = 0.0) -> Estimate:
     """The mean of values with a 95 % t interval.

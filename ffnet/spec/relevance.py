@@ -17,18 +17,27 @@ class Beside(NamedTuple):
     """What a field needs to have an effect.
 
     Attributes:
-        other: another field of its section.
+        other: another field.
         holds: says whether the field has an effect with a value of the other field.
         needed: these values in words, for messages.
+        section: the other field's section; None: that of the field.
     """
 
     other: str
     holds: Callable[[Any], bool]
     needed: str
+    section: str | None = None
 
 
 def _one_of(other: str, *values: str | None) -> Beside:
     return Beside(other, lambda value: value in values, " or ".join(filter(None, values)))
+
+
+def _above_0(other: str, section: str | None = None) -> Beside:
+    def holds(value: Any) -> bool:
+        return any(value) if isinstance(value, list | tuple) else value != 0
+
+    return Beside(other, holds, "above 0", section)
 
 
 def _in_a_data_folder(dataset: Any) -> bool:
@@ -53,6 +62,8 @@ BESIDE = {
     ("training", "warmup_epochs"): _one_of("schedule", "constant", "cosine", "step"),
     ("training", "momentum"): _one_of("optimizer", "sgd", "rmsprop"),
     ("training", "nesterov"): _one_of("optimizer", "sgd"),
+    ("training", "weight_decay_schedule"): _above_0("weight_decay"),
+    ("training", "dropout_schedule"): _above_0("dropout", "net"),
 }
 """(section, field) → what the field needs."""
 
@@ -65,11 +76,11 @@ def check(study: BaseModel, sections: Collection[str]) -> None:
     Raises:
         ValueError: names both fields and their values.
     """
-    for (section, name), (other, holds, needed) in BESIDE.items():
+    for (section, name), (other, holds, needed, of) in BESIDE.items():
         if section not in sections:
             continue
         part = getattr(study, section)
-        value, beside = getattr(part, name), getattr(part, other)
+        value, beside = getattr(part, name), getattr(getattr(study, of or section), other)
         default = type(part).model_fields[name].default
         if name in part.model_fields_set and value != default and not holds(beside):
             shown = f"{value:g}" if isinstance(value, float) else one_line(str(value), 100)
@@ -89,9 +100,11 @@ def relevant(values: Values, given: Collection[str] = ()) -> Values:
 
 
 def _without_effect(values: Values) -> Iterator[tuple[str, str]]:
-    for (section, name), (other, holds, _) in BESIDE.items():
-        part = values.get(section)
-        if not isinstance(part, dict) or name not in part or other not in part:
+    space = values.get("space")
+    searched = space if isinstance(space, dict) else ()
+    for (section, name), (other, holds, _, of) in BESIDE.items():
+        part, beside = values.get(section), values.get(of or section)
+        if not isinstance(part, dict) or not isinstance(beside, dict):
             continue
-        if isinstance(part[other], str | None) and not holds(part[other]):
+        if name in part and other in beside and other not in searched and not holds(beside[other]):
             yield section, name

@@ -224,14 +224,25 @@ class Study(Spec):
 
     def _check_samples(self) -> None:
         """Check that the fields of some configurations do not contradict each other."""
-        for sample in self._checked_samples():
-            try:
-                self.trial_config(0, sample, 0)
-            except InputError as error:
-                raise ValueError(
-                    f"a configuration of [space] contradicts itself: {error}; prevent it "
-                    f'by a condition, e.g. when = {{optimizer = "sgd"}}'
-                ) from None
+        found = {self._contradiction(sample): None for sample in self._checked_samples()}
+        wrong = next(filter(None, found), None)
+        if wrong is None:
+            return
+        if [*found] == [self._contradiction({})]:  # with the fixed fields alone, too
+            raise ValueError(wrong)
+        raise ValueError(
+            f"a configuration of [space] contradicts itself: {wrong}; prevent it by other values, "
+            f"or by a condition in [space], e.g. "
+            f'warmup_epochs = {{fixed = 1, when = {{schedule = "cosine"}}}}'
+        )
+
+    def _contradiction(self, sample: Values) -> str | None:
+        """Why a configuration contradicts itself; None if it does not."""
+        try:
+            self.trial_config(0, sample, 0)
+        except InputError as error:
+            return str(error)
+        return None
 
     def _checked_samples(self) -> Iterable[Values]:
         """The samples of the study's first trials, or points that are spread over the grid."""

@@ -103,7 +103,8 @@ def check(net: NetSpec, training: Training, epochs: int) -> None:
         f"batch_norm needs batches of two or more. Given: batch_size {training.batch_size}": (
             net.batch_norm and training.batch_size < 2
         ),
-        "bottleneck is a layer between two hidden layers, and needs two of them or more. Given: "
+        "bottleneck is a layer between two hidden layers, and needs two of them or more, e.g. "
+        "[256, 256]; to draw them, give hidden_sizes depth = {integer = [2, 4]}. Given: "
         f"bottleneck {net.bottleneck}, hidden_sizes {list(net.hidden_sizes)}": (
             net.bottleneck and depth < 2
         ),
@@ -142,7 +143,7 @@ def check(net: NetSpec, training: Training, epochs: int) -> None:
             training.weight_decay_schedule != "constant" and not training.weight_decay
         ),
         "dropout_schedule needs dropout above 0; without dropout leave it out. Given: "
-        f"{training.dropout_schedule}, dropout {net.dropout}": (
+        f"{training.dropout_schedule}, dropout {shown(net.dropout)}": (
             training.dropout_schedule != "constant" and not any(net.dropout_rates)
         ),
         f"warmup_epochs must be below epochs ({epochs}). Given: {training.warmup_epochs:g}": (

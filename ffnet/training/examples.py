@@ -36,8 +36,9 @@ def refuse_unfit(training: Training, data: Examples) -> None:
     if asked and pixels is None:
         name, value = next(iter(asked.items()))
         raise InputError(
-            f"{name} needs images whose pixels are whole numbers from 0 to 255 (uint8). Given: "
-            f"{name} {value}, and other data; leave it out"
+            f"{name} needs images [height, width] or [height, width, channels] whose pixels are "
+            f"whole numbers from 0 to 255 (uint8). Given: {name} {value}, and data that are no "
+            f"such images: leave it out, or, if the data are pixels, save them in this shape"
         )
     if asked and pixels and len(pixels) == 3 and pixels[0] <= MOST_CHANNELS < pixels[2]:
         raise InputError(

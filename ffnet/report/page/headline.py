@@ -98,8 +98,8 @@ def _confirmed(found: Confirmed, best: Row) -> str:
     text += f"trial {found.chosen} is the best on the validation part."
     if found.test is not None:
         text += f" Its test accuracy is {found.test.mean:.4f}"
-        if found.test.low is not None and found.test.high is not None:
-            text += f", 95 % interval {found.test.low:.4f} to {min(1.0, found.test.high):.4f}"
+        if interval := found.test.within():
+            text += f", 95 % interval {interval[0]:.4f} to {interval[1]:.4f}"
         text += "."
     if found.runner_up is not None and not found.told_apart:
         text += f" It cannot be told apart from trial {found.runner_up}."

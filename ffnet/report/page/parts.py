@@ -1,5 +1,6 @@
 """The page's sections beside the figures: confirmation, ledger, rungs, takeovers and audit."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from ffnet.run import audit, confirm
 from ffnet.run.confirm import Confirmed
 from ffnet.run.ensembles import Ensemble
 from ffnet.run.intervals import Estimate
+from ffnet.spec.sections import LOWER_IS_BETTER
 
 MOST_ROWS = 50  # a small table has at most so many rows
 
@@ -62,8 +64,9 @@ def _confirmed(facts: Facts) -> Iterator[Part]:
     found = confirmed(facts)
     if found is None:
         return
+    most = math.inf if facts.metric in LOWER_IS_BETTER else 1.0
     rows = [
-        [str(trial), str(estimate.count), words.figure(estimate.mean), _interval(estimate)]
+        [str(trial), str(estimate.count), words.figure(estimate.mean), _interval(estimate, most)]
         for trial, estimate in found.validation.items()
     ]
     head = ["trial", "nets", f"mean {facts.metric_name}", "95 % interval of the mean"]
@@ -82,10 +85,9 @@ def _members(ensemble: Ensemble, metric_name: str) -> Table:
     return Table("The nets of the ensemble", head, rows)
 
 
-def _interval(estimate: Estimate) -> str:
-    if estimate.low is None or estimate.high is None:
-        return ""
-    return f"{words.figure(estimate.low)} to {words.figure(estimate.high)}"
+def _interval(estimate: Estimate, most: float) -> str:
+    found = estimate.within(most)
+    return f"{words.figure(found[0])} to {words.figure(found[1])}" if found else ""
 
 
 def sentences(lines: Sequence[str]) -> list[str]:
