@@ -32,7 +32,7 @@ class Estimate:
         return self.low is not None and self.high is not None and self.low * self.high > 0
 
     def within(self, most: float = 1.0) -> tuple[float, float] | None:
-        """The part of the interval from 0 to `most`, between which the mean must lie.
+        """The part of the interval from 0 to `most`, where the mean must lie.
 
         None for one value.
 
