@@ -16,7 +16,7 @@ from ffnet.api import one_net
 from ffnet.data.dataset import DataSet
 from ffnet.data.load import load
 from ffnet.errors import InputError
-from ffnet.run import checkpoints, provenance, storage
+from ffnet.run import checkpoints, provenance, storage, tables
 from ffnet.run.folder import RunFolder
 from ffnet.run.hold import held
 from ffnet.run.writer import Writer
@@ -192,6 +192,21 @@ def test_damaged_nets_are_left_out_and_the_model_says_so(run: ffnet.Run, tmp_pat
         other.export(tmp_path / "none", ensemble=5)
     assert not (tmp_path / "none").exists()
     assert folder.has_study()
+
+
+def test_weights_that_are_newer_than_the_tables_are_left_out(
+    run: ffnet.Run, tmp_path: Path
+) -> None:
+    other = copied(run, tmp_path / "run")
+    best = (run.best() or {})["trial"]
+    folder = RunFolder.existing(other.place)
+    reports = [r for r in tables.read(folder.epochs) if r["trial"] != best]
+    tables.write(folder.epochs, reports, tables.EPOCHS)
+    rows = tables.read(folder.trials)
+    changed = [row | {"best_val_accuracy": 0.01} if row["trial"] == best else row for row in rows]
+    tables.write(folder.trials, changed, tables.TRIALS)
+    with pytest.warns(UserWarning, match=f"trial {best} is left out: its weights belong to no"):
+        assert best not in other.load(ensemble=3).weights
 
 
 def test_a_net_with_other_figures_than_the_table_is_left_out(

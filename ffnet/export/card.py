@@ -106,7 +106,8 @@ class Choice:
 def kept(run: RunFolder) -> tuple[list[Choice], list[str]]:
     """(the trials of a run whose weights are kept, the best first; why others are left out).
 
-    A trial's weights are those that `choose` takes for it. Damaged weights are left out.
+    A trial's weights are those that `choose` takes for it. Damaged weights are left out, and those
+    of a report that the tables do not have.
 
     Raises:
         InputError: no trial's weights are kept, all are damaged, or study.json lacks a key.
@@ -120,6 +121,8 @@ def kept(run: RunFolder) -> tuple[list[Choice], list[str]]:
                 choice = Choice(run, document, row, weights, "kept by its study")
                 _refuse_another_net(choice)
                 found[row["trial"]] = choice
+            elif run.checkpoint(row["trial"]).exists():
+                raise InputError("its weights belong to no report of the tables")
         except InputError as error:
             damages.append(left_out(row["trial"], error))
     if not found:
