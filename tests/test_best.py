@@ -85,7 +85,8 @@ def test_the_file_names_every_field_that_has_a_value(run: RunFolder, call: Job) 
     of = config(2)
     for section, spec in (("net", of.net), ("training", of.training)):
         named = {name for name, value in spec.model_dump().items() if value is not None}
-        assert values[section].keys() >= named - {"nesterov"}  # adam has no nesterov
+        without_effect = {"nesterov", "weight_decay_schedule"}  # adam, weight_decay 0
+        assert values[section].keys() >= named - without_effect
     assert values["net"]["bias"] is False
 
 
