@@ -147,10 +147,10 @@ def test_examples_that_change_count_as_often_as_a_block_has_steps(digits: DataSe
     assert more(steps_per_block=1) == more(tiles=True) == more(optimizer="adam") == each
     assert more(steps_per_block=4) == 4 * each
     assert more() == 8 * each  # the path is chosen later
-    mixed = config({}, batch_size=1000, mixup=0.1)
-    plain = config({}, batch_size=1000)
-    apart = memory.worker_bytes(mixed, digits) - memory.worker_bytes(plain, digits)
-    assert apart == 3 * 4 * 64 * len(digits.train)
+    plain = memory.worker_bytes(config({}, batch_size=1000), digits)
+    for field in ("mixup", "input_noise", "augment_erase"):
+        changed = memory.worker_bytes(config({}, batch_size=1000, **{field: 0.1}), digits)
+        assert changed - plain == 3 * 4 * 64 * len(digits.train)
 
 
 @pytest.mark.parametrize(

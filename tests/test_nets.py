@@ -17,7 +17,8 @@ from ffnet.nets.barebones import BarebonesNet
 from ffnet.nets.initializers import SCHEMES, initial
 from ffnet.nets.keras_ways import FeedForward, KerasNet
 from ffnet.nets.net import NORM_EPSILON, NORM_MOMENTUM, Dropout, Net, initialize, make_net
-from ffnet.spec.net import Activation, NetSpec, Training
+from ffnet.spec.field_types import Activation
+from ffnet.spec.net import NetSpec, Training
 from ffnet.spec.sections import Data
 from ffnet.spec.trial import TrialConfig
 from ffnet.training.device_data import DeviceData

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ffnet.cli.bench_programs import CPUS, PEERS, keep, last_line, machine, show
+from ffnet.cli.bench_programs import CPUS, PEERS, keep, last_line, machine, named, show
 from ffnet.cli.bench_tables import TARGETS
 from ffnet.errors import InputError
 from ffnet.run import intervals
@@ -127,16 +127,8 @@ def _datasets(asked: str | None) -> list[str]:
 
 
 def _chosen(only: str | None, known: Mapping[str, Fields]) -> dict[str, Fields]:
-    """The base and the nets that --only names, with commas between them; with None, all."""
-    if only is None:
-        return dict(known)
-    names = [word.strip() for word in only.split(",")]
-    for name in names:
-        if name not in known:
-            raise InputError(
-                f"--only must have names of nets: {', '.join(known)}. "
-                f"Given: {name}{did_you_mean(name, known)}"
-            )
+    """The base and the nets that --only names."""
+    names = named(only, list(known), "nets")
     return {name: fields for name, fields in known.items() if name in (BASE, *names)}
 
 

@@ -12,11 +12,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from ffnet.cli import bench_sweep
-from ffnet.cli.bench_programs import keep, machine, show
+from ffnet.cli.bench_programs import keep, machine, named, show
 from ffnet.errors import InputError
 from ffnet.run.tables import Row
 from ffnet.spec.study import Study
-from ffnet.spec.validation import did_you_mean
 
 
 class Program(NamedTuple):
@@ -86,13 +85,7 @@ def chosen(only: str | None, known: Sequence[str]) -> tuple[list[str], list[str]
     Raises:
         InputError: a name is unknown, or no program is left.
     """
-    wanted = [word.strip() for word in only.split(",")] if only is not None else list(known)
-    for name in wanted:
-        if name not in known:
-            raise InputError(
-                f"--only must have names of programs: {', '.join(known)}. "
-                f"Given: {name}{did_you_mean(name, known)}"
-            )
+    wanted = named(only, known, "programs")
     missing = {
         name: PROGRAMS[name]
         for name in wanted

@@ -19,6 +19,7 @@ from ffnet.report.text import render
 from ffnet.run import provenance
 from ffnet.run.tables import Row
 from ffnet.spec import presets
+from ffnet.spec.validation import did_you_mean
 
 PEERS = presets.PACKAGE.parent / "jobs" / "peers"  # only a clone has them
 CPUS = len(os.sched_getaffinity(0))
@@ -109,6 +110,22 @@ def _kilobytes(pid: int, file: str, name: str) -> float:
 def print_rows(rows: Sequence[Row]) -> None:
     """Print rows as a table that fits the terminal, and an empty line."""
     print(terminal.wrapped(rows, list(rows[0]), terminal.width()), end="\n\n")
+
+
+def named(only: str | None, known: Sequence[str], what: str) -> list[str]:
+    """The names in the value of --only, with commas between them; with None, all that are known.
+
+    Raises:
+        InputError: a name is unknown. The message calls the names those of `what`.
+    """
+    wanted = [word.strip() for word in only.split(",")] if only is not None else list(known)
+    for name in wanted:
+        if name not in known:
+            raise InputError(
+                f"--only must have names of {what}: {', '.join(known)}. "
+                f"Given: {name}{did_you_mean(name, known)}"
+            )
+    return wanted
 
 
 def show(lines: Sequence[str], tables: Sequence[Sequence[Row]]) -> None:

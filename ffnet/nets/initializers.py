@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from ffnet.spec.net import Activation
+from ffnet.spec.field_types import Activation
 
 SCHEMES: dict[str, tuple[float, str, str]] = {  # variance of a weight = scale / fan; distribution
     "kaiming_normal": (2, "in", "normal"),  # He et al., 2015, equation 10

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ffnet.spec.base import Spec
-from ffnet.spec.net import Count, PositiveInt
+from ffnet.spec.field_types import Count, PositiveInt
 
 
 def _as_text(value: Any) -> Any:

@@ -16,7 +16,8 @@ from ffnet.errors import InputError
 from ffnet.spec import points, relevance
 from ffnet.spec.base import NEW, RECORDED, Spec, Values, is_recorded
 from ffnet.spec.cube import dimensions, sobol, value_at
-from ffnet.spec.net import MUTABLE, TUNABLE, Count, NetSpec, Training
+from ffnet.spec.field_types import Count
+from ffnet.spec.net import MUTABLE, TUNABLE, NetSpec, Training
 from ffnet.spec.outcomes import OF_LAYERS, Grid, Outcomes, refuse_two_meanings, why_never_drawn
 from ffnet.spec.sections import Budget, Data, Metric, MinDelta, Name, Patience, Resources, Tuning
 from ffnet.spec.space import SearchSpace, Suggest, same

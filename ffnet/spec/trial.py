@@ -10,7 +10,8 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from ffnet.spec.base import Spec, Values
-from ffnet.spec.net import PATH, TUNABLE, Count, NetSpec, Training
+from ffnet.spec.field_types import Count
+from ffnet.spec.net import PATH, TUNABLE, NetSpec, Training
 from ffnet.spec.validation import shown
 
 
