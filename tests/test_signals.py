@@ -2,6 +2,8 @@
 
 import io
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -88,3 +90,22 @@ def test_signals_that_a_parent_ignores_stay_ignored_and_all_handlers_are_put_bac
         signal.raise_signal(signal.SIGUSR1)
         assert signals.recorder.stopping == "stopped by SIGUSR1"
     assert [signal.getsignal(sign) for sign in ENDING] == before
+
+
+LATE = """
+import atexit, os, signal, sys
+from ffnet.cli.command import run
+
+sign = int(sys.argv[1])
+atexit.register(lambda: print(signal.getsignal(sign).name))  # it runs last
+atexit.register(os.kill, os.getpid(), sign)
+run(lambda _: 3, [])
+"""
+
+
+@pytest.mark.parametrize("sign", ENDING)
+def test_a_signal_as_the_process_ends_leaves_its_exit_status(sign: signal.Signals) -> None:
+    """Python takes back all handlers as it ends, but a signal that is ignored stays ignored."""
+    command = [sys.executable, "-c", LATE, str(int(sign))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "SIG_IGN\n", "")

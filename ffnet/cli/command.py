@@ -36,6 +36,7 @@ def run(
     """
     output.open_standard_streams()
     output.forgive_readers(every_error=not must_print)
+    atexit.register(signals.finish)  # the first that is registered runs last
     signals.interrupt()
     atexit.register(gc.freeze)  # else Python looks for garbage at exit: a second after a study
     argv = sys.argv[1:] if words is None else words

@@ -65,6 +65,16 @@ def ignore() -> None:
         signal.signal(number, lambda *_: None)
 
 
+def finish() -> None:
+    """For the rest of the process, signals that end a job do nothing: its exit status is decided.
+
+    As Python ends, it takes back all handlers but this one, and a signal would then kill the
+    process. It must come last, because programs that are started later ignore these signals, too.
+    """
+    for number in wanted():
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
 def restored() -> Iterator[None]:
     """Restore the signal handlers after the block."""
